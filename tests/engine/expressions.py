@@ -5,8 +5,8 @@ Orquesta evaluates expressions with an environment of its own: see workflows.py.
 
 `kv` is, here and in the modules beside this one, a callable `kv(scope, key, decrypt) -> str | None`
 with scope "system" or "user"; the caller has bound it to a user. An encrypted value comes back as
-its ciphertext unless `decrypt` is true. A `kv.decrypt(ciphertext) -> str`, where there is one,
-serves `decrypt_kv` on ciphertext that did not come straight from a lookup.
+its ciphertext unless `decrypt` is true; `kv.decrypt(ciphertext) -> str` serves `decrypt_kv` on
+ciphertext that did not come straight from a lookup.
 """
 
 import datetime
@@ -14,6 +14,7 @@ import functools
 import json
 import os.path
 import re
+from collections.abc import Mapping
 
 import jinja2
 import jinja2.meta
@@ -67,29 +68,41 @@ def datastore_context(kv):
     return {"system": Lookup(kv, "system"), "user": Lookup(kv, "user")}
 
 
+def read_secret(kv, scope, key):
+    """Plain text of an encrypted datastore value. Raises ValueError when it is not encrypted."""
+    plain = kv(scope, key, True)
+    if plain == kv(scope, key, False):
+        raise ValueError("Non-hexadecimal digit found")
+    return plain
+
+
 @jinja2.pass_context
 def decrypt_kv(context, value):
     """Plain text of an encrypted datastore value: a lookup, or ciphertext.
 
     Raises ValueError for a key that does not exist or is empty.
     """
-    if isinstance(value, Lookup):
-        if not str(value):
-            raise ValueError(
-                f'Referenced datastore item "st2kv.{value.scope}.{value._key}" doesn\'t exist or it contains an empty '
-                "string"
-            )
-        value, kv = str(value), value._kv
-    else:
-        kv = context["st2kv"]["system"]._kv
-    if not hasattr(kv, "decrypt"):
-        raise ValueError("decrypt_kv: this datastore cannot decrypt")
-    return kv.decrypt(value)
+    if not isinstance(value, Lookup):
+        return context["st2kv"]["system"]._kv.decrypt(value)
+    if not str(value):
+        raise ValueError(
+            f'Referenced datastore item "st2kv.{value.scope}.{value._key}" doesn\'t exist or it '
+            "contains an empty string"
+        )
+    return read_secret(value._kv, value.scope, value._key)
 
 
 def json_encode(value):
     """Compact JSON, as StackStorm writes it (orjson)."""
     return orjson.dumps(value).decode()
+
+
+def _plain(value):
+    # YAQL hands over mappings that are no dict. (Its lists are tuples, which StackStorm leaves
+    # as they are: a mapping within one cannot be serialised.)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def from_json_string(value):
@@ -101,16 +114,25 @@ def from_yaml_string(value):
 
 
 def to_json_string(value, indent=None, sort_keys=False, separators=(",", ": ")):
-    return json.dumps(value, indent=indent, sort_keys=bool(sort_keys), separators=separators)
+    options = {"indent": indent, "sort_keys": bool(sort_keys), "separators": separators}
+    return json.dumps(_plain(value), **options)
 
 
 def to_yaml_string(value, indent=None, allow_unicode=True):
     options = {"indent": indent, "allow_unicode": allow_unicode, "default_flow_style": False}
-    return yaml.dump(value, Dumper=YamlDumper, **options)
+    return yaml.dump(_plain(value), Dumper=YamlDumper, **options)
 
 
 def to_complex(value):
     return json.dumps(value)
+
+
+def basename(path):
+    return os.path.basename(path)
+
+
+def dirname(path):
+    return os.path.dirname(path)
 
 
 def json_escape(value):
@@ -204,8 +226,8 @@ def version_strip_patch(value):
 
 # The filters that StackStorm also gives to workflows, as functions (workflows.py).
 FUNCTIONS = {
-    "basename": os.path.basename,
-    "dirname": os.path.dirname,
+    "basename": basename,
+    "dirname": dirname,
     "from_json_string": from_json_string,
     "from_yaml_string": from_yaml_string,
     "json_escape": json_escape,
