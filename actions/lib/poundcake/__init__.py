@@ -1,0 +1,1 @@
+"""PoundCake's library: what the sensor and the actions share. One concept a file."""

@@ -1,0 +1,448 @@
+"""The one decision maker: takes notifications, decides, dispatches, watches, hands rows over.
+
+One thread calls ``tick``; the listener's threads only put entries in and ask questions. The order
+inside a tick is what makes a crash harmless: rows (with the dispatches in them) go to the outbox
+first, triggers are sent after it, and an inbox entry leaves only when ``track`` has written its
+rows.
+"""
+
+import collections
+import threading
+import time
+
+from poundcake import admission, clock, inbox, lifecycle, outbox, payload, rows, triggers, watch
+from poundcake.ids import dispatch_id, new_uuid7
+from poundcake.ledger import Ledger
+from poundcake.stackstorm import StackStormError
+
+WATCH_SECONDS = 0.5
+INBOX_POLL_SECONDS = 1.0
+TRACK_POLL_SECONDS = 0.25
+TRACK_AGAIN_SECONDS = 60
+PROBE_SECONDS = 60
+PROBE_AGAIN_SECONDS = 5
+LOST_SECONDS = 15
+SWEEP_SECONDS = 60
+ENTRIES_A_TICK = 50
+
+
+class Controller:
+    """Intake, admission, dispatch, watch and the hand-over to ``track``.
+
+    :param settings: settings.Settings.
+    :param stackstorm: stackstorm.StackStorm.
+    :param dispatch: callable ``(trigger, payload, trace_tag)`` that puts a trigger on the bus and
+        raises when it could not.
+    :param schemas: triggers.Schemas.
+    :param log: a logger.
+    :param now: the clock, Unix time in seconds.
+    """
+
+    def __init__(self, settings, stackstorm, dispatch, schemas, log, now=time.time):
+        self._settings = settings
+        self._stackstorm = stackstorm
+        self._dispatch = dispatch
+        self._schemas = schemas
+        self._log = log
+        self._now = now
+        self._ledger = Ledger()
+        self._lock = threading.Lock()
+        self._queue = collections.deque()  # inbox entries that are not decided
+        self._known_inbox = set()  # request ids of the entries that this process has seen
+        self._outgoing = collections.deque()  # triggers whose rows are safe in the outbox
+        self._sent_at = {}  # dispatch_id -> when this process sent it last
+        self._removals = []  # (batch_id, request_id): remove the entry once the batch is tracked
+        self._newest_batch = None
+        self._tracking = None  # (batch_id, sent_at) of the tracking trigger under way
+        self._probe = None  # (probe_id, sent_at) under way
+        self._bus = {"ok": True, "detail": "nothing sent yet"}
+        self._bus_seen_at = 0.0
+        self._due = collections.defaultdict(float)
+        self._loaded = False
+        self._stopping = ""
+        self.wake = threading.Event()
+
+    # --- asked by the listener's threads ---------------------------------------------------------
+
+    def refusal(self):
+        """Return why a notification cannot be taken now, "" when it can."""
+        if self._stopping:
+            return self._stopping
+        if len(self._queue) >= self._settings.max_backlog:
+            return "backlog: %d notifications wait (max_backlog)" % len(self._queue)
+        return ""
+
+    def take(self, entry):
+        """Take an entry that has just been written to the inbox."""
+        with self._lock:
+            if entry["request_id"] not in self._known_inbox:
+                self._known_inbox.add(entry["request_id"])
+                self._queue.append(entry)
+        self.wake.set()
+
+    def stop(self, reason):
+        """Refuse notifications from now on."""
+        self._stopping = reason
+        self.wake.set()
+
+    def health(self):
+        """Return ``{part: {"ok": bool, "detail": text}}`` for the parts that PoundCake needs."""
+        parts = {"trigger_bus": dict(self._bus)}
+        for name, check in (
+            ("datastore", lambda: inbox.count(self._stackstorm)),
+            ("api", self._stackstorm.ping),
+        ):
+            try:
+                check()
+                parts[name] = {"ok": True, "detail": "answers"}
+            except StackStormError as error:
+                parts[name] = {"ok": False, "detail": str(error)[:300]}
+        state = self._stopping or ("running" if self._loaded else "loading its rows")
+        parts["sensor"] = {"ok": self._loaded and not self._stopping, "detail": state}
+        return parts
+
+    def request_status(self, request_id):
+        """Return a request with its alerts and executions, None when it is not known."""
+        request = self._ledger.requests.get(request_id)
+        request = request or rows.read(self._stackstorm, rows.REQUEST, request_id)
+        if request is None:
+            entry = rows.read(self._stackstorm, rows.INBOX, request_id)
+            return _undecided(entry) if entry else None
+        alerts, executions = [], []
+        for entry in request["alerts"]:
+            row = self._ledger.alerts.get(entry["fingerprint"])
+            if row is None and entry["fingerprint"]:
+                row = rows.read(self._stackstorm, rows.ALERT, entry["fingerprint"])
+            alerts.append(dict(entry, state=row["state"] if row else None))
+            for attempt in row["attempts"] if row else []:
+                if attempt["request_id"] == request_id:
+                    executions += [
+                        dict(execution, fingerprint=row["fingerprint"])
+                        for execution in attempt["executions"]
+                    ]
+        status = "complete" if request["completed_at"] else "in progress"
+        return dict(request, status=status, alerts=alerts, executions=executions)
+
+    # --- called by the one thread that decides ---------------------------------------------------
+
+    def load(self):
+        """Fill the memory from the datastore: rows, outbox, inbox."""
+        self._ledger.load(self._stackstorm)
+        waiting = outbox.waiting(self._stackstorm)
+        if waiting:
+            self._newest_batch = waiting[-1]["batch_id"]
+        self._poll_inbox()
+        self._loaded = True
+        self._log.info(
+            "loaded: alerts=%d in_flight=%d pending=%d inbox=%d outbox=%d",
+            len(self._ledger.alerts),
+            self._ledger.in_flight,
+            len(self._ledger.waiting),
+            len(self._queue),
+            len(waiting),
+        )
+
+    def run(self):
+        """Load, then tick until ``stop``; a fault of StackStorm's is logged and tried again."""
+        while not self._stopping:
+            try:
+                if not self._loaded:
+                    self.load()
+                self.tick()
+            except StackStormError as error:
+                self._log.warning("StackStorm is away, trying again: %s", error)
+                self.wake.wait(1.0)
+            busy = self._queue or self._ledger.in_flight or self._tracking
+            self.wake.wait(0.1 if busy else 0.5)
+            self.wake.clear()
+
+    def tick(self):
+        """Do everything that is due, once. Raises StackStormError when StackStorm is away."""
+        if self._is_due("inbox", INBOX_POLL_SECONDS):
+            self._poll_inbox()
+        if self._ledger.in_flight and self._is_due("watch", WATCH_SECONDS):
+            self._watch()
+        self._release()
+        self._intake()
+        self._flush()
+        self._send()
+        self._track()
+        self._check_bus()
+        if self._is_due("sweep", SWEEP_SECONDS):
+            self._ledger.forget(self._now(), self._settings)
+
+    def _is_due(self, name, seconds):
+        now = self._now()
+        if now < self._due[name]:
+            return False
+        self._due[name] = now + seconds
+        return True
+
+    def _poll_inbox(self):
+        """Find the entries that did not come through ``take``: receive_webhook's, and old ones."""
+        if inbox.count(self._stackstorm) <= len(self._known_inbox) and self._loaded:
+            return
+        for entry in inbox.entries(self._stackstorm):
+            if entry["request_id"] in self._known_inbox:
+                continue
+            if rows.read(self._stackstorm, rows.REQUEST, entry["request_id"]):
+                inbox.remove(self._stackstorm, entry["request_id"])  # a crash came before this
+            else:
+                self.take(entry)
+
+    def _intake(self):
+        for _ in range(min(ENTRIES_A_TICK, len(self._queue))):
+            entry = self._queue[0]
+            if entry["request_id"] not in self._ledger.requests:
+                self._decide(entry)
+            self._removals.append((None, entry["request_id"]))
+            self._queue.popleft()
+
+    def _decide(self, entry):
+        notification = payload.parse(entry["notification"])
+        request = {
+            "request_id": entry["request_id"],
+            "received_at": entry["received_at"],
+            "completed_at": None,
+            "source": entry["source"],
+            "receiver": notification.receiver,
+            "group_key": notification.group_key,
+            "truncated_alerts": notification.truncated_alerts,
+            "warnings": notification.warnings,
+            "alerts": [],
+        }
+        for item in notification.entries:
+            if isinstance(item, payload.Alert):
+                item = self._decide_alert(item, notification, entry)
+            else:
+                item = _request_entry(item.fingerprint, "", None, admission.REJECTED, item.reason)
+            request["alerts"].append(item)
+        counts = collections.Counter(item["decision"] for item in request["alerts"])
+        request["counts"] = dict(counts, alerts=len(request["alerts"]))
+        self._ledger.add_request(request)
+        self._log.info(
+            "request %s: %s",
+            entry["request_id"],
+            " ".join("%s=%d" % item for item in sorted(request["counts"].items())),
+        )
+
+    def _decide_alert(self, alert, notification, entry):
+        request_id, received_at = entry["request_id"], entry["received_at"]
+        row = self._ledger.alerts.get(alert.fingerprint)
+        episode = lifecycle.episode_of(row, alert, received_at)
+        before = _decided_before(row, episode, alert, request_id)
+        view = self._ledger.view_for(alert.fingerprint)
+        decision = before or admission.decide(alert, episode, view, self._settings)
+        fact = {"fingerprint": alert.fingerprint, "episode": episode, "request_id": request_id}
+        described = lifecycle.describe(alert, notification)
+        self._ledger.apply(
+            dict(fact, kind="notified", at=received_at, status=alert.status, alert=described)
+        )
+        if before:
+            pass  # the dispatch is on its way, or _resend finds that it is not
+        elif decision.kind == admission.DISPATCH:
+            self._start(alert.fingerprint, episode, decision.attempt, request_id)
+        elif decision.kind == admission.PEND:
+            at = clock.to_text(self._now())
+            self._ledger.apply(dict(fact, kind="pended", at=at, reason=decision.reason))
+        elif decision.kind == admission.RESOLVE:
+            resolved = self._ledger.alerts[alert.fingerprint]
+            if lifecycle.current(resolved)["starts_at"] == episode:
+                payload_ = triggers.alert_resolved_payload(resolved)
+                self._queue_trigger(triggers.ALERT_RESOLVED, payload_, request_id)
+        return _request_entry(
+            alert.fingerprint, alert.alertname, episode, decision.kind, decision.reason
+        )
+
+    def _start(self, fingerprint, episode, attempt, request_id):
+        """Take down a dispatch; it is sent when the row that says so is safe in the outbox."""
+        identity = dispatch_id(fingerprint, episode, attempt)
+        self._ledger.apply(
+            {
+                "kind": "dispatched",
+                "fingerprint": fingerprint,
+                "episode": episode,
+                "at": clock.to_text(self._now()),
+                "dispatch_id": identity,
+                "attempt": attempt,
+                "request_id": request_id,
+            }
+        )
+        self._queue_dispatch(identity)
+
+    def _queue_dispatch(self, identity):
+        row, attempt = self._ledger.flight(identity)
+        self._sent_at[identity] = self._now()
+        self._queue_trigger(triggers.ALERT, triggers.alert_payload(row, attempt), attempt["request_id"])
+
+    def _queue_trigger(self, trigger, payload_, trace_tag):
+        self._outgoing.append((trigger, payload_, trace_tag))
+
+    def _watch(self):
+        facts, lost = watch.observe(self._stackstorm, self._ledger.flights(), self._now())
+        for fact in facts:
+            self._ledger.apply(fact)
+            if fact["kind"] == "settled":
+                self._sent_at.pop(fact["dispatch_id"], None)
+        self._resend(lost)
+
+    def _resend(self, lost):
+        """Send a dispatch again of which StackStorm knows nothing.
+
+        No trace of it may also mean that the rules engine is behind. The bus keeps the order, so a
+        probe that was sent later and has arrived says that the dispatch never will.
+        """
+        now = self._now()
+        late = [d for d in lost if now - self._sent_at.get(d, 0.0) > LOST_SECONDS]
+        if not late:
+            return
+        if self._probe is None:
+            self._send_probe()
+        arrived_after = self._bus_seen_at
+        for identity in late:
+            if self._sent_at.get(identity, 0.0) < arrived_after:
+                self._log.warning("dispatch %s never reached StackStorm; sent again", identity)
+                self._queue_dispatch(identity)
+
+    def _release(self):
+        if not self._ledger.waiting:
+            return
+        ledger = self._ledger
+        for fingerprint in admission.release(
+            ledger.waiting, ledger.in_flight, ledger.busy, self._settings
+        ):
+            row = ledger.alerts[fingerprint]
+            pended = lifecycle.current(row)["pended"]
+            self._start(fingerprint, row["starts_at"], 1, pended["request_id"])
+
+    def _flush(self):
+        """Write what changed to the outbox; nothing is sent before that has succeeded."""
+        changed = self._ledger.take_changed()
+        if any(changed.values()):
+            try:
+                self._newest_batch = outbox.put(self._stackstorm, changed)
+            except Exception:
+                self._ledger.put_back(changed)
+                raise
+        self._removals = [(batch or self._newest_batch, r) for batch, r in self._removals]
+        for row, came_from, went_to, entry in self._ledger.take_transitions():
+            payload_ = triggers.lifecycle_payload(row, came_from, went_to, entry)
+            self._queue_trigger(triggers.LIFECYCLE, payload_, entry["request_id"])
+
+    def _send(self):
+        while self._outgoing:
+            trigger, payload_, trace_tag = self._outgoing[0]
+            if not self._emit(trigger, payload_, trace_tag):
+                return
+            self._outgoing.popleft()
+
+    def _emit(self, trigger, payload_, trace_tag=None):
+        """Send one trigger; False when the bus is away and it must be tried again."""
+        try:
+            self._schemas.check(trigger, payload_)
+        except ValueError as error:
+            self._log.error("not sent, as StackStorm would drop it: %s", error)
+            return True
+        try:
+            self._dispatch(trigger, payload_, trace_tag)
+        except Exception as error:
+            self._bus = {"ok": False, "detail": "dispatch failed: %s" % type(error).__name__}
+            self._due["send probe"] = self._now() + PROBE_AGAIN_SECONDS
+            self._log.error("the trigger bus is away: %s: %s", type(error).__name__, error)
+            return False
+        return True
+
+    def _track(self):
+        """Have ``track`` write the batches, one trigger at a time."""
+        now = self._now()
+        if self._tracking:
+            batch_id, sent_at = self._tracking
+            if not self._is_due("track", TRACK_POLL_SECONDS):
+                return
+            if outbox.is_tracked(self._stackstorm, batch_id):
+                self._tracking = None
+                self._finish_removals(batch_id)
+            elif now - sent_at > TRACK_AGAIN_SECONDS:
+                self._tracking = None
+            else:
+                return
+        if self._newest_batch and self._emit(triggers.TRACKING, {"batch_id": self._newest_batch}):
+            self._tracking = (self._newest_batch, now)
+
+    def _finish_removals(self, batch_id):
+        tracked = [item for item in self._removals if item[0] is None or item[0] <= batch_id]
+        self._removals = [item for item in self._removals if item not in tracked]
+        for _, request_id in tracked:
+            inbox.remove(self._stackstorm, request_id)
+            self._known_inbox.discard(request_id)
+        if batch_id == self._newest_batch:
+            self._newest_batch = None
+            self._ledger.forget_requests()
+
+    def _check_bus(self):
+        """Send a probe when there is no recent proof that the bus and the rules engine work."""
+        if self._probe:
+            probe_id, sent_at = self._probe
+            if self._is_due("probe", 1.0) and self._has_arrived(probe_id, sent_at):
+                self._bus = {"ok": True, "detail": "a probe came through"}
+                self._bus_seen_at, self._probe = sent_at, None
+            elif self._now() - sent_at > PROBE_SECONDS:
+                waited = int(self._now() - sent_at)
+                self._bus = {"ok": False, "detail": "a probe sent %d s ago has not come" % waited}
+                self._probe = None
+        elif self._is_due("send probe", PROBE_SECONDS):
+            self._send_probe()
+
+    def _send_probe(self):
+        probe_id = new_uuid7()
+        if self._emit(triggers.PROBE, {"probe_id": probe_id}):
+            self._probe = (probe_id, self._now())
+
+    def _has_arrived(self, probe_id, sent_at):
+        since = clock.to_text(sent_at - watch.CLOCK_MARGIN_SECONDS)
+        found = self._stackstorm.list_trigger_instances(triggers.PROBE, since)
+        return any(instance["payload"].get("probe_id") == probe_id for instance in found)
+
+
+def _decided_before(row, episode, alert, request_id):
+    """Return the decision on an alert that a crash cut off from its request, None otherwise.
+
+    The rows of alerts reach the outbox before the row of their request, so an entry that is read
+    again after a crash may find what it decided.
+    """
+    if row is None:
+        return None
+    if alert.status == payload.FIRING:
+        for attempt in lifecycle.attempts_of(row, episode):
+            if attempt["request_id"] == request_id:
+                return admission.Decision(admission.DISPATCH, "new episode", attempt["attempt"])
+    for known in row["episodes"]:
+        pended = known["pended"]
+        if known["starts_at"] == episode and pended and pended["request_id"] == request_id:
+            return admission.Decision(admission.PEND, pended["reason"])
+    return None
+
+
+def _request_entry(fingerprint, alertname, episode, decision, reason):
+    return {
+        "fingerprint": fingerprint,
+        "alertname": alertname,
+        "starts_at": episode,
+        "decision": decision,
+        "reason": reason,
+        "dispatch_id": None,
+        "outcome": None,
+    }
+
+
+def _undecided(entry):
+    """Return the status of a request that is in the inbox and not decided yet."""
+    return {
+        "request_id": entry["request_id"],
+        "received_at": entry["received_at"],
+        "completed_at": None,
+        "source": entry["source"],
+        "status": "accepted",
+        "alerts": [],
+        "executions": [],
+    }

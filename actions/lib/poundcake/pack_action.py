@@ -1,0 +1,26 @@
+"""What every action of the pack has: StackStorm's API, and answers that are safe to pass on."""
+
+from st2common.runners.base_action import Action
+
+from poundcake.inert import inert
+from poundcake.queries import QueryError
+from poundcake.stackstorm import StackStorm
+
+
+class PackAction(Action):
+    """Base of the pack's actions."""
+
+    @property
+    def stackstorm(self):
+        return StackStorm(self.action_service.datastore_service.get_api_client)
+
+    def answer(self, question, *args):
+        """Return what a function of ``queries`` answers.
+
+        A result of an action may be published by a workflow, and StackStorm evaluates expressions
+        in what it publishes: the answer is made inert. An expected failure is ``(False, {...})``.
+        """
+        try:
+            return inert(question(self.stackstorm, *args))
+        except QueryError as error:
+            return False, {"error": inert(str(error))}

@@ -1,0 +1,193 @@
+"""Answers to "what happened?" from the rows. Reads the datastore only.
+
+Each function returns a JSON value; QueryError carries a sentence that says what exists.
+"""
+
+from poundcake import lifecycle, rows
+from poundcake.clock import elapsed
+
+MOST_NAMED = 10
+
+
+class QueryError(Exception):
+    """A question that has no answer; the text names the parameter, and says what exists."""
+
+
+def get_request(stackstorm, request_id):
+    """Return a request with its alerts' present states and its executions."""
+    request = rows.read(stackstorm, rows.REQUEST, request_id)
+    if request is None:
+        return _undecided(stackstorm, request_id)
+    alerts, executions = [], []
+    for entry in request["alerts"]:
+        row = entry["fingerprint"] and rows.read(stackstorm, rows.ALERT, entry["fingerprint"])
+        alerts.append(dict(entry, state=row["state"] if row else "not tracked (any more)"))
+        for attempt in row["attempts"] if row else []:
+            if attempt["request_id"] == request_id:
+                executions += [dict(item, alertname=row["alertname"]) for item in attempt["executions"]]
+    status = "complete" if request["completed_at"] else "in progress"
+    return dict(_without_rev(request), status=status, alerts=alerts, executions=executions)
+
+
+def list_requests(stackstorm, limit):
+    """Return the newest requests, newest first, each in one line's worth of fields."""
+    found = rows.read_all(stackstorm, rows.REQUEST)
+    found.sort(key=lambda row: row["request_id"], reverse=True)
+    names = ("request_id", "received_at", "completed_at", "source", "receiver", "counts")
+    shown = [{name: row[name] for name in names} for row in found[:limit]]
+    return {"total": len(found), "shown": len(shown), "requests": shown}
+
+
+def get_alert(stackstorm, fingerprint):
+    """Return an alert whole: labels, state, history with durations, attempts."""
+    row = rows.read(stackstorm, rows.ALERT, fingerprint)
+    if row is None:
+        known = sorted(row["fingerprint"] for row in rows.read_all(stackstorm, rows.ALERT))
+        raise QueryError(_unknown("fingerprint", fingerprint, "alerts", known))
+    history = row["history"]
+    for entry, following in zip(history, history[1:] + [None]):
+        entry["seconds"] = elapsed(entry["at"], following["at"]) if following else None
+    names = ("episodes", "extra")
+    return {name: value for name, value in _without_rev(row).items() if name not in names}
+
+
+def list_alerts(stackstorm, state, alertname, severity, label, limit):
+    """Return alerts, latest change first.
+
+    :param label: ``name=value`` pairs, comma-separated; all must hold.
+    """
+    if state and state not in lifecycle.STATES:
+        raise QueryError("state: \"%s\" is none; there are %s" % (state, ", ".join(lifecycle.STATES)))
+    wanted_labels = _labels(label)
+    found = rows.read_all(stackstorm, rows.ALERT)
+    _check_exists("alertname", alertname, found)
+    _check_exists("severity", severity, found)
+    chosen = [
+        row
+        for row in found
+        if (not state or row["state"] == state)
+        and (not alertname or row["alertname"] == alertname)
+        and (not severity or row["severity"] == severity)
+        and all(row["labels"].get(name) == value for name, value in wanted_labels)
+    ]
+    chosen.sort(key=lambda row: (row["state_since"] or "", row["fingerprint"]), reverse=True)
+    shown = [
+        {
+            "fingerprint": row["fingerprint"],
+            "state": row["state"],
+            "since": row["state_since"],
+            "alertname": row["alertname"],
+            "severity": row["severity"],
+            "host": row["host"],
+            "occurrences": row["occurrences"],
+            "attempts": len(lifecycle.attempts_of(row, row["starts_at"])),
+            "reason": row["reason"],
+        }
+        for row in chosen[:limit]
+    ]
+    return {"total": len(chosen), "shown": len(shown), "alerts": shown}
+
+
+def list_executions(stackstorm, request_id, fingerprint, status, limit):
+    """Return the executions that PoundCake tracked, newest first."""
+    found = rows.read_all(stackstorm, rows.EXECUTION)
+    for name, value in (("request_id", request_id), ("fingerprint", fingerprint), ("status", status)):
+        _check_exists(name, value, found)
+    wanted = {"request_id": request_id, "fingerprint": fingerprint, "status": status}
+    chosen = [
+        _without_rev(row)
+        for row in found
+        if all(not value or row[name] == value for name, value in wanted.items())
+    ]
+    chosen.sort(key=lambda row: row["started_at"] or "", reverse=True)
+    shown = chosen[:limit]
+    return {"total": len(chosen), "shown": len(shown), "executions": shown}
+
+
+def get_stats(stackstorm):
+    """Return counts of alerts by state and severity, and for each workflow how it fares.
+
+    Durations are in seconds, over executions that succeeded or failed and have both times.
+    """
+    alerts = rows.read_all(stackstorm, rows.ALERT)
+    by_action = {}
+    for row in rows.read_all(stackstorm, rows.EXECUTION):
+        by_action.setdefault(row["action_ref"], []).append(row)
+    return {
+        "alerts": len(alerts),
+        "by_state": {state: _count(alerts, "state", state) for state in lifecycle.STATES},
+        "by_severity": {
+            severity or "none": _count(alerts, "severity", severity)
+            for severity in sorted({row["severity"] for row in alerts})
+        },
+        "workflows": [_workflow(ref, by_action[ref]) for ref in sorted(by_action)],
+    }
+
+
+def _workflow(ref, executions):
+    ended = [row for row in executions if row["status"] in lifecycle.ENDED_STATUSES]
+    good = [row for row in ended if row["status"] == lifecycle.SUCCEEDED]
+    times = sorted(row["elapsed"] for row in ended if row["elapsed"] is not None)
+    return {
+        "action_ref": ref,
+        "executions": len(executions),
+        "succeeded": len(good),
+        "failed": len(ended) - len(good),
+        "running": len(executions) - len(ended),
+        "success_rate": round(len(good) / float(len(ended)), 3) if ended else None,
+        "mean_seconds": round(sum(times) / len(times), 3) if times else None,
+        "p95_seconds": times[-(-len(times) * 95 // 100) - 1] if times else None,
+    }
+
+
+def _undecided(stackstorm, request_id):
+    entry = rows.read(stackstorm, rows.INBOX, request_id)
+    if entry is None:
+        known = sorted(
+            (row["request_id"] for row in rows.read_all(stackstorm, rows.REQUEST)), reverse=True
+        )
+        raise QueryError(_unknown("request_id", request_id, "requests", known))
+    return {
+        "request_id": request_id,
+        "received_at": entry["received_at"],
+        "source": entry["source"],
+        "status": "accepted, not decided yet",
+        "alerts": [],
+        "executions": [],
+    }
+
+
+def _labels(text):
+    pairs = []
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise QueryError("label: \"%s\" has no =; write name=value,name=value" % part.strip())
+        pairs.append((name.strip(), value.strip().strip('"')))
+    return pairs
+
+
+def _check_exists(name, value, found):
+    if not value:
+        return
+    known = sorted({row[name] for row in found if row[name]})
+    if value not in known:
+        raise QueryError(_unknown(name, value, name + " values", known))
+
+
+def _unknown(name, value, what, known):
+    text = '%s: "%s" is not known; ' % (name, value)
+    if not known:
+        return text + "there are no %s yet" % what
+    more = ", ... (%d in all)" % len(known) if len(known) > MOST_NAMED else ""
+    return text + "there are these %s: %s%s" % (what, ", ".join(known[:MOST_NAMED]), more)
+
+
+def _count(found, name, value):
+    return sum(1 for row in found if row[name] == value)
+
+
+def _without_rev(row):
+    return {name: value for name, value in row.items() if name != "rev"}

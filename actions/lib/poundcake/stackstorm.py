@@ -1,0 +1,132 @@
+"""What PoundCake asks of StackStorm's API, over one kept-alive connection a thread.
+
+Why not ``datastore_service.get_value`` and friends: they answer None for a key that is absent and
+for an API that is away, and PoundCake must know the difference. The URL and the token still come
+from the client that StackStorm hands to sensors and actions.
+"""
+
+import threading
+from urllib.parse import quote
+
+import requests
+
+PAGE = 100  # StackStorm refuses more unless its max_page_size says otherwise
+TIMEOUT_SECONDS = 30
+
+
+class StackStormError(Exception):
+    """StackStorm's API could not be reached, or answered something else than it should."""
+
+
+class StackStorm:
+    """StackStorm's v1 API as the few calls that PoundCake makes.
+
+    :param get_client: callable that returns an st2client ``Client``: a datastore service's
+        ``get_api_client``, which renews its token when that has expired.
+
+    Every method raises StackStormError, with the address and the reason, when the call fails.
+    """
+
+    def __init__(self, get_client):
+        self._get_client = get_client
+        self._local = threading.local()
+
+    def get_key(self, name):
+        """Return the text of a datastore key in system scope, None when there is no such key."""
+        answer = self._call("GET", "/keys/" + _quote(name), missing_ok=True)
+        return None if answer is None else answer.json()["value"]
+
+    def set_key(self, name, value, ttl=None):
+        """Write a datastore key in system scope. ``ttl`` is in seconds; None keeps it for good."""
+        body = {"name": name, "value": value, "scope": "system"}
+        if ttl:
+            body["ttl"] = int(ttl)
+        self._call("PUT", "/keys/" + _quote(name), body=body)
+
+    def delete_key(self, name):
+        """Delete a datastore key; one that is gone already is no error."""
+        self._call("DELETE", "/keys/" + _quote(name), missing_ok=True)
+
+    def list_keys(self, prefix):
+        """Return ``{name: text}`` of every key in system scope that begins with ``prefix``."""
+        return {item["name"]: item["value"] for item in self._pages("/keys", {"prefix": prefix})}
+
+    def count_keys(self, prefix):
+        """Return how many keys begin with ``prefix``, without reading them."""
+        answer = self._call("GET", "/keys", params={"prefix": prefix, "limit": 1})
+        return int(answer.headers.get("X-Total-Count", 0))
+
+    def list_trigger_instances(self, trigger, since):
+        """Return the instances (id, status, payload) of a trigger since an RFC 3339 time."""
+        return self._pages("/triggerinstances", {"trigger": trigger, "timestamp_gt": since})
+
+    def list_enforcements(self, trigger_instance_id):
+        """Return the rule enforcements of one trigger instance."""
+        return self._pages("/ruleenforcements", {"trigger_instance": trigger_instance_id})
+
+    def list_executions(self, trigger_name, since):
+        """Return id, status, times, rule and action of what a trigger started since a time.
+
+        ``trigger_name`` is the bare name, not the reference: that is what StackStorm filters on.
+        """
+        wanted = "id,status,start_timestamp,end_timestamp,rule.ref,action.ref"
+        params = {
+            "trigger_type": trigger_name,
+            "timestamp_gt": since,
+            "include_attributes": wanted,
+        }
+        return self._pages("/executions", params)
+
+    def get_execution(self, execution_id):
+        """Return one execution with its result, None when StackStorm does not have it."""
+        params = {"exclude_attributes": "trigger_instance"}
+        path = "/executions/" + _quote(execution_id)
+        answer = self._call("GET", path, params=params, missing_ok=True)
+        return None if answer is None else answer.json()
+
+    def ping(self):
+        """Return nothing when the API answers at all."""
+        self._call("GET", "", any_status=True, timeout=5)
+
+    def _pages(self, path, params):
+        items = []
+        while True:
+            page = dict(params, limit=PAGE, offset=len(items))
+            answer = self._call("GET", path, params=page)
+            found = answer.json()
+            items.extend(found)
+            if len(found) < PAGE or len(items) >= int(answer.headers.get("X-Total-Count", 0)):
+                return items
+
+    def _call(
+        self, method, path, params=None, body=None, missing_ok=False, any_status=False, timeout=None
+    ):
+        try:
+            client = self._get_client()
+            url = client.endpoints["api"].rstrip("/") + path
+            answer = self._session().request(
+                method,
+                url,
+                params=params,
+                json=body,
+                headers={"X-Auth-Token": client.token} if client.token else {},
+                verify=client.cacert or True,
+                timeout=timeout or TIMEOUT_SECONDS,
+            )
+        except Exception as error:  # the token comes from the database, the call from the network
+            raise StackStormError("%s %s: %s" % (method, path, error)) from error
+        if answer.status_code == 404 and missing_ok:
+            return None
+        if answer.status_code >= 400 and not any_status:
+            text = "%s %s: %d %s" % (method, path, answer.status_code, answer.text[:200])
+            raise StackStormError(text)
+        return answer
+
+    def _session(self):
+        if not hasattr(self._local, "session"):
+            self._local.session = requests.Session()
+        return self._local.session
+
+
+def _quote(part):
+    return quote(part, safe="")

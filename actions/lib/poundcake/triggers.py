@@ -1,0 +1,127 @@
+"""The triggers that PoundCake emits: their payloads, inert, and the check against their schemas."""
+
+import os
+
+import jsonschema
+import yaml
+
+from poundcake import lifecycle
+from poundcake.inert import inert
+
+ALERT = "poundcake.alert"
+ALERT_RESOLVED = "poundcake.alert_resolved"
+TRACKING = "poundcake.tracking"
+LIFECYCLE = "poundcake.lifecycle"
+PROBE = "poundcake.probe"
+
+# A rule whose template names a label that the alert lacks does not fire, so what rule authors use
+# most is always there, empty when the alert has no such label or annotation.
+LABELS_AT_HAND = (
+    "job",
+    "service",
+    "namespace",
+    "pod",
+    "container",
+    "node",
+    "cluster",
+    "environment",
+    "region",
+    "team",
+    "device",
+    "mountpoint",
+)
+ANNOTATIONS_AT_HAND = ("summary", "description", "runbook_url")
+
+
+def alert_payload(row, attempt, status="firing"):
+    """Return the payload of ``poundcake.alert`` for one attempt, from the row alone.
+
+    Built from the row, so that a dispatch which got lost can be sent again as it was.
+    """
+    episode = next(e for e in row["episodes"] if e["starts_at"] == attempt["starts_at"])
+    return _payload(row, episode, status, attempt)
+
+
+def alert_resolved_payload(row):
+    """Return the payload of ``poundcake.alert_resolved`` for the latest episode of a row."""
+    episode = lifecycle.current(row)
+    attempts = lifecycle.attempts_of(row, episode["starts_at"])
+    attempt = dict(attempts[-1] if attempts else {"dispatch_id": "", "attempt": 0})
+    attempt["request_id"] = episode["resolved_request_id"]
+    return _payload(row, episode, "resolved", attempt)
+
+
+def lifecycle_payload(row, came_from, went_to, entry):
+    """Return the payload of ``poundcake.lifecycle`` for one change of state."""
+    return inert(
+        {
+            "fingerprint": row["fingerprint"],
+            "request_id": entry["request_id"] or "",
+            "alertname": row["alertname"],
+            "severity": row["severity"],
+            "host": row["host"],
+            "from": came_from or "",
+            "to": went_to,
+            "attempt": entry["attempt"] or 0,
+            "execution_id": entry["execution_id"] or "",
+            "reason": entry["reason"],
+            "at": entry["at"],
+        }
+    )
+
+
+def _payload(row, episode, status, attempt):
+    payload = {name: row["labels"].get(name, "") for name in LABELS_AT_HAND}
+    payload.update({name: row["annotations"].get(name, "") for name in ANNOTATIONS_AT_HAND})
+    payload.update(
+        {
+            "request_id": attempt["request_id"],
+            "dispatch_id": attempt["dispatch_id"],
+            "attempt": attempt["attempt"],
+            "status": status,
+            "fingerprint": row["fingerprint"],
+            "alertname": row["alertname"],
+            "severity": row["severity"],
+            "instance": row["instance"],
+            "host": row["host"],
+            "labels": row["labels"],
+            "annotations": row["annotations"],
+            "starts_at": episode["starts_at"],
+            "ends_at": row["ends_at"] or "",
+            "generator_url": row["generator_url"],
+            "receiver": row["receiver"],
+            "group_key": row["group_key"],
+            "external_url": row["external_url"],
+            "received_at": episode["received_at"] or "",
+        }
+    )
+    return inert(payload)
+
+
+class Schemas:
+    """The payload schemas of the sensor's metadata, so that they stand in one place.
+
+    StackStorm drops a payload that fails its schema with a log line only; a check before the
+    dispatch makes it an error that is seen.
+    """
+
+    def __init__(self, sensor_yaml):
+        with open(sensor_yaml, encoding="utf-8") as handle:
+            metadata = yaml.safe_load(handle)
+        pack = "poundcake."
+        self._validators = {
+            pack + item["name"]: jsonschema.Draft4Validator(item["payload_schema"])
+            for item in metadata["trigger_types"]
+        }
+
+    def check(self, trigger, payload):
+        """Raise ValueError, naming the field, when a payload does not fit its trigger."""
+        error = jsonschema.exceptions.best_match(self._validators[trigger].iter_errors(payload))
+        if error:
+            field = ".".join(str(part) for part in error.absolute_path) or "payload"
+            raise ValueError("%s: %s: %s" % (trigger, field, error.message))
+
+
+def sensor_yaml(sensor_file):
+    """Return the path of the metadata beside a sensor's Python file."""
+    return os.path.splitext(os.path.abspath(sensor_file))[0] + ".yaml"

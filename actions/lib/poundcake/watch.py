@@ -1,0 +1,150 @@
+"""What became of dispatches: reads StackStorm's own records and gives facts. Writes nothing."""
+
+import time
+
+from poundcake import clock, lifecycle, triggers
+
+# The sensor's clock and StackStorm's may differ a little.
+CLOCK_MARGIN_SECONDS = 60
+_DONE = ("processed", "processing_failed")
+ERROR_CHARACTERS = 500
+
+
+def observe(stackstorm, flights, now=None):
+    """Return ``(facts, lost)`` about dispatches that have not ended.
+
+    :param stackstorm: stackstorm.StackStorm.
+    :param flights: list of ``(row, attempt)``.
+    :returns: lifecycle facts in the order in which they are to be applied, and the dispatch ids of
+        which StackStorm has no trigger instance.
+    """
+    now = time.time() if now is None else now
+    unsettled = [(row, attempt) for row, attempt in flights if not attempt["settled_at"]]
+    settled, started, lost = _settle(stackstorm, unsettled, now)
+    for row, attempt in flights:
+        for execution in attempt["executions"]:
+            if execution["status"] not in lifecycle.ENDED_STATUSES:
+                started.append((row, attempt, execution["execution_id"]))
+    return _follow(stackstorm, started, now) + settled, lost
+
+
+def _settle(stackstorm, unsettled, now):
+    """Find the executions of the dispatches whose rules have all been evaluated."""
+    facts, started, lost = [], [], []
+    if not unsettled:
+        return facts, started, lost
+    oldest = min(clock.to_seconds(attempt["dispatched_at"]) for _, attempt in unsettled)
+    since = clock.to_text(oldest - CLOCK_MARGIN_SECONDS)
+    instances = {}
+    for instance in stackstorm.list_trigger_instances(triggers.ALERT, since):
+        instances.setdefault(instance["payload"].get("dispatch_id"), []).append(instance)
+    for row, attempt in unsettled:
+        found = instances.get(attempt["dispatch_id"], [])
+        if not found:
+            lost.append(attempt["dispatch_id"])
+        elif all(instance["status"] in _DONE for instance in found):
+            execution_ids, reason = _enforcements(stackstorm, found)
+            started += [(row, attempt, execution_id) for execution_id in execution_ids]
+            facts.append(_fact("settled", row, attempt, now, reason=reason))
+    return facts, started, lost
+
+
+def _enforcements(stackstorm, instances):
+    """Return the executions that rules started for some trigger instances, and what went wrong."""
+    execution_ids, reasons = [], []
+    for instance in instances:
+        if instance["status"] == "processing_failed":
+            reasons.append("StackStorm failed to process the trigger instance %s" % instance["id"])
+        for enforcement in stackstorm.list_enforcements(instance["id"]):
+            if enforcement.get("execution_id"):
+                execution_ids.append(enforcement["execution_id"])
+            elif enforcement.get("failure_reason"):
+                rule_ref = (enforcement.get("rule") or {}).get("ref", "a rule")
+                reasons.append("%s: %s" % (rule_ref, enforcement["failure_reason"]))
+    return execution_ids, "; ".join(reasons)[:ERROR_CHARACTERS]
+
+
+def _follow(stackstorm, started, now):
+    """Read the status of executions that have not ended."""
+    if not started:
+        return []
+    oldest = min(clock.to_seconds(attempt["dispatched_at"]) for _, attempt, _ in started)
+    since = clock.to_text(oldest - CLOCK_MARGIN_SECONDS)
+    name = triggers.ALERT.split(".", 1)[1]
+    listed = {item["id"]: item for item in stackstorm.list_executions(name, since)}
+    facts = []
+    for row, attempt, execution_id in started:
+        execution = listed.get(execution_id) or stackstorm.get_execution(execution_id)
+        if execution is None:
+            execution = {"status": "abandoned", "gone": True}
+        described = _describe(stackstorm, execution_id, execution, now)
+        facts.append(_fact("executed", row, attempt, now, execution=described))
+    return facts
+
+
+def _describe(stackstorm, execution_id, execution, now):
+    status = execution["status"]
+    error = ""
+    if execution.get("gone"):
+        error = "StackStorm no longer has this execution"
+    elif status in lifecycle.ENDED_STATUSES and status != lifecycle.SUCCEEDED:
+        whole = execution if "result" in execution else stackstorm.get_execution(execution_id)
+        error = error_of((whole or {}).get("result"))
+    ended = status in lifecycle.ENDED_STATUSES
+    return {
+        "execution_id": execution_id,
+        "status": status,
+        "rule_ref": (execution.get("rule") or {}).get("ref", ""),
+        "action_ref": (execution.get("action") or {}).get("ref", ""),
+        "started_at": _time(execution.get("start_timestamp")),
+        "ended_at": _time(execution.get("end_timestamp")) or (clock.to_text(now) if ended else None),
+        "error": error,
+    }
+
+
+def error_of(result):
+    """Return why an execution failed, from its result: one line of at most 500 characters."""
+    text = ""
+    if isinstance(result, dict):
+        errors = result.get("errors")
+        if isinstance(errors, list) and errors:
+            text = "; ".join(_error_line(item) for item in errors)
+        else:
+            inner = result.get("result")
+            parts = [result.get("error"), result.get("message"), result.get("stderr")]
+            if isinstance(inner, dict):
+                parts = [inner.get("error"), inner.get("reason"), inner.get("message")] + parts
+            elif isinstance(inner, str):
+                parts.insert(0, inner)
+            text = next((str(part) for part in parts if part and part != "None"), "")
+    elif result:
+        text = str(result)
+    return " ".join(text.split())[:ERROR_CHARACTERS]
+
+
+def _error_line(item):
+    if not isinstance(item, dict):
+        return str(item)
+    line = str(item.get("message", ""))
+    inner = error_of(item.get("result"))
+    if item.get("task_id"):
+        line = "task %s: %s" % (item["task_id"], line)
+    return "%s (%s)" % (line, inner) if inner else line
+
+
+def _time(text):
+    if not text:
+        return None
+    return clock.to_text(clock.to_seconds(text))
+
+
+def _fact(kind, row, attempt, now, **more):
+    fact = {
+        "kind": kind,
+        "fingerprint": row["fingerprint"],
+        "episode": attempt["starts_at"],
+        "at": clock.to_text(now),
+        "dispatch_id": attempt["dispatch_id"],
+    }
+    fact.update(more)
+    return fact

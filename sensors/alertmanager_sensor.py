@@ -1,0 +1,104 @@
+"""The sensor: HTTP in, triggers out. Thin: what it does is in actions/lib/poundcake."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+# StackStorm puts actions/lib on the path of actions only; the sensor shares the same library.
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../actions/lib"))
+
+import waitress  # noqa: E402
+from poundcake import settings as pack_settings  # noqa: E402
+from poundcake import triggers  # noqa: E402
+from poundcake.controller import Controller  # noqa: E402
+from poundcake.listener import Listener  # noqa: E402
+from poundcake.stackstorm import StackStorm  # noqa: E402
+from st2reactor.sensor.base import Sensor  # noqa: E402
+
+# StackStorm gives a sensor up when it dies twice within ten seconds of its start.
+LEAST_LIFE_SECONDS = 12
+# waitress reads a body before the application sees it; above this it answers 413 by itself.
+BODY_HEADROOM_BYTES = 1024 * 1024
+
+
+class AlertmanagerSensor(Sensor):
+    """Takes Alertmanager's notifications and drives admission.
+
+    ``__init__`` checks the config, ``setup`` opens the port, ``run`` decides until it is told to
+    stop. A notification is acknowledged by the listener only when it is in the inbox.
+    """
+
+    def __init__(self, sensor_service, config=None):
+        super(AlertmanagerSensor, self).__init__(sensor_service=sensor_service, config=config)
+        self._log = sensor_service.get_logger(__name__)
+        self._born = time.time()
+        self._server = None
+        self._controller = None
+        self._settings = pack_settings.from_config(self.config)
+        pack_settings.check_exposure(self._settings)
+
+    def setup(self):
+        stackstorm = StackStorm(self.sensor_service.datastore_service.get_api_client)
+        schemas = triggers.Schemas(triggers.sensor_yaml(__file__))
+        self._controller = Controller(
+            self._settings, stackstorm, self._dispatch, schemas, self._log
+        )
+        listener = Listener(self._settings, stackstorm, self._controller, self._log)
+        self._server = self._open_port(listener)
+        signal.signal(signal.SIGTERM, self._terminate)
+
+    def run(self):
+        threading.Thread(target=self._server.run, name="listener", daemon=True).start()
+        address = "%s:%d" % (self._settings.host, self._server.effective_port)
+        self._log.info("listening on %s", address)
+        try:
+            self._controller.run()
+        except Exception:
+            # Dying too soon after the start would make StackStorm give the sensor up.
+            self._controller.stop("the sensor has failed and starts again")
+            time.sleep(max(0.0, self._born + LEAST_LIFE_SECONDS - time.time()))
+            raise
+        # Told to stop: end as the signal would have, so that whoever sent it sees that.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def cleanup(self):
+        if self._controller:
+            self._controller.stop("the sensor is shutting down")
+        if self._server:
+            self._server.close()
+
+    def add_trigger(self, trigger):
+        pass
+
+    def update_trigger(self, trigger):
+        pass
+
+    def remove_trigger(self, trigger):
+        pass
+
+    def _dispatch(self, trigger, payload, trace_tag):
+        self.sensor_service.dispatch(trigger=trigger, payload=payload, trace_tag=trace_tag)
+
+    def _terminate(self, *_):
+        self._controller.stop("the sensor is shutting down")
+
+    def _open_port(self, listener):
+        settings = self._settings
+        try:
+            return waitress.create_server(
+                listener,
+                host=settings.host,
+                port=settings.port,
+                threads=settings.threads,
+                max_request_body_size=settings.max_body_bytes + BODY_HEADROOM_BYTES,
+                ident=None,
+            )
+        except (OSError, ValueError) as error:
+            raise RuntimeError(
+                "cannot listen on %s:%d (%s): set host and port in the config of the pack "
+                "poundcake to an address of this machine that is free"
+                % (settings.host, settings.port, error)
+            )
