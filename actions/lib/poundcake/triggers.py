@@ -102,7 +102,8 @@ class Schemas:
     """The payload schemas of the sensor's metadata, so that they stand in one place.
 
     StackStorm drops a payload that fails its schema with a log line only; a check before the
-    dispatch makes it an error that is seen.
+    dispatch makes it an error that is seen. Draft 3, because StackStorm's schemas say "required"
+    on the property.
     """
 
     def __init__(self, sensor_yaml):
@@ -110,7 +111,7 @@ class Schemas:
             metadata = yaml.safe_load(handle)
         pack = "poundcake."
         self._validators = {
-            pack + item["name"]: jsonschema.Draft4Validator(item["payload_schema"])
+            pack + item["name"]: jsonschema.Draft3Validator(item["payload_schema"])
             for item in metadata["trigger_types"]
         }
 
