@@ -1,0 +1,84 @@
+"""Who may call: the one admin, tokens, API keys."""
+
+import hashlib
+import secrets
+import time
+
+from tests.engine.store import new_id, timestamp
+
+ADMIN = "st2admin"
+DAY = 24 * 3600
+
+
+class Unauthorized(Exception):
+    """No valid credentials; the message is StackStorm's."""
+
+
+def _hash(key):
+    return hashlib.sha512(key.encode()).hexdigest()
+
+
+class Access:
+    """Everybody who authenticates is an admin: StackStorm without RBAC is the same."""
+
+    def __init__(self, store, password):
+        self._store = store
+        self._password = password
+
+    def login(self, user, password, ttl=DAY):
+        """A token document for the admin. Raises Unauthorized."""
+        right = secrets.compare_digest((password or "").encode(), self._password.encode())
+        if user != ADMIN or not right:
+            raise Unauthorized("Invalid or missing credentials")
+        return self.new_token(user, ttl)
+
+    def new_token(self, user, ttl=DAY):
+        """A token document that is valid for `ttl` seconds."""
+        expiry = time.time() + min(int(ttl or DAY), DAY)
+        return self._store.put(
+            "token",
+            {
+                "id": new_id(),
+                "user": user,
+                "token": secrets.token_hex(16),
+                "expiry": timestamp(expiry),
+                "metadata": {},
+            },
+        )
+
+    def drop_token(self, token):
+        """The execution it was made for is over."""
+        self._store.delete("token", token["id"])
+
+    def new_api_key(self, user=ADMIN, metadata=None, key=None, enabled=True):
+        """An API key document with the key itself under `key`; only its hash is stored."""
+        key = key or secrets.token_urlsafe(48)
+        stored = {
+            "id": new_id(),
+            "user": user or ADMIN,
+            "key_hash": _hash(key),
+            "metadata": metadata or {},
+            "created_at": timestamp(),
+            "enabled": enabled,
+        }
+        stored["uid"] = f"api_key:{stored['key_hash']}"
+        self._store.put("api_key", stored)
+        return dict(stored, key=key)
+
+    def authenticate(self, token, api_key):
+        """(user, method, token expiry or None). Raises Unauthorized."""
+        if token:
+            found = self._store.first("token", token=token)
+            if not found:
+                raise Unauthorized("Token with provided token value not found")
+            if found["expiry"] <= timestamp():
+                raise Unauthorized("Token has expired.")
+            return found["user"], "authentication token", found["expiry"]
+        if api_key:
+            found = self._store.first("api_key", key_hash=_hash(api_key))
+            if not found:
+                raise Unauthorized("ApiKey with key_hash not found.")
+            if not found["enabled"]:
+                raise Unauthorized("API key is disabled.")
+            return found["user"], "API key", None
+        raise Unauthorized("One of Token or API key required.")

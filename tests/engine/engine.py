@@ -1,0 +1,183 @@
+"""The engine: its parts put together, and the run of one execution."""
+
+import logging
+import os
+import socket
+import subprocess
+import traceback
+from pathlib import Path
+
+from tests.engine import parameters, runners
+from tests.engine.access import ADMIN, Access
+from tests.engine.executions import Executions
+from tests.engine.keys import Keys
+from tests.engine.orchestration import Orchestrator
+from tests.engine.packs import Registry
+from tests.engine.rules import DispatchError, RulesEngine
+from tests.engine.scheduler import Scheduler
+from tests.engine.sensors import SensorContainer
+from tests.engine.store import Store, timestamp
+from tests.engine.timers import Timers
+from tests.engine.traces import Traces
+
+LOG = logging.getLogger("engine")
+ACTION_TRIGGER = "core.st2.generic.actiontrigger"
+
+
+class Engine:
+    """StackStorm in one process, with its state under `root`.
+
+    `api_url` (with /v1) is what actions and sensors reach the API by.
+    """
+
+    def __init__(self, root, api_url, password="changeme"):
+        self.root = Path(root)
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.api_url = api_url
+        self.store = Store(self.root / "state.sqlite3")
+        self.keys = Keys(self.store, self.root / "datastore_key")
+        self.access = Access(self.store, password)
+        self.registry = Registry(self.store, self.keys, self.root)
+        self.traces = Traces(self.store)
+        self.executions = Executions(self.store, self.registry, self.keys, self.traces)
+        self.scheduler = Scheduler(self.store, self.executions, self.run)
+        self.workflows = Orchestrator(
+            self.store, self.registry, self.keys, self.executions, self.scheduler, api_url
+        )
+        self.rules = RulesEngine(self.store, self.registry, self.keys, self.traces, self.executions)
+        self.sensors = SensorContainer(self.store, self.registry, self.access, api_url)
+        self.timers = Timers(self.store, self.rules, self.scheduler)
+        self.executions.listeners.append(self._announce_completion)
+        self.registry.register_core()
+
+    def start(self, sensors=True):
+        """Continue what an earlier engine left, then serve. Executions it ran are abandoned."""
+        # StackStorm has its own ways to get there; what was running when it died is unknown.
+        left = self.store.find("execution", {"status": ["running", "canceling"]})
+        for execution in left:
+            if execution["runner"]["name"] != "orquesta":
+                self.executions.finish(execution["id"], "abandoned", {})
+        for execution in left:
+            if execution["runner"]["name"] == "orquesta":
+                self.scheduler.conduct(self.workflows.recover, execution)
+        self.scheduler.start()
+        self.rules.start()
+        self.timers.start()
+        if sensors:
+            self.sensors.start()
+
+    def stop(self):
+        """Stop sensors and workers; running executions are abandoned, as on StackStorm's stop."""
+        self.sensors.stop()
+        self.rules.stop()
+        self.scheduler.stop()
+        running = self.store.find("execution", {"status": "running"})
+        for execution in running:
+            if execution["runner"]["name"] != "orquesta":
+                self.executions.finish(execution["id"], "abandoned", {})
+
+    def register(self, path, types=("all",)):
+        """Register a pack and restart its sensors; returns the counts. Raises ValueError."""
+        before = {sensor["ref"] for sensor in self.store.find("sensor")}
+        counts = self.registry.register(path, types)
+        for sensor in self.store.find("sensor"):
+            if sensor["artifact_uri"].startswith(f"file://{Path(path).resolve()}/"):
+                self.sensors.apply(sensor)
+        for ref in before - {sensor["ref"] for sensor in self.store.find("sensor")}:
+            self.sensors.forget(ref)
+        return counts
+
+    def install(self, source):
+        """Register a pack from a git repository on this disk; returns its ref. Raises ValueError."""
+        target = self.root / "packs" / Path(source.rstrip("/")).name
+        if "://" in source and not source.startswith("file://"):
+            raise ValueError("the embedded engine installs packs from local paths only")
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            command = ["git", "clone", "-q", source, str(target)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise ValueError(done.stderr.strip())
+        self.register(target)
+        return self.store.find("pack", {"path": str(target.resolve())})[0]["ref"]
+
+    def run(self, id_):
+        """Run a scheduled execution to its end, or a workflow to its first wait."""
+        info = {"hostname": socket.gethostname(), "pid": os.getpid()}
+        execution = self.executions.set_status(
+            id_, "running", change=lambda found: found["liveaction"].update(runner_info=info)
+        )
+        if execution["status"] != "running":
+            return
+        action, runner = execution["action"], execution["runner"]
+        context = execution["context"]
+        token = None
+        try:
+            if runner.get("unavailable"):
+                raise NotImplementedError(
+                    f'the embedded engine does not have the runner "{runner["name"]}"; use StackStorm'
+                )
+            config = self.registry.config(action["pack"], context.get("user"))
+            runner_params, action_params = parameters.finalize_parameters(
+                execution["parameters"],
+                action,
+                runner,
+                context,
+                config,
+                self.keys.lookup(context.get("user")),
+            )
+            entry_point = self.registry.entry_point(action)
+            if runner["name"] == "orquesta":
+                self.workflows.begin(execution, action_params, entry_point)
+                return
+            token = self.access.new_token(context.get("user") or ADMIN)
+            job = runners.Job(
+                execution=execution,
+                runner_parameters=runner_params,
+                action_parameters=action_params,
+                entry_point=entry_point,
+                config=config,
+                environment=self._environment(execution, token),
+            )
+            status, result = runners.RUNNERS[runner["name"]](job)
+        except Exception as e:
+            LOG.info("Execution %s failed: %s", id_, e)
+            lines = traceback.format_tb(e.__traceback__, 20)
+            status, result = "failed", {"error": str(e), "traceback": "".join(lines)}
+        if token:
+            self.access.drop_token(token)
+        self.executions.finish(id_, status, result)
+
+    def _environment(self, execution, token):
+        pack = execution["action"]["pack"]
+        environment = dict(os.environ)
+        if execution["runner"]["name"] == "python-script":
+            environment.update(runners.pack_environment(self.registry.pack_path(pack)))
+        environment["ST2_ACTION_PACK_NAME"] = pack
+        environment["ST2_ACTION_EXECUTION_ID"] = execution["id"]
+        environment["ST2_ACTION_API_URL"] = self.api_url
+        environment["ST2_ACTION_AUTH_TOKEN"] = token["token"]
+        return environment
+
+    def _announce_completion(self, execution):
+        """core.st2.generic.actiontrigger, when a rule listens: StackStorm sends it always."""
+        if "end_timestamp" not in execution:
+            return
+        if not self.store.find("rule", {"trigger.ref": ACTION_TRIGGER, "enabled": True}, limit=1):
+            return
+        action, runner = execution["action"], execution["runner"]
+        payload = {
+            "execution_id": execution["id"],
+            "status": execution["status"],
+            "start_timestamp": execution["start_timestamp"],
+            "action_name": action["ref"],
+            "action_ref": action["ref"],
+            "runner_ref": runner["name"],
+            "parameters": parameters.mask_secrets(execution["parameters"], action, runner),
+            "result": execution.get("result"),
+        }
+        context = {"id_": execution["_trace"]}
+        try:
+            self.rules.dispatch(ACTION_TRIGGER, payload, context)
+        except DispatchError:
+            LOG.exception("Completion of %s at %s", execution["id"], timestamp())

@@ -1,0 +1,179 @@
+"""Executions: requested, followed through their statuses, finished."""
+
+import logging
+
+from tests.engine import parameters
+from tests.engine.store import new_id, timestamp
+
+LOG = logging.getLogger("engine.executions")
+COMPLETED = ("succeeded", "failed", "timeout", "canceled", "abandoned")
+CANCELABLE = ("requested", "scheduled", "delayed", "running", "pausing", "paused", "resuming")
+
+
+class ActionNotFound(ValueError):
+    """No such action, or it is disabled."""
+
+
+class Executions:
+    """The execution documents. `listeners` are called with each one whose status changed."""
+
+    def __init__(self, store, registry, keys, traces):
+        self._store = store
+        self._registry = registry
+        self._keys = keys
+        self._traces = traces
+        self.listeners = []
+
+    def request(self, ref, params, context, variables=None, delay=None, fields=None):
+        """Create an execution; the scheduler takes it from there. Returns the document.
+
+        `variables` are names for the parameters' templates (a rule's `trigger`), `delay` is in
+        milliseconds, `fields` go into the document. Raises ActionNotFound, ParameterError (after
+        having recorded a failed execution when it was a template that failed), and ValueError.
+        """
+        action = self._registry.action(ref)
+        if not action:
+            raise ActionNotFound(f'Action "{ref}" cannot be found.')
+        runner = self._registry.runner(action["runner_type"])
+        context["pack"] = action["pack"]
+        user = context.get("user")
+        kv = self._keys.lookup(user)
+        config = self._registry.config(action["pack"], user)
+        if not action["enabled"]:
+            raise ActionNotFound(f'Unable to execute. Action "{ref}" is disabled.')
+        arguments = (action, runner, context)
+        try:
+            params = parameters.request_parameters(
+                params or {}, *arguments, config, kv, variables=variables
+            )
+        except parameters.ParameterError as e:
+            if e.kind == "ParamException":
+                execution = self._create(*arguments, params or {}, delay, fields)
+                self.finish(execution["id"], "failed", {"error": str(e), "traceback": ""})
+            raise
+        execution = self._create(*arguments, params, delay, fields)
+        self._announce(execution)
+        return execution
+
+    def _create(self, action, runner, context, params, delay, fields):
+        now = timestamp()
+        execution = {
+            "id": new_id(),
+            "action": action,
+            "runner": runner,
+            "liveaction": {
+                "id": new_id(),
+                "action": action["ref"],
+                "action_is_workflow": runner["name"] in ("orquesta", "action-chain"),
+                "parameters": params,
+                "callback": {},
+                "runner_info": {},
+            },
+            "parameters": params,
+            "context": context,
+            "status": "requested",
+            "start_timestamp": now,
+            "log": [{"timestamp": now, "status": "requested"}],
+            "children": [],
+            **(fields or {}),
+        }
+        execution["web_url"] = f"https://localhost/#/history/{execution['id']}/general"
+        if delay:
+            execution["delay"] = delay
+        parent = context.get("parent", {}).get("execution_id")
+        cause = None
+        if parent:
+            execution["parent"] = parent
+            cause = ("action_execution", parent)
+        elif "rule" in execution:
+            ids = f"{execution['rule']['id']}:{execution['trigger_instance']['id']}"
+            cause = ("rule", ids)
+        with self._store.lock:
+            execution["_trace"] = self._trace_of(execution, parent)
+            self._traces.add(
+                execution["_trace"], "action_executions", execution["id"], action["ref"], cause
+            )
+            if parent:
+                self._store.update(
+                    "execution", parent, lambda found: found["children"].append(execution["id"])
+                )
+            return self._store.put("execution", execution)
+
+    def _trace_of(self, execution, parent):
+        if parent:
+            return self._store.get("execution", parent)["_trace"]
+        tag = f"execution-{execution['liveaction']['id']}"
+        return self._traces.open(execution["context"].get("trace_context"), tag)["id"]
+
+    def set_status(self, id_, status, result=None, change=None):
+        """Move on, unless it is over already; returns the document.
+
+        `change(execution)` may alter more in the same write. Listeners hear of a new status.
+        """
+        with self._store.lock:
+            execution = self._store.get("execution", id_)
+            if execution["status"] in COMPLETED:
+                return execution
+            changed = execution["status"] != status
+            if changed:
+                execution["status"] = status
+                execution["log"].append({"timestamp": timestamp(), "status": status})
+            if result is not None:
+                execution["result"] = result
+            if change:
+                change(execution)
+            if status in COMPLETED:
+                execution["end_timestamp"] = timestamp()
+            self._store.put("execution", execution)
+        if changed:
+            self._announce(execution)
+        return execution
+
+    def finish(self, id_, status, result):
+        """The last status, with the result."""
+        return self.set_status(id_, status, result)
+
+    def _announce(self, execution):
+        for listener in self.listeners:
+            try:
+                listener(execution)
+            except Exception:
+                LOG.exception("A listener failed on execution %s", execution["id"])
+
+    def get(self, id_):
+        """The document; `last` for the newest. None when absent."""
+        if id_ == "last":
+            found = self._store.find("execution", sort=("-id",), limit=1)
+            return found[0] if found else None
+        return self._store.get("execution", id_)
+
+    def children(self, id_, depth=-1):
+        """All descendants, each right before its own, down to `depth` levels (-1: all)."""
+        found = []
+        for child in self._store.find("execution", {"parent": id_}, sort=("id",)):
+            found.append(child)
+            if depth != 1:
+                found += self.children(child["id"], depth - 1)
+        return found
+
+    def cancel(self, id_, user):
+        """Ask an execution to stop, as StackStorm does: a process that runs is not killed.
+
+        Running ones and those of a workflow go through `canceling`. Raises ValueError when it is
+        over.
+        """
+        execution = self._store.get("execution", id_)
+        if execution["status"] == "canceling":
+            return execution
+        if execution["status"] not in CANCELABLE:
+            raise ValueError(
+                f'Unable to cancel liveaction "{execution["liveaction"]["id"]}" because it is '
+                "already in a completed state."
+            )
+        slow = "parent" in execution or execution["status"] == "running"
+        return self.set_status(
+            id_,
+            "canceling" if slow else "canceled",
+            {"message": "Action canceled by user.", "user": user},
+            lambda found: found["context"].update(cancelled_by=user),
+        )

@@ -1,0 +1,340 @@
+"""Packs on disk -> documents: actions, sensors, triggers, rules, policies, configs."""
+
+import hashlib
+import json
+import logging
+import os
+import uuid
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from tests.engine import expressions
+from tests.engine.parameters import validate_object
+
+LOG = logging.getLogger("engine.packs")
+CONTENT = Path(__file__).with_name("content")
+# What removing a pack, or registering it without them, removes.
+PACK_KINDS = ("action", "sensor", "trigger_type", "rule", "policy", "config_schema")
+
+
+def load_yaml(path):
+    """The document in the file; {} for an empty file."""
+    with open(path) as f:
+        return yaml.safe_load(f) or {}
+
+
+class Registry:
+    """Registers packs, and answers with what is registered."""
+
+    def __init__(self, store, keys, root):
+        self._store = store
+        self._keys = keys
+        self._root = Path(root)
+        (self._root / "configs").mkdir(parents=True, exist_ok=True)
+
+    def register_core(self):
+        """The runner types, policy types, core pack and the users' `default` pack."""
+        for runner in load_yaml(CONTENT / "runners.yaml"):
+            self._upsert("runner", "name", dict(runner, enabled=True))
+        for policy in load_yaml(CONTENT / "policies.yaml"):
+            policy.update(enabled=True, resource_type="action", ref=f"action.{policy['name']}")
+            self._upsert("policy_type", "ref", policy)
+        for trigger_type in load_yaml(CONTENT / "triggers.yaml"):
+            self.put_trigger_type(dict(trigger_type, pack="core"))
+        self.register(CONTENT / "core")
+        self.register(CONTENT / "packs")
+        default = self._root / "packs/default"
+        if not (default / "pack.yaml").exists():
+            for folder in ("actions/workflows", "rules", "sensors"):
+                (default / folder).mkdir(parents=True, exist_ok=True)
+            meta = {"ref": "default", "name": "default", "version": "3.9.0"}
+            meta.update(description="Default pack.", author="StackStorm", email="x@example.com")
+            (default / "pack.yaml").write_text(yaml.safe_dump(meta))
+        self.register(default)
+
+    def register(self, path, types=("all",)):
+        """Register what is in the folder; returns counts by kind. Raises ValueError."""
+        path = Path(path).resolve()
+        if not (path / "pack.yaml").exists():
+            raise ValueError(f"{path} has no pack.yaml")
+        meta = load_yaml(path / "pack.yaml")
+        ref = meta.get("ref") or meta["name"]
+        files = [str(f.relative_to(path)) for f in path.glob("*") if f.is_file()]
+        pack = dict(meta, ref=ref, path=str(path), files=files, uid=f"pack:{ref}")
+        self._upsert("pack", "ref", pack)
+        counts = {}
+        if (path / "config.schema.yaml").exists():
+            attributes = load_yaml(path / "config.schema.yaml")
+            self._upsert("config_schema", "pack", {"pack": ref, "attributes": attributes})
+        steps = {
+            "triggers": self._register_trigger_type,
+            "sensors": self._register_sensor,
+            "actions": self._register_action,
+            "rules": self._register_rule,
+            "policies": self._register_policy,
+        }
+        for folder, register in steps.items():
+            if not {"all", folder, folder.rstrip("s")} & set(types):
+                continue
+            counts[folder] = 0
+            for file in sorted((path / folder).glob("*.yaml")):
+                content = load_yaml(file)
+                content["pack"] = content.get("pack") or ref
+                content["metadata_file"] = str(file.relative_to(path))
+                try:
+                    if content["pack"] != ref:
+                        raise ValueError(f'pack is "{ref}" but field "pack": {content["pack"]}')
+                    register(path, content)
+                except Exception as e:
+                    raise ValueError(f"{file}: {type(e).__name__}: {e}") from e
+                counts[folder] += 1
+        counts["configs"] = self.register_config(ref)
+        return counts
+
+    def register_config(self, pack):
+        """Read configs/<pack>.yaml, when there; returns 1 when read. Raises ValueError."""
+        path = self._root / "configs" / f"{pack}.yaml"
+        if not path.exists():
+            return 0
+        self.put_config(pack, load_yaml(path), write=False)
+        return 1
+
+    def put_config(self, pack, values, write=True):
+        """Validate against the pack's schema and keep; returns the document."""
+        schema = (self._store.first("config_schema", pack=pack) or {}).get("attributes")
+        if schema:
+            try:
+                validate_object(values, {"type": "object", "properties": schema})
+            except jsonschema.ValidationError as e:
+                attribute = ".".join(str(part) for part in e.path)
+                raise ValueError(
+                    f'Failed validating attribute "{attribute}" in config for pack "{pack}": '
+                    f"{e.message}"
+                ) from e
+        if write:
+            path = self._root / "configs" / f"{pack}.yaml"
+            path.write_text(yaml.safe_dump(values))
+        return self._upsert("config", "pack", {"pack": pack, "values": values})
+
+    def config(self, pack, user="stanley"):
+        """The config a sensor or action gets: values, templates rendered, schema defaults."""
+        values = (self._store.first("config", pack=pack) or {}).get("values") or {}
+        schema = (self._store.first("config_schema", pack=pack) or {}).get("attributes") or {}
+        values = self._render(values, schema, self._keys.lookup(user))
+        _fill_defaults(schema, values)
+        return values
+
+    def _render(self, value, schema, kv):
+        if isinstance(value, dict):
+            properties = schema if "properties" not in schema else schema["properties"]
+            return {
+                k: self._render(v, (properties or {}).get(k) or {}, kv) for k, v in value.items()
+            }
+        if isinstance(value, list):
+            items = schema.get("items") if isinstance(schema.get("items"), dict) else {}
+            return [self._render(v, items or {}, kv) for v in value]
+        if not (isinstance(value, str) and "{{" in value):
+            return value
+        if schema.get("secret"):
+            rendered = expressions.render(value, {}, lambda s, k, d=False: kv(s, k, True))
+            return rendered or None
+        rendered = expressions.render(value, {}, kv)
+        try:
+            return json.loads(rendered)
+        except (TypeError, ValueError):
+            return rendered or None
+
+    def action(self, ref):
+        """The action document, or None."""
+        return self._store.first("action", ref=ref)
+
+    def runner(self, name):
+        """The runner type document, or None."""
+        return self._store.first("runner", name=name)
+
+    def pack_path(self, ref):
+        """Folder of a registered pack. Raises ValueError."""
+        pack = self._store.first("pack", ref=ref)
+        if not pack:
+            raise ValueError(f'Pack "{ref}" is not registered.')
+        return Path(pack["path"])
+
+    def entry_point(self, action):
+        """Absolute path of an action's file; must lie under actions/. Raises ValueError."""
+        if not action.get("entry_point"):
+            return None
+        base = self.pack_path(action["pack"]) / "actions"
+        path = Path(os.path.normpath(base / action["entry_point"]))
+        if base not in path.parents:
+            raise ValueError(
+                f'Invalid file path: "{action["entry_point"]}". File path needs to be relative to '
+                f"the pack actions directory ({base}). For example "
+                f'"my_{path.name}".'
+            )
+        return str(path)
+
+    def put_trigger_type(self, content):
+        """Register a trigger type, and its trigger when it takes no parameters."""
+        document = {
+            "description": content.get("description"),
+            "name": content["name"],
+            "pack": content["pack"],
+            "ref": f"{content['pack']}.{content['name']}",
+            "payload_schema": content.get("payload_schema") or {},
+            "parameters_schema": content.get("parameters_schema") or {},
+            "tags": content.get("tags") or [],
+            "metadata_file": content.get("metadata_file"),
+        }
+        document["uid"] = f"trigger_type:{content['pack']}:{content['name']}"
+        self._upsert("trigger_type", "ref", document)
+        if not document["parameters_schema"]:
+            self._trigger(document["ref"], {}, document["name"])
+        return document
+
+    def put_action(self, content):
+        """Create or replace an action. Raises ValueError."""
+        runner = self.runner(content.get("runner_type"))
+        if not runner:
+            raise ValueError(f'RunnerType "{content.get("runner_type")}" is not found.')
+        ref = f"{content['pack']}.{content['name']}"
+        document = {
+            "name": content["name"],
+            "pack": content["pack"],
+            "ref": ref,
+            "uid": f"action:{content['pack']}:{content['name']}",
+            "runner_type": content["runner_type"],
+            "description": content.get("description", ""),
+            "enabled": content.get("enabled", True),
+            "entry_point": content.get("entry_point") or "",
+            "parameters": content.get("parameters") or {},
+            "output_schema": content.get("output_schema") or {},
+            "tags": content.get("tags") or [],
+            "notify": content.get("notify") or {},
+            "metadata_file": content.get("metadata_file", ""),
+        }
+        self.entry_point(document)
+        return self._upsert("action", "ref", document)
+
+    def put_rule(self, content, enabled_default=False):
+        """Create or replace a rule. Raises ValueError."""
+        trigger = content["trigger"]
+        trigger_type = self._store.first("trigger_type", ref=trigger["type"])
+        if not trigger_type:
+            raise ValueError(f'Trigger type "{trigger["type"]}" does not exist in the database.')
+        parameters = trigger.get("parameters") or {}
+        if trigger_type["parameters_schema"]:
+            validate_object(parameters, trigger_type["parameters_schema"])
+        pack = content.get("pack") or "default"
+        document = {
+            "name": content["name"],
+            "pack": pack,
+            "ref": f"{pack}.{content['name']}",
+            "uid": f"rule:{pack}:{content['name']}",
+            "description": content.get("description"),
+            "enabled": content.get("enabled", enabled_default),
+            "type": content.get("type") or {"ref": "standard", "parameters": {}},
+            "trigger": {
+                "type": trigger["type"],
+                "parameters": parameters,
+                "ref": self._trigger(trigger["type"], parameters)["ref"],
+            },
+            "criteria": content.get("criteria") or {},
+            "action": {
+                "ref": content["action"]["ref"],
+                "parameters": content["action"].get("parameters") or {},
+            },
+            "context": content.get("context") or {"user": "stanley"},
+            "tags": content.get("tags") or [],
+            "metadata_file": content.get("metadata_file"),
+        }
+        return self._upsert("rule", "ref", document)
+
+    def remove(self, pack):
+        """Forget the pack and what came with it."""
+        for kind in PACK_KINDS:
+            for document in self._store.find(kind, {"pack": pack}):
+                self._store.delete(kind, document["id"])
+        self._store.delete("pack", self._store.first("pack", ref=pack)["id"])
+
+    def _trigger(self, type_ref, parameters, name=None):
+        """The trigger of a type with these parameters, made when absent."""
+        pack = type_ref.split(".", 1)[0]
+        for trigger in self._store.find("trigger", {"type": type_ref}):
+            if trigger["parameters"] == parameters:
+                return trigger
+        name = name or str(uuid.uuid4())
+        digest = hashlib.md5(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
+        trigger = {"name": name, "pack": pack, "ref": f"{pack}.{name}", "type": type_ref}
+        trigger.update(parameters=parameters, uid=f"trigger:{pack}:{name}:{digest}")
+        return self._store.put("trigger", trigger)
+
+    def _register_trigger_type(self, path, content):
+        self.put_trigger_type(content)
+
+    def _register_action(self, path, content):
+        self.put_action(content)
+
+    def _register_rule(self, path, content):
+        self.put_rule(content)
+
+    def _register_sensor(self, path, content):
+        refs = []
+        for trigger_type in content.get("trigger_types") or []:
+            refs.append(self.put_trigger_type(dict(trigger_type, pack=content["pack"]))["ref"])
+        file = path / "sensors" / content["entry_point"]
+        name = content["class_name"]
+        document = {
+            "name": name,
+            "class_name": name,
+            "pack": content["pack"],
+            "ref": f"{content['pack']}.{name}",
+            "uid": f"sensor_type:{content['pack']}:{name}",
+            "description": content.get("description"),
+            "enabled": content.get("enabled", True),
+            "artifact_uri": f"file://{file}",
+            "entry_point": content["entry_point"],
+            "trigger_types": refs,
+            "poll_interval": content.get("poll_interval"),
+            "metadata_file": content["metadata_file"],
+        }
+        self._upsert("sensor", "ref", document)
+
+    def _register_policy(self, path, content):
+        document = {
+            "name": content["name"],
+            "pack": content["pack"],
+            "ref": f"{content['pack']}.{content['name']}",
+            "uid": f"policy:{content['pack']}:{content['name']}",
+            "description": content.get("description"),
+            "enabled": content.get("enabled", True),
+            "resource_ref": content["resource_ref"],
+            "policy_type": content["policy_type"],
+            "parameters": content.get("parameters") or {},
+            "metadata_file": content["metadata_file"],
+        }
+        policy_type = self._store.first("policy_type", ref=document["policy_type"])
+        if not policy_type:
+            raise ValueError(f'Referenced policy_type "{document["policy_type"]}" doesnt exist')
+        schema = {"type": "object", "properties": policy_type["parameters"]}
+        validate_object(document["parameters"], dict(schema, additionalProperties=False))
+        self._upsert("policy", "ref", document)
+
+    def _upsert(self, kind, field, document):
+        with self._store.lock:
+            existing = self._store.first(kind, **{field: document[field]})
+            if existing:
+                document["id"] = existing["id"]
+            return self._store.put(kind, document)
+
+
+def _fill_defaults(schema, values):
+    """Put the schema's defaults where the config has no value, into nested objects too."""
+    for name, item in schema.items():
+        if "default" in item and name not in values:
+            values[name] = item["default"]
+        if item.get("type") == "object" and item.get("properties"):
+            if not values.get(name):
+                values[name] = {}
+            _fill_defaults(item["properties"], values[name])

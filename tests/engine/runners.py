@@ -1,0 +1,262 @@
+"""What runs actions: python in a child process, shell here or over ssh, HTTP requests, nothing.
+
+A runner takes a Job and returns (status, result), in the shapes StackStorm's runners give.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import orjson
+import requests
+
+HERE = Path(__file__).parent
+WRAPPER = HERE / "action_wrapper.py"
+STANDINS = HERE / "standins"
+TIMED_OUT = -9
+
+
+@dataclasses.dataclass
+class Job:
+    """One execution, ready to run: final parameters, absolute entry point, config, environment."""
+
+    execution: dict
+    runner_parameters: dict
+    action_parameters: dict
+    entry_point: str
+    config: dict
+    environment: dict
+
+
+def pack_environment(pack_path=None):
+    """PYTHONPATH of a pack's process: actions/lib (actions only), stand-ins where needed."""
+    paths = [str(pack_path / "actions/lib")] if pack_path else []
+    if importlib.util.find_spec("st2common") is None:
+        paths.append(str(STANDINS))
+    return {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _run(command, timeout, environment, cwd=None, stdin=None, shell=False):
+    """(exit code, stdout, stderr); TIMED_OUT after `timeout` seconds, the group killed."""
+    process = subprocess.Popen(
+        command,
+        shell=shell,
+        executable="/bin/bash" if shell and os.path.exists("/bin/bash") else None,
+        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env=environment,
+        start_new_session=True,
+    )
+    code = None
+    try:
+        out, err = process.communicate(stdin, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        code = TIMED_OUT
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+    texts = (out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+    return (process.returncode if code is None else code), *texts
+
+
+def run_noop(job):
+    """Nothing; the parameters are the point."""
+    return "succeeded", {"failed": False, "succeeded": True, "return_code": 0}
+
+
+def run_python(job):
+    """The class in the entry point, in a process of its own."""
+    timeout = job.runner_parameters.get("timeout", 600)
+    delimiter = f"%%%%%~{uuid.uuid4().hex}~%%%%"
+    request = {
+        "pack": job.execution["action"]["pack"],
+        "file_path": job.entry_point,
+        "config": job.config,
+        "parameters": job.action_parameters,
+        "log_level": job.runner_parameters.get("log_level") or "DEBUG",
+        "delimiter": delimiter,
+    }
+    env = {k: v for k, v in (job.runner_parameters.get("env") or {}).items()}
+    env = {k: str(v) for k, v in env.items() if k.lower() != "pythonpath"}
+    code, stdout, stderr = _run(
+        [sys.executable, "-u", str(WRAPPER)],
+        timeout,
+        {**job.environment, **env},
+        stdin=json.dumps(request).encode(),
+    )
+    if code == 220:
+        raise ValueError(stderr)
+    # What StackStorm shows for an action that ended without a result.
+    result, status = "None", None
+    if stdout.count(delimiter) == 2:
+        before, text, after = stdout.split(delimiter)
+        stdout = before + after
+        try:
+            output = json.loads(text)
+            result, status = output["result"], output["status"]
+        except ValueError:
+            result = re.search("'result': (.*?)$", text.strip()).group(1)
+    output = {"stdout": stdout, "stderr": stderr, "exit_code": code, "result": result}
+    if code == TIMED_OUT:
+        output["error"] = f"Action failed to complete in {timeout} seconds"
+        return "timeout", output
+    return ("succeeded" if code == 0 and status is not False else "failed"), output
+
+
+def run_local(job, command=None):
+    """`cmd` in a shell of this host, as the user the engine runs as."""
+    params = job.runner_parameters
+    timeout = params.get("timeout", 60)
+    command = params.get("cmd") if command is None else command
+    if params.get("sudo") and os.geteuid():
+        command = f"sudo -E -- bash -c {shlex.quote(command)}"
+    environment = dict(job.environment, **(params.get("env") or {}))
+    stdin = f"{params['sudo_password']}\n".encode() if params.get("sudo_password") else None
+    code, stdout, stderr = _run(
+        command, timeout, environment, cwd=params.get("cwd"), stdin=stdin, shell=True
+    )
+    result = _shell_result(code, stdout, stderr)
+    if code == TIMED_OUT:
+        result["error"] = f"Action failed to complete in {timeout} seconds"
+    status = {0: "succeeded", TIMED_OUT: "timeout", -signal.SIGTERM: "abandoned"}
+    return status.get(code, "failed"), result
+
+
+def run_script(job):
+    """The script in the entry point; action parameters become its arguments."""
+    schema = job.execution["action"]["parameters"]
+    positional = {}
+    named = []
+    operator = job.runner_parameters.get("kwarg_op") or "--"
+    for name, value in sorted(job.action_parameters.items()):
+        position = (schema.get(name) or {}).get("position")
+        if position is not None:
+            positional[int(position)] = shlex.quote(_argument(value))
+        elif value is True:
+            named.append(f"{operator}{name}")
+        elif value not in (None, False):
+            named.append(f"{operator}{name}={shlex.quote(_argument(value))}")
+    ordered = [positional[position] for position in sorted(positional)]
+    script = shlex.quote(job.entry_point)
+    return run_local(job, f"chmod +x {script} ; {' '.join([script, *named, *ordered])}")
+
+
+def _argument(value):
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return json.dumps(value) if isinstance(value, dict) else ("" if value is None else str(value))
+
+
+def run_remote(job):
+    """`cmd` on each of `hosts` with the `ssh` command; keyed by host."""
+    params = job.runner_parameters
+    for unsupported in ("password", "passphrase", "bastion_host"):
+        if params.get(unsupported):
+            raise NotImplementedError(
+                f'the embedded engine does not have "{unsupported}" for remote commands; use '
+                "StackStorm"
+            )
+    command = params["cmd"]
+    if params.get("sudo"):
+        command = f"sudo -E -- bash -c {shlex.quote(command)}"
+    exports = [f"{k}={shlex.quote(str(v))}" for k, v in sorted((params.get("env") or {}).items())]
+    words = ["export", *exports, "&&"] if exports else []
+    words += ["cd", shlex.quote(params.get("cwd") or "/tmp"), "&&", command]
+    timeout = params.get("timeout", 60)
+    result = {}
+    for host in filter(None, (host.strip() for host in params["hosts"].split(","))):
+        name, _, port = host.rpartition(":") if re.fullmatch(r"[^:]+:\d+", host) else (host, "", "")
+        ssh = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
+        port = port or params.get("port")
+        ssh += ["-p", str(port)] if port else []
+        ssh += ["-l", params["username"]] if params.get("username") else []
+        ssh += ["-i", params["private_key"]] if params.get("private_key") else []
+        code, stdout, stderr = _run([*ssh, name, " ".join(words)], timeout, job.environment)
+        result[name] = _shell_result(code, stdout, stderr)
+        if code == TIMED_OUT:
+            result[name]["error"] = f'Failed executing command "{command}" on host {name}'
+            result[name]["timeout"] = True
+    if all(found["succeeded"] for found in result.values()):
+        return "succeeded", result
+    return ("timeout" if all(f.get("timeout") for f in result.values()) else "failed"), result
+
+
+def _shell_result(code, stdout, stderr):
+    return {
+        "failed": code != 0,
+        "succeeded": code == 0,
+        "return_code": code,
+        "stdout": _shell_output(stdout),
+        "stderr": _shell_output(stderr),
+    }
+
+
+def _shell_output(text):
+    """One line end less, and JSON objects and arrays parsed: StackStorm does so."""
+    text = text[:-1] if text.endswith(("\n", "\r")) else text
+    text = text[:-1] if text.endswith("\r") else text
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return text
+
+
+def run_http(job):
+    """One request; 200 to 206 succeeds."""
+    params, action = job.runner_parameters, job.action_parameters
+    headers = dict(params.get("headers") or {})
+    headers.update(
+        {"User-Agent": "st2/v3.9.0", "X-Stanley-Action": job.execution["action"]["name"]}
+    )
+    body = action.get("body")
+    auth = None
+    if params.get("username") or params.get("password"):
+        auth = (params.get("username"), params.get("password"))
+    try:
+        response = requests.request(
+            action.get("method") or ("POST" if body else "GET"),
+            params["url"],
+            params=action.get("params"),
+            data=body.encode() if isinstance(body, str) else body,
+            headers=headers,
+            cookies=params.get("cookies"),
+            auth=auth,
+            timeout=float(action.get("timeout") or 60),
+            allow_redirects=params.get("allow_redirects", False),
+            proxies={
+                s: params[f"{s}_proxy"] for s in ("http", "https") if params.get(f"{s}_proxy")
+            },
+            verify=params.get("verify_ssl_cert", True),
+        )
+    except requests.exceptions.Timeout as e:
+        return "timeout", {"error": str(e)}
+    content, parsed = response.text, False
+    if response.headers.get("content-type", "").split(";")[0] == "application/json":
+        try:
+            content, parsed = response.json(), True
+        except ValueError:
+            pass
+    result = {"status_code": response.status_code, "body": content, "parsed": parsed}
+    result["headers"] = dict(response.headers)
+    return ("succeeded" if 200 <= response.status_code <= 206 else "failed"), result
+
+
+RUNNERS = {
+    "noop": run_noop,
+    "python-script": run_python,
+    "local-shell-cmd": run_local,
+    "local-shell-script": run_script,
+    "remote-shell-cmd": run_remote,
+    "http-request": run_http,
+}

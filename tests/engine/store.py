@@ -1,0 +1,198 @@
+"""State on disk: documents by kind, and the datastore's keys, in one SQLite file.
+
+A write is committed when its call returns, so what was answered survives `kill -9`.
+"""
+
+import datetime
+import itertools
+import os
+import sqlite3
+import threading
+import time
+
+import orjson
+
+# The fields that lists are filtered or sorted by, where scanning every document would be slow.
+INDEXES = {
+    "execution": (
+        "liveaction.id",
+        "parent",
+        "start_timestamp",
+        "status",
+        "trigger_instance.id",
+        "trigger_type.name",
+    ),
+    "trigger_instance": ("occurrence_time", "status", "trigger"),
+    "enforcement": ("trigger_instance_id", "enforced_at"),
+    "trace": ("trace_tag", "start_timestamp"),
+    "rule": ("ref", "trigger.ref"),
+    "token": ("token",),
+    "api_key": ("key_hash",),
+}
+KINDS = (
+    "action api_key config config_schema enforcement execution pack policy policy_type rule "
+    "runner sensor setting token trace trigger trigger_instance trigger_type workflow"
+).split()
+_counter = itertools.count(int.from_bytes(os.urandom(3), "big"))
+_process = os.urandom(5).hex()
+
+
+def new_id(now=None):
+    """A 24 digit id like MongoDB's: seconds, process, counter; ids sort by creation."""
+    return f"{int(now or time.time()):08x}{_process}{next(_counter) & 0xFFFFFF:06x}"
+
+
+def timestamp(epoch=None):
+    """Epoch seconds (default: now) as StackStorm writes them: 2024-01-31T10:00:00.123456Z."""
+    epoch = time.time() if epoch is None else epoch
+    moment = datetime.datetime.fromtimestamp(epoch, tz=datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def lookup(document, path):
+    """The value at a dotted path, None when absent."""
+    for part in path.split("."):
+        if not isinstance(document, dict):
+            return None
+        document = document.get(part)
+    return document
+
+
+def _sql_path(path):
+    return "json_extract(body, '$." + ".".join(f'"{part}"' for part in path.split(".")) + "')"
+
+
+class Store:
+    """Documents are dicts with an `id`; every method is safe to call from any thread."""
+
+    def __init__(self, path):
+        self.lock = threading.RLock()
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        for kind in KINDS:
+            self._db.execute(f"CREATE TABLE IF NOT EXISTS {kind} (id TEXT PRIMARY KEY, body TEXT)")
+            for number, path_ in enumerate(INDEXES.get(kind, ())):
+                self._db.execute(
+                    f"CREATE INDEX IF NOT EXISTS {kind}_{number} ON {kind} ({_sql_path(path_)})"
+                )
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS datastore (scope TEXT, name TEXT, expires REAL, body TEXT,"
+            " PRIMARY KEY (scope, name))"
+        )
+
+    def close(self):
+        """Close the file; no call may follow."""
+        with self.lock:
+            self._db.close()
+
+    def put(self, kind, document):
+        """Write a document, giving it an id when it has none; returns it."""
+        document.setdefault("id", new_id())
+        body = orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode()
+        with self.lock:
+            self._db.execute(f"INSERT OR REPLACE INTO {kind} VALUES (?, ?)", (document["id"], body))
+        return document
+
+    def get(self, kind, id_):
+        """The document, or None."""
+        with self.lock:
+            row = self._db.execute(f"SELECT body FROM {kind} WHERE id = ?", (id_,)).fetchone()
+        return orjson.loads(row[0]) if row else None
+
+    def delete(self, kind, id_):
+        """Delete the document, if there."""
+        with self.lock:
+            self._db.execute(f"DELETE FROM {kind} WHERE id = ?", (id_,))
+
+    def update(self, kind, id_, change):
+        """Read, `change(document)` in place, write; returns the document."""
+        with self.lock:
+            document = self.get(kind, id_)
+            change(document)
+            return self.put(kind, document)
+
+    def find(self, kind, where=None, sort=("id",), limit=None, offset=0):
+        """Documents that match: {path: value | None | list | (">", a, "<", b)}."""
+        sql, values = self._where(where or {})
+        order = ", ".join(
+            _sql_path(key.lstrip("+-")) + (" DESC" if key.startswith("-") else "") for key in sort
+        )
+        sql = f"SELECT body FROM {kind} {sql} ORDER BY {order} LIMIT ? OFFSET ?"
+        with self.lock:
+            rows = self._db.execute(sql, (*values, limit or -1, offset)).fetchall()
+        return [orjson.loads(row[0]) for row in rows]
+
+    def first(self, kind, **where):
+        """The first document whose top-level fields equal these, or None."""
+        found = self.find(kind, where, limit=1)
+        return found[0] if found else None
+
+    def count(self, kind, where=None):
+        """How many documents match."""
+        sql, values = self._where(where or {})
+        with self.lock:
+            return self._db.execute(f"SELECT count(*) FROM {kind} {sql}", values).fetchone()[0]
+
+    @staticmethod
+    def _where(where):
+        terms, values = [], []
+        for path, value in where.items():
+            column = _sql_path(path)
+            if value is None:
+                terms.append(f"{column} IS NULL")
+            elif isinstance(value, list):
+                terms.append(f"{column} IN ({', '.join('?' * len(value))})")
+                values += value
+            elif isinstance(value, tuple):
+                for operator, bound in zip(value[::2], value[1::2]):
+                    terms.append(f"{column} {operator} ?")
+                    values.append(bound)
+            else:
+                terms.append(f"{column} = ?")
+                values.append(value)
+        return ("WHERE " + " AND ".join(terms) if terms else ""), values
+
+    def put_key(self, scope, name, document, expires):
+        """Write a datastore key; `expires` in epoch seconds, None for never."""
+        with self.lock:
+            self._db.execute(
+                "INSERT OR REPLACE INTO datastore VALUES (?, ?, ?, ?)",
+                (scope, name, expires, orjson.dumps(document).decode()),
+            )
+
+    def get_key(self, scope, name):
+        """The key's document, None when absent or expired."""
+        with self.lock:
+            row = self._db.execute(
+                "SELECT body FROM datastore WHERE scope = ? AND name = ?"
+                " AND (expires IS NULL OR expires > ?)",
+                (scope, name, time.time()),
+            ).fetchone()
+        return orjson.loads(row[0]) if row else None
+
+    def delete_key(self, scope, name):
+        """Delete the key, if there."""
+        with self.lock:
+            self._db.execute("DELETE FROM datastore WHERE scope = ? AND name = ?", (scope, name))
+
+    def find_keys(self, scope, prefix="", limit=None, offset=0):
+        """(documents, total) of the scope's live keys that start with `prefix`, by name."""
+        # A range on the primary key; U+10FFFF sorts after every character of a name.
+        where = (
+            "FROM datastore WHERE scope = ? AND name >= ? AND name < ?"
+            " AND (expires IS NULL OR expires > ?)"
+        )
+        values = (scope, prefix, prefix + "\U0010ffff", time.time())
+        with self.lock:
+            total = self._db.execute(f"SELECT count(*) {where}", values).fetchone()[0]
+            rows = self._db.execute(
+                f"SELECT body {where} ORDER BY name LIMIT ? OFFSET ?",
+                (*values, limit or -1, offset),
+            ).fetchall()
+        return [orjson.loads(row[0]) for row in rows], total
+
+    def purge_keys(self):
+        """Remove what has expired."""
+        with self.lock:
+            self._db.execute("DELETE FROM datastore WHERE expires <= ?", (time.time(),))

@@ -1,0 +1,39 @@
+"""Traces: what followed from one dispatch, or from one execution started by hand."""
+
+from tests.engine.store import new_id, timestamp
+
+
+class Traces:
+    """A trace document lists the trigger instances, rules and executions that belong to it."""
+
+    def __init__(self, store):
+        self._store = store
+
+    def start(self, tag):
+        """A new trace; several may carry one tag, as in StackStorm."""
+        trace = {"id": new_id(), "trace_tag": tag, "uid": f"trace:{tag}"}
+        trace.update(start_timestamp=timestamp(), trigger_instances=[], rules=[])
+        trace["action_executions"] = []
+        return self._store.put("trace", trace)
+
+    def open(self, context, fallback_tag):
+        """The trace that a trace context {"id_", "trace_tag"} means; made when only a tag is given.
+
+        Raises ValueError for an id that is no trace's.
+        """
+        context = context or {}
+        if context.get("id_"):
+            trace = self._store.get("trace", context["id_"])
+            if not trace:
+                raise ValueError(f'Unable to find Trace with id="{context["id_"]}"')
+            return trace
+        return self.start(context.get("trace_tag") or fallback_tag)
+
+    def add(self, trace_id, kind, object_id, ref, cause=None):
+        """Append to `kind` (trigger_instances, rules, action_executions).
+
+        `cause` is (type, id) of what led to it.
+        """
+        component = {"object_id": object_id, "ref": ref, "updated_at": timestamp()}
+        component["caused_by"] = {"type": cause[0], "id": cause[1]} if cause else {}
+        self._store.update("trace", trace_id, lambda trace: trace[kind].append(component))
