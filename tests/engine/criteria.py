@@ -6,6 +6,7 @@ After st2reactor's filter and st2common's operators. A criterion maps a JSONPath
 
 import datetime
 import fnmatch
+import functools
 import re
 
 import dateutil.parser
@@ -64,7 +65,7 @@ class _Scope:
             )
         try:
             # `key#1`, `key#2` let one rule test one key twice.
-            found = jsonpath_rw.parse(key.split("#", 1)[0]).find(self.variables)
+            found = _path(key.split("#", 1)[0]).find(self.variables)
         except Exception as error:
             return self._fail("Failed transforming criteria key %s", error, key)
         value = found[0].value if found else None
@@ -110,6 +111,12 @@ class _Scope:
             scope = _Scope("item", item, self.kv, self.failures)
             results.append(any_or_all_patterns([scope.check(*pair) for pair in patterns.items()]))
         return any_or_all_items(results)
+
+
+@functools.lru_cache(maxsize=1000)
+def _path(expression):
+    # Parsing a JSONPath takes milliseconds; a rule does it for every trigger instance.
+    return jsonpath_rw.parse(expression)
 
 
 _CONDITIONS = {"any": (any, all), "all": (all, all), "all2any": (all, any), "any2any": (any, any)}

@@ -56,7 +56,5 @@ def _parse(text):
         offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
         offset = -offset if zone[0] == "-" else offset
     # A leap second is written as :60, which datetime does not know.
-    moment = datetime(
-        year, month, day, hour, minute, min(second, 59), tzinfo=timezone(offset)
-    )
+    moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone(offset))
     return moment, nanoseconds

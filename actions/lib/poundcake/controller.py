@@ -273,7 +273,9 @@ class Controller:
     def _queue_dispatch(self, identity):
         row, attempt = self._ledger.flight(identity)
         self._sent_at[identity] = self._now()
-        self._queue_trigger(triggers.ALERT, triggers.alert_payload(row, attempt), attempt["request_id"])
+        self._queue_trigger(
+            triggers.ALERT, triggers.alert_payload(row, attempt), attempt["request_id"]
+        )
 
     def _queue_trigger(self, trigger, payload_, trace_tag):
         self._outgoing.append((trigger, payload_, trace_tag))
@@ -326,8 +328,10 @@ class Controller:
                 raise
         self._removals = [(batch or self._newest_batch, r) for batch, r in self._removals]
         for row, came_from, went_to, entry in self._ledger.take_transitions():
+            # No trace tag: StackStorm opens a trace of its own for each trigger that arrives at
+            # the same moment, and the trace of the remediation would be hard to find among them.
             payload_ = triggers.lifecycle_payload(row, came_from, went_to, entry)
-            self._queue_trigger(triggers.LIFECYCLE, payload_, entry["request_id"])
+            self._queue_trigger(triggers.LIFECYCLE, payload_, None)
 
     def _send(self):
         while self._outgoing:

@@ -1,4 +1,4 @@
-"""Identifiers: request ids that sort by time, dispatch ids that a crash cannot double, safe key parts."""
+"""Identifiers: request ids that sort by time, dispatch ids that no crash doubles, safe keys."""
 
 import hashlib
 import os

@@ -33,7 +33,9 @@ def accept(stackstorm, document, source, now=None):
     try:
         text = rows.dump(entry)
     except RecursionError:
-        raise payload.PayloadError("body: nested too deeply; expected Alertmanager's webhook object")
+        raise payload.PayloadError(
+            "body: nested too deeply; expected Alertmanager's webhook object"
+        )
     stackstorm.set_key(rows.key(rows.INBOX, entry["request_id"]), text)
     answer = {
         "status": "accepted",

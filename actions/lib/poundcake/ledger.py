@@ -23,7 +23,7 @@ class Ledger:
         self._waiting = set()  # fingerprints of pending alerts
 
     def load(self, stackstorm):
-        """Fill the ledger from the datastore: alert rows, overtaken by the outbox, open requests."""
+        """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open."""
         untracked = outbox.merge(outbox.waiting(stackstorm))
         stored = {row["fingerprint"]: row for row in rows.read_all(stackstorm, rows.ALERT)}
         for fingerprint, row in untracked["alerts"].items():

@@ -2,7 +2,7 @@
 
 A row of an alert holds what was observed: notifications, dispatches, executions. ``apply`` adds one
 fact and derives state and history anew from all of them, so that facts which arrive twice or late
-give the same row. A fact is a dict with ``kind``, ``fingerprint``, ``episode`` and ``at`` (RFC 3339):
+give the same row. A fact is a dict with ``kind``, ``fingerprint``, ``episode``, ``at`` (RFC 3339):
 
 =============  ==================================================================================
 kind           further fields
@@ -260,9 +260,7 @@ def _attempt(row, episode, dispatch_id):
 def _forget_old_episodes(row):
     row["episodes"] = row["episodes"][-KEPT_EPISODES:]
     kept = {episode["starts_at"] for episode in row["episodes"]}
-    row["attempts"] = [
-        a for a in row["attempts"] if a["starts_at"] in kept or not a["outcome"]
-    ]
+    row["attempts"] = [a for a in row["attempts"] if a["starts_at"] in kept or not a["outcome"]]
 
 
 def _derive(row):
@@ -351,7 +349,8 @@ def _outcome_reason(attempt):
         return attempt["reason"] or "no rule on poundcake.alert matched"
     bad = [item for item in attempt["executions"] if item["status"] != SUCCEEDED]
     texts = [
-        "%s %s%s" % (item["action_ref"], item["status"], ": " + item["error"] if item["error"] else "")
+        "%s %s%s"
+        % (item["action_ref"], item["status"], ": " + item["error"] if item["error"] else "")
         for item in bad
     ]
     return "; ".join(texts + ([attempt["reason"]] if attempt["reason"] else []))

@@ -55,7 +55,10 @@ class Listener:
             self._log.error("answered 503: %s in the listener", type(error).__name__, exc_info=True)
             status, answer, headers = _refuse("listener: internal error, see the sensor's log")
         body = json.dumps(answer).encode("ascii") + b"\n"
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))] + headers
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+        ] + headers
         start_response(_STATUS_LINES[status], headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
@@ -82,8 +85,11 @@ class Listener:
         if wrong:
             return wrong
         if not self._is_authorized(environ.get("HTTP_AUTHORIZATION", "")):
-            challenge = [("WWW-Authenticate", 'Basic realm="PoundCake"'), ("WWW-Authenticate", "Bearer")]
-            text = "Authorization: missing or wrong; send the bearer token or the basic auth of the config"
+            challenge = [
+                ("WWW-Authenticate", 'Basic realm="PoundCake"'),
+                ("WWW-Authenticate", "Bearer"),
+            ]
+            text = "Authorization: missing or wrong; send the token or the basic auth of the config"
             return 401, {"status": "rejected", "error": text}, challenge
         return handler(environ)
 

@@ -108,7 +108,7 @@ def parse(document):
         )
     version = document.get("version")
     if version is not None and str(version) != "4":
-        raise PayloadError("version: %s found; expected \"4\"" % _quote(version))
+        raise PayloadError('version: %s found; expected "4"' % _quote(version))
     if "alerts" not in document:
         raise PayloadError("alerts: missing; expected a list of alerts")
     if not isinstance(document["alerts"], list):
@@ -164,7 +164,7 @@ def _parse_alert(entry, where, group_status):
     status = entry.get("status", group_status)
     if status not in _STATUSES:
         raise PayloadError(
-            "%s.status: %s found; expected \"firing\" or \"resolved\"" % (where, _quote(status))
+            '%s.status: %s found; expected "firing" or "resolved"' % (where, _quote(status))
         )
     given = entry.get("fingerprint")
     if given is not None and not isinstance(given, str):

@@ -24,7 +24,9 @@ def get_request(stackstorm, request_id):
         alerts.append(dict(entry, state=row["state"] if row else "not tracked (any more)"))
         for attempt in row["attempts"] if row else []:
             if attempt["request_id"] == request_id:
-                executions += [dict(item, alertname=row["alertname"]) for item in attempt["executions"]]
+                executions += [
+                    dict(item, alertname=row["alertname"]) for item in attempt["executions"]
+                ]
     status = "complete" if request["completed_at"] else "in progress"
     return dict(_without_rev(request), status=status, alerts=alerts, executions=executions)
 
@@ -57,7 +59,7 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
     :param label: ``name=value`` pairs, comma-separated; all must hold.
     """
     if state and state not in lifecycle.STATES:
-        raise QueryError("state: \"%s\" is none; there are %s" % (state, ", ".join(lifecycle.STATES)))
+        raise QueryError('state: "%s" is none; there are %s' % (state, ", ".join(lifecycle.STATES)))
     wanted_labels = _labels(label)
     found = rows.read_all(stackstorm, rows.ALERT)
     _check_exists("alertname", alertname, found)
@@ -91,7 +93,11 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
 def list_executions(stackstorm, request_id, fingerprint, status, limit):
     """Return the executions that PoundCake tracked, newest first."""
     found = rows.read_all(stackstorm, rows.EXECUTION)
-    for name, value in (("request_id", request_id), ("fingerprint", fingerprint), ("status", status)):
+    for name, value in (
+        ("request_id", request_id),
+        ("fingerprint", fingerprint),
+        ("status", status),
+    ):
         _check_exists(name, value, found)
     wanted = {"request_id": request_id, "fingerprint": fingerprint, "status": status}
     chosen = [
@@ -164,7 +170,7 @@ def _labels(text):
             continue
         name, equals, value = part.partition("=")
         if not equals:
-            raise QueryError("label: \"%s\" has no =; write name=value,name=value" % part.strip())
+            raise QueryError('label: "%s" has no =; write name=value,name=value' % part.strip())
         pairs.append((name.strip(), value.strip().strip('"')))
     return pairs
 

@@ -97,7 +97,8 @@ def _describe(stackstorm, execution_id, execution, now):
         "rule_ref": (execution.get("rule") or {}).get("ref", ""),
         "action_ref": (execution.get("action") or {}).get("ref", ""),
         "started_at": _time(execution.get("start_timestamp")),
-        "ended_at": _time(execution.get("end_timestamp")) or (clock.to_text(now) if ended else None),
+        "ended_at": _time(execution.get("end_timestamp"))
+        or (clock.to_text(now) if ended else None),
         "error": error,
     }
 
