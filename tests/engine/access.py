@@ -70,14 +70,15 @@ class Access:
         if token:
             found = self._store.first("token", token=token)
             if not found:
-                raise Unauthorized("Token with provided token value not found")
+                # StackStorm says nothing more in this case.
+                raise Unauthorized("")
             if found["expiry"] <= timestamp():
                 raise Unauthorized("Token has expired.")
             return found["user"], "authentication token", found["expiry"]
         if api_key:
             found = self._store.first("api_key", key_hash=_hash(api_key))
             if not found:
-                raise Unauthorized("ApiKey with key_hash not found.")
+                raise Unauthorized(f"ApiKey with key_hash={_hash(api_key)} not found.")
             if not found["enabled"]:
                 raise Unauthorized("API key is disabled.")
             return found["user"], "API key", None

@@ -1,0 +1,125 @@
+"""Routes for packs, their configs, and actions."""
+
+from pathlib import Path
+
+from tests.engine.api.resources import conflict
+from tests.engine.http_server import HttpError
+from tests.engine.parameters import SECRET_MASK
+from tests.engine.workflows import inspect
+
+
+def add_routes(router, engine, resources):
+    """Add them."""
+    route, store = router.route, engine.store
+    registry, executions = engine.registry, engine.executions
+
+    @route("POST", "/v1/packs/register")
+    def register_packs(request):
+        body = request.json()
+        refs = body.get("packs") or [pack["ref"] for pack in store.find("pack")]
+        totals = {}
+        for ref in refs:
+            counts = engine.register(registry.pack_path(ref), body.get("types") or ["all"])
+            for name, count in counts.items():
+                totals[name] = totals.get(name, 0) + count
+        return 200, totals
+
+    @route("POST", "/v1/packs/install")
+    def install_packs(request):
+        context = {"user": request.user}
+        packs = {"packs": request.json()["packs"]}
+        made = executions.request("packs.install", packs, context)
+        return 202, {"execution_id": made["id"]}
+
+    @route("POST", "/v1/engine/install")
+    def install_now(request):
+        return 200, {"packs": [engine.install(source) for source in request.json()["packs"]]}
+
+    def masked_config(request, document):
+        schema = (store.first("config_schema", pack=document["pack"]) or {}).get("attributes", {})
+        if not request.flag("show_secrets"):
+            for name, value in document["values"].items():
+                if (schema.get(name) or {}).get("secret") and value is not None:
+                    document["values"][name] = SECRET_MASK
+        return document
+
+    @route("GET", "/v1/configs")
+    def get_configs(request):
+        show = lambda document: masked_config(request, document)  # noqa: E731
+        return resources.listing(request, "config", {}, ("pack",), 50, show)
+
+    @route("GET", "/v1/configs/{pack}")
+    def get_config(request, pack):
+        found = store.first("config", pack=pack)
+        if not found:
+            raise HttpError(404, f'Unable to identify resource with pack_ref "{pack}".')
+        return 200, masked_config(request, found)
+
+    @route("PUT", "/v1/configs/{pack}")
+    def put_config(request, pack):
+        return 200, masked_config(request, registry.put_config(pack, request.json()))
+
+    # Actions
+
+    @route("GET", "/v1/actions/views/entry_point/{id_}")
+    def get_entry_point(request, id_):
+        path = registry.entry_point(resources.find("action", id_))
+        if not path or not Path(path).is_file():
+            raise HttpError(404, f"Action ref_or_id={id_} has no entry_point to output")
+        return 200, Path(path).read_bytes(), {"Content-Type": "text/plain; charset=UTF-8"}
+
+    def write_files(ref, files):
+        """As the web UI saves a workflow: below actions/, where a symlink may lead elsewhere."""
+        pack = store.first("pack", ref=ref)
+        names = set(pack["files"])
+        for file in files:
+            path = registry.entry_point({"pack": ref, "entry_point": file["file_path"]})
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(file["content"])
+            names.add(str(Path(path).relative_to(pack["path"])))
+        store.put("pack", dict(pack, files=sorted(names)))
+
+    def save_action(request, status):
+        content = request.json()
+        content["pack"] = content.get("pack") or "default"
+        if content["pack"] in ("core", "packs"):
+            raise HttpError(400, "Resources belonging to system level packs can't be manipulated")
+        if content.get("data_files"):
+            write_files(content["pack"], content["data_files"])
+        content.setdefault("metadata_file", f"actions/{content['name']}.yaml")
+        return status, registry.put_action(content)
+
+    @route("POST", "/v1/actions")
+    def create_action(request):
+        body = request.json()
+        ref = f"{body.get('pack') or 'default'}.{body['name']}"
+        existing = registry.action(ref)
+        if existing:
+            conflict(ref, existing)
+        return save_action(request, 201)
+
+    @route("PUT", "/v1/actions/{id_}")
+    def update_action(request, id_):
+        resources.find("action", id_)
+        return save_action(request, 200)
+
+    @route("DELETE", "/v1/actions/{id_}")
+    def delete_action(request, id_):
+        action = resources.find("action", id_)
+        if action["pack"] in ("core", "packs"):
+            raise HttpError(400, "Resources belonging to system level packs can't be manipulated")
+        store.delete("action", action["id"])
+        if request.json().get("remove_files"):
+            base = registry.pack_path(action["pack"])
+            paths = [registry.entry_point(action), base / action["metadata_file"]]
+            for path in filter(None, paths):
+                Path(path).unlink(missing_ok=True)
+        return 204, None
+
+    @route("POST", "/v1/workflows/inspect")
+    def inspect_workflow(request):
+        def find_action(ref):
+            action = registry.action(ref)
+            return action and (action, registry.runner(action["runner_type"]))
+
+        return 200, inspect(request.body.decode(), {}, find_action)
