@@ -1,0 +1,311 @@
+"""What the unit tests put in StackStorm's place, all in memory, and Alertmanager's bodies."""
+
+import copy
+import itertools
+import json
+import os
+import re
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from poundcake import clock, outbox
+from poundcake.stackstorm import StackStormError
+
+FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures")
+PACK = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+NOW = clock.to_seconds("2026-11-21T08:20:00Z")
+OPENERS = ("{{", "{%", "{#", "<%")
+
+# Shared machines are slow now and then: no deadline, and no complaint about slow examples.
+PROPERTY = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+# Text that is likely to open an expression, or to break something: joined from small pieces.
+TRICKY_TEXT = st.lists(
+    st.sampled_from(
+        ["{", "<", "%", "#", "}", ">", "{{", "{%", "{#", "<%", " ", "\n", "\\", '"', "'", "\0", "a"]
+        + ["\u2028", "\ud800", "\udfff", "ü", "🔥", "\u2774", "\u2039", "\uff1c", "\uff5b", "\uff05"]
+    ),
+    max_size=8,
+).map("".join)
+# Lone surrogates are legal in JSON; a high one before a low one is how JSON writes one character.
+JSON_TEXT = st.one_of(TRICKY_TEXT, st.text(), st.text(st.characters(), max_size=5)).filter(
+    lambda text: not re.search("[\ud800-\udbff][\udc00-\udfff]", text)
+)
+JSON_VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        JSON_TEXT,
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(JSON_TEXT, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def load_fixture(name):
+    """Return one of tests/fixtures/<name>.json, decoded."""
+    with open(os.path.join(FIXTURES, name + ".json"), encoding="utf-8") as handle:
+        return json.load(handle)
+
+
+def alert(number=1, status="firing", starts_at="2026-11-21T08:00:00Z", **labels):
+    """Return an entry of ``alerts[]``, one identity a number."""
+    named = {"alertname": "ServiceDown", "instance": "web%d:9100" % number, "severity": "critical"}
+    return {
+        "status": status,
+        "labels": dict(named, **labels),
+        "annotations": {"summary": "the service is down"},
+        "startsAt": starts_at,
+        "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "http://prometheus.example.com/graph",
+    }
+
+
+def notification(*alerts, **more):
+    """Return an Alertmanager notification with some alerts."""
+    document = {
+        "version": "4",
+        "groupKey": '{}:{job="node"}',
+        "truncatedAlerts": 0,
+        "status": "firing",
+        "receiver": "poundcake",
+        "groupLabels": {},
+        "commonLabels": {},
+        "commonAnnotations": {},
+        "externalURL": "http://alertmanager.example.com",
+        "alerts": list(alerts),
+    }
+    document.update(more)
+    return document
+
+
+def strings_in(value):
+    """Yield every string in a JSON value, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            for text in strings_in(item):
+                yield text
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            for text in strings_in(item):
+                yield text
+
+
+def assert_inert(value):
+    """Fail when a JSON value holds what opens an expression, in whatever order it is joined."""
+    for text in strings_in(value):
+        assert "{" not in text and "<" not in text, repr(text)
+        assert not text.lstrip().startswith("%"), repr(text)
+    for text in (json.dumps(value), str(value)):
+        assert not any(opener in text for opener in OPENERS), text
+
+
+class Clock:
+    """A clock that moves when it is told to, in seconds."""
+
+    def __init__(self, now=NOW):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+class FakeStackStorm:
+    """``poundcake.stackstorm.StackStorm`` in memory, with the trigger bus and rules behind it.
+
+    As the real one it knows the difference between absent and away: while ``away`` is true every
+    call raises StackStormError, and ``fail(method, times)`` makes the next calls of one method
+    raise. ``writes`` tells the successful writes in order.
+
+    Triggers get in by ``dispatch``; ``process`` evaluates ``rules`` on those that wait. A rule is a
+    dict: ref, trigger, action_ref, matches (callable on the payload), and failure, a reason for
+    which the enforcement fails. Executions run until ``finish``.
+    """
+
+    def __init__(self, now):
+        self._now = now
+        self._numbers = itertools.count(1)
+        self._expires = {}
+        self._failing = {}
+        self.away = False
+        self.bus_away = False
+        self.swallow = False  # the bus takes triggers and loses them
+        self.keys = {}
+        self.writes = []
+        self.instances = []
+        self.enforcements = []
+        self.executions = {}
+        self.rules = []
+
+    # --- the methods of StackStorm ----------------------------------------------------------------
+
+    def get_key(self, name):
+        self._answer("get_key")
+        return self.keys.get(name)
+
+    def set_key(self, name, value, ttl=None):
+        self._answer("set_key")
+        assert isinstance(value, str), "the datastore keeps text"
+        self.keys[name] = value
+        self._expires[name] = self._now() + ttl if ttl else None
+        self.writes.append(("set", name))
+
+    def delete_key(self, name):
+        self._answer("delete_key")
+        if self.keys.pop(name, None) is not None:
+            self.writes.append(("delete", name))
+
+    def list_keys(self, prefix):
+        self._answer("list_keys")
+        return {name: text for name, text in self.keys.items() if name.startswith(prefix)}
+
+    def count_keys(self, prefix):
+        self._answer("count_keys")
+        return sum(1 for name in self.keys if name.startswith(prefix))
+
+    def list_trigger_instances(self, trigger, since):
+        self._answer("list_trigger_instances")
+        found = [i for i in self.instances if i["trigger"] == trigger]
+        return copy.deepcopy([i for i in found if i["occurrence_time"] > since])
+
+    def list_enforcements(self, trigger_instance_id):
+        self._answer("list_enforcements")
+        wanted = [e for e in self.enforcements if e["trigger_instance_id"] == trigger_instance_id]
+        return copy.deepcopy(wanted)
+
+    def list_executions(self, trigger_name, since):
+        self._answer("list_executions")
+        names = ("id", "status", "start_timestamp", "end_timestamp", "rule", "action")
+        return [
+            copy.deepcopy({name: item[name] for name in names if name in item})
+            for item in self.executions.values()
+            if item["trigger_name"] == trigger_name and item["start_timestamp"] > since
+        ]
+
+    def get_execution(self, execution_id):
+        self._answer("get_execution")
+        return copy.deepcopy(self.executions.get(execution_id))
+
+    def ping(self):
+        self._answer("ping")
+
+    # --- what the tests do to it ------------------------------------------------------------------
+
+    def fail(self, method, times=1):
+        """Make the next calls of a method raise, as when the API is away for a moment."""
+        self._failing[method] = times
+
+    def ttl(self, name):
+        """Return how many seconds a key has left, None when it stays for good."""
+        end = self._expires.get(name)
+        return None if end is None else end - self._now()
+
+    def rule(self, ref, matches=lambda payload: True, failure="", trigger="poundcake.alert"):
+        """Add a rule that starts ``core.noop``."""
+        self.rules.append(
+            {
+                "ref": ref,
+                "trigger": trigger,
+                "action_ref": "core.noop",
+                "matches": matches,
+                "failure": failure,
+            }
+        )
+
+    def dispatch(self, trigger, payload, trace_tag=None):
+        """Put a trigger on the bus, where it waits for ``process``."""
+        if self.bus_away:
+            raise ConnectionError("'NoneType' object has no attribute 'channel'")
+        if self.swallow:
+            return
+        self.instances.append(
+            {
+                "id": "instance%d" % next(self._numbers),
+                "trigger": trigger,
+                "payload": copy.deepcopy(payload),
+                "trace_tag": trace_tag,
+                "status": "pending",
+                "occurrence_time": clock.to_text(self._now()),
+            }
+        )
+
+    def process(self):
+        """Evaluate the rules on every trigger instance that waits."""
+        for instance in self.instances:
+            if instance["status"] == "pending":
+                for rule in self.rules:
+                    if rule["trigger"] == instance["trigger"] and rule["matches"](
+                        instance["payload"]
+                    ):
+                        self._enforce(rule, instance)
+                instance["status"] = "processed"
+
+    def finish(self, execution_id, status="succeeded", result=None):
+        """End an execution."""
+        execution = self.executions[execution_id]
+        execution["status"] = status
+        execution["result"] = {} if result is None else result
+        execution["end_timestamp"] = clock.to_text(self._now())
+
+    def running(self):
+        """Return the ids of the executions that have not ended."""
+        return [i for i, item in self.executions.items() if item["status"] == "running"]
+
+    def dispatched(self, trigger="poundcake.alert"):
+        """Return the payloads of the instances of a trigger, in order."""
+        return [i["payload"] for i in self.instances if i["trigger"] == trigger]
+
+    def track(self, pack_settings):
+        """Do what the rule and the action ``track`` do with every tracking trigger so far."""
+        counts = []
+        for instance in self.instances:
+            if instance["trigger"] == "poundcake.tracking" and not instance.get("tracked"):
+                instance["tracked"] = True
+                counts.append(outbox.track(self, instance["payload"]["batch_id"], pack_settings))
+        return counts
+
+    def rows(self, prefix):
+        """Return the decoded rows whose key begins with a prefix, without failing."""
+        self._expire()
+        return [json.loads(t) for n, t in sorted(self.keys.items()) if n.startswith(prefix)]
+
+    def _enforce(self, rule, instance):
+        enforcement = {"trigger_instance_id": instance["id"], "rule": {"ref": rule["ref"]}}
+        if rule["failure"]:
+            enforcement["failure_reason"] = rule["failure"]
+        else:
+            execution_id = "execution%d" % next(self._numbers)
+            enforcement["execution_id"] = execution_id
+            self.executions[execution_id] = {
+                "id": execution_id,
+                "status": "running",
+                "start_timestamp": clock.to_text(self._now()),
+                "rule": {"ref": rule["ref"]},
+                "action": {"ref": rule["action_ref"]},
+                "trigger_name": instance["trigger"].split(".", 1)[1],
+            }
+        self.enforcements.append(enforcement)
+
+    def _answer(self, method):
+        if self._failing.get(method):
+            self._failing[method] -= 1
+            raise StackStormError("GET /fake: %s fails as the test wants it" % method)
+        if self.away:
+            raise StackStormError("GET /fake: connection refused")
+        self._expire()
+
+    def _expire(self):
+        for name, end in list(self._expires.items()):
+            if end is not None and end <= self._now():
+                self.keys.pop(name, None)
+                del self._expires[name]
