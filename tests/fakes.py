@@ -23,7 +23,18 @@ PROPERTY = settings(deadline=None, suppress_health_check=list(HealthCheck))
 TRICKY_TEXT = st.lists(
     st.sampled_from(
         ["{", "<", "%", "#", "}", ">", "{{", "{%", "{#", "<%", " ", "\n", "\\", '"', "'", "\0", "a"]
-        + ["\u2028", "\ud800", "\udfff", "ü", "🔥", "\u2774", "\u2039", "\uff1c", "\uff5b", "\uff05"]
+        + [
+            "\u2028",
+            "\ud800",
+            "\udfff",
+            "ü",
+            "🔥",
+            "\u2774",
+            "\u2039",
+            "\uff1c",
+            "\uff5b",
+            "\uff05",
+        ]
     ),
     max_size=8,
 ).map("".join)

@@ -1,0 +1,383 @@
+"""Lifecycle states are derived from facts, whatever the order in which these arrive."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from poundcake import clock, lifecycle, payload
+
+from tests.fakes import NOW, PROPERTY, alert, notification
+
+EPISODE = "2026-11-21T08:00:00.000000000Z"
+LATER_EPISODE = "2026-11-21T09:00:00.000000000Z"
+
+
+def at(seconds):
+    """Return a moment of the test as text."""
+    return clock.to_text(NOW + seconds)
+
+
+def fact(kind, when, episode=EPISODE, **more):
+    return dict(more, kind=kind, fingerprint="f1", episode=episode, at=at(when))
+
+
+def notified(when, status="firing", request_id=None, episode=EPISODE, summary="down"):
+    parsed = payload.parse(notification(alert()))
+    described = lifecycle.describe(parsed.alerts[0], parsed)
+    described["annotations"] = {"summary": summary}
+    request_id = request_id or "request%04d" % when
+    return fact("notified", when, episode, status=status, request_id=request_id, alert=described)
+
+
+def pended(when, episode=EPISODE):
+    return fact("pended", when, episode, reason="no room", request_id="request0000")
+
+
+def dispatched(when, attempt=1, episode=EPISODE):
+    return fact(
+        "dispatched",
+        when,
+        episode,
+        dispatch_id="%s/%d" % (episode, attempt),
+        attempt=attempt,
+        request_id="request0000",
+    )
+
+
+def executed(when, status, attempt=1, number=1, episode=EPISODE, error=""):
+    ended = status in lifecycle.ENDED_STATUSES
+    execution = {
+        "execution_id": "%s/%d/%d" % (episode, attempt, number),
+        "status": status,
+        "rule_ref": "poundcake.service_down",
+        "action_ref": "poundcake.service_down",
+        "started_at": at(when - 1),
+        "ended_at": at(when) if ended else None,
+        "error": error,
+    }
+    dispatch_id = "%s/%d" % (episode, attempt)
+    return fact("executed", when, episode, dispatch_id=dispatch_id, execution=execution)
+
+
+def settled(when, attempt=1, reason="", episode=EPISODE):
+    dispatch_id = "%s/%d" % (episode, attempt)
+    return fact("settled", when, episode, dispatch_id=dispatch_id, reason=reason)
+
+
+def apply_all(facts, row=None):
+    for item in facts:
+        row = lifecycle.apply(row, item)
+    return row
+
+
+def states(row):
+    return [entry["state"] for entry in row["history"]]
+
+
+# --- the ways of an alert -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "facts, wanted",
+    [
+        ([notified(0)], ["received"]),
+        ([notified(0), pended(1)], ["received", "pending"]),
+        ([notified(0), dispatched(1)], ["received", "remediating"]),
+        ([notified(0), dispatched(1), settled(2)], ["received", "remediating", "unmatched"]),
+        (
+            [notified(0), dispatched(1), settled(2), executed(3, "running")],
+            ["received", "remediating"],
+        ),
+        (
+            [notified(0), dispatched(1), executed(2, "succeeded")],
+            ["received", "remediating"],  # another rule may still start one
+        ),
+        (
+            [notified(0), pended(1), dispatched(2), executed(4, "succeeded"), settled(3)],
+            ["received", "pending", "remediating", "remediated"],
+        ),
+        (
+            [notified(0), dispatched(1), executed(3, "failed"), settled(2)],
+            ["received", "remediating", "failed"],
+        ),
+        (
+            [
+                notified(0),
+                dispatched(1),
+                executed(3, "succeeded"),
+                settled(2),
+                notified(5, "resolved"),
+            ],
+            ["received", "remediating", "remediated", "resolved"],
+        ),
+        ([notified(0), pended(1), notified(5, "resolved")], ["received", "pending", "resolved"]),
+        ([notified(0, "resolved")], ["received", "resolved"]),
+    ],
+)
+def test_the_history_tells_every_state_in_order(facts, wanted):
+    """And the state of the row is the last of them."""
+    row = apply_all(facts)
+    assert states(row) == wanted
+    assert row["state"] == wanted[-1]
+    assert row["state_since"] == row["history"][-1]["at"]
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "abandoned", "canceled"])
+def test_an_execution_that_did_not_succeed_fails_the_alert_with_its_error(status):
+    """The reason says which action, how it ended and why."""
+    facts = [notified(0), dispatched(1), executed(3, status, error="no such unit"), settled(2)]
+    row = apply_all(facts)
+    assert row["state"] == "failed"
+    assert row["reason"] == "poundcake.service_down %s: no such unit" % status
+
+
+@pytest.mark.parametrize(
+    "second, wanted",
+    [
+        ("running", "remediating"),
+        ("pausing", "remediating"),
+        ("succeeded", "remediated"),
+        ("failed", "failed"),
+    ],
+)
+def test_several_executions_of_one_dispatch_count_together(second, wanted):
+    """Remediating while one runs, remediated when all succeeded, failed when one failed."""
+    facts = [notified(0), dispatched(1), settled(2), executed(3, "succeeded")]
+    assert apply_all(facts + [executed(4, second, number=2)])["state"] == wanted
+
+
+def test_a_dispatch_that_no_rule_took_keeps_the_reason_of_the_enforcement():
+    """A rule whose template named an absent label does not fire; the reason is all there is."""
+    row = apply_all([notified(0), dispatched(1), settled(2, reason="'dict' has no 'x'")])
+    assert (row["state"], row["reason"]) == ("unmatched", "'dict' has no 'x'")
+    row = apply_all([notified(0), dispatched(1), settled(2)])
+    assert row["reason"] == "no rule on poundcake.alert matched"
+
+
+def test_an_attempt_never_ends_before_it_began():
+    """The clocks of StackStorm and of the sensor differ a little."""
+    row = apply_all([notified(0), dispatched(10), executed(5, "succeeded"), settled(11)])
+    assert states(row) == ["received", "remediating", "remediated"]
+    assert row["history"][-1]["at"] >= row["history"][-2]["at"]
+
+
+def test_a_new_episode_starts_over_and_keeps_the_history():
+    """A new startsAt after a resolve is a new episode."""
+    first = [notified(0), dispatched(1), settled(2), notified(5, "resolved")]
+    row = apply_all(first + [notified(3600, episode=LATER_EPISODE)])
+    assert states(row) == ["received", "remediating", "unmatched", "resolved", "received"]
+    assert (row["state"], row["starts_at"], row["occurrences"]) == ("received", LATER_EPISODE, 1)
+
+
+def test_a_late_fact_of_an_old_episode_leaves_the_new_one_alone():
+    """The state is that of the latest episode."""
+    row = apply_all([notified(0), notified(3600, episode=LATER_EPISODE), dispatched(1)])
+    assert (row["state"], row["starts_at"]) == ("received", LATER_EPISODE)
+
+
+def test_what_happens_after_the_resolve_is_told_and_changes_no_state():
+    """A remediation that was running is in the history, with what it came to."""
+    facts = [notified(0), dispatched(1), notified(2, "resolved"), settled(3)]
+    row = apply_all(facts + [executed(4, "failed", error="gone")])
+    assert row["state"] == "resolved"
+    assert row["history"][-1]["reason"].startswith("after the resolve: failed")
+
+
+def test_every_notification_counts_once():
+    """Alertmanager repeats a notification; a repeated fact is none."""
+    row = apply_all([notified(0), notified(60), notified(120), notified(60)])
+    assert row["occurrences"] == 3
+    assert row["request_ids"] == ["request0000", "request0060", "request0120"]
+
+
+def test_the_latest_notification_describes_the_alert():
+    """Annotations change while an alert fires; a late notification changes nothing back."""
+    row = apply_all([notified(60, summary="new"), notified(0, summary="old")])
+    assert row["annotations"] == {"summary": "new"}
+
+
+def test_a_row_that_is_given_is_not_changed():
+    """Whoever holds the old version still has it."""
+    row = apply_all([notified(0)])
+    before = copy.deepcopy(row)
+    after = lifecycle.apply(row, dispatched(1))
+    assert row == before and after["rev"] > before["rev"]
+
+
+def test_a_known_fact_gives_the_same_row_and_revision():
+    """So nothing is written again."""
+    row = apply_all([notified(0), dispatched(1)])
+    assert lifecycle.apply(row, dispatched(1)) is row
+
+
+def test_a_row_that_was_forgotten_comes_again_with_a_newer_revision():
+    """Else the datastore's old row would win over it."""
+    old = apply_all([notified(i) for i in range(20)])
+    assert apply_all([notified(3600)])["rev"] > old["rev"]
+
+
+def test_old_episodes_leave_and_the_row_stays_small():
+    """A flapping alert does not grow without limit."""
+    row = None
+    for hour in range(12):
+        episode = "2026-11-21T%02d:00:00.000000000Z" % hour
+        facts = [notified(hour * 60, episode=episode), dispatched(hour * 60 + 1, episode=episode)]
+        row = apply_all(facts + [settled(hour * 60 + 2, episode=episode)], row)
+    assert len(row["episodes"]) == len(row["attempts"]) == lifecycle.KEPT_EPISODES
+    assert row["starts_at"] == "2026-11-21T11:00:00.000000000Z"
+
+
+def test_an_attempt_ends_even_when_its_episode_is_no_longer_kept():
+    """A long remediation of a flapping alert must give its slot back."""
+    row = apply_all([notified(0), dispatched(1), settled(2), executed(3, "running")])
+    for hour in range(9, 9 + lifecycle.KEPT_EPISODES):
+        episode = "2026-11-21T%02d:00:00.000000000Z" % hour
+        row = apply_all([notified(hour * 60, episode=episode)], row)
+    assert len(lifecycle.open_attempts(row)) == 1
+    row = lifecycle.apply(row, executed(3600, "succeeded"))
+    assert lifecycle.open_attempts(row) == []
+
+
+# --- episodes -------------------------------------------------------------------------------------
+
+
+def an_alert(**more):
+    return payload.parse(notification(dict(alert(), **more))).alerts[0]
+
+
+def test_the_episode_is_the_time_since_when_the_alert_fires():
+    """In one way of writing."""
+    assert lifecycle.episode_of(None, an_alert(), at(0)) == EPISODE
+    elsewhere = an_alert(startsAt="2026-11-21T09:00:00+01:00")
+    assert lifecycle.episode_of(None, elsewhere, at(0)) == EPISODE
+
+
+def test_an_alert_without_start_continues_what_is_not_resolved():
+    """And opens an episode when it came, otherwise."""
+    bare = an_alert(startsAt=None)
+    assert lifecycle.episode_of(None, bare, at(0)) == clock.canonical(at(0))
+    row = apply_all([notified(0)])
+    assert lifecycle.episode_of(row, bare, at(60)) == EPISODE
+    row = apply_all([notified(5, "resolved")], row)
+    assert lifecycle.episode_of(row, bare, at(60)) == clock.canonical(at(60))
+
+
+def test_a_resolve_without_start_belongs_to_the_last_episode():
+    """However often it is repeated."""
+    row = apply_all([notified(0), notified(5, "resolved")])
+    bare = an_alert(startsAt=None, status="resolved")
+    assert lifecycle.episode_of(row, bare, at(60)) == EPISODE
+
+
+# --- transitions ----------------------------------------------------------------------------------
+
+
+def test_each_change_of_state_is_told_once():
+    """As (from, to, entry); what is known already is not told again."""
+    told = []
+    row = None
+    facts = [notified(0), pended(1), dispatched(2), settled(3), executed(4, "succeeded")]
+    for item in facts + [notified(60), notified(90, "resolved"), notified(95, "resolved")]:
+        after = lifecycle.apply(row, item)
+        told += [(a, b) for a, b, _ in lifecycle.transitions(row, after)]
+        row = after
+    assert told[:3] == [(None, "received"), ("received", "pending"), ("pending", "remediating")]
+    assert told[-1] == ("remediated", "resolved")
+    assert len([pair for pair in told if pair[1] == "resolved"]) == 1
+
+
+def test_what_follows_a_resolve_is_no_change_of_state():
+    """Nobody is told twice that an alert has resolved."""
+    row = apply_all([notified(0), dispatched(1), notified(2, "resolved")])
+    after = apply_all([executed(4, "failed"), settled(3)], row)
+    assert lifecycle.transitions(row, after) == []
+
+
+# --- any order ------------------------------------------------------------------------------------
+
+
+@st.composite
+def lives(draw):
+    """Some facts of one alert: up to four episodes with attempts, every fact at its own moment."""
+    facts = []
+    for hour in range(draw(st.integers(1, 4))):
+        episode = "2026-11-21T%02d:00:00.000000000Z" % hour
+        facts.append(("notified", {"status": "firing", "episode": episode}))
+        if draw(st.booleans()):
+            facts.append(("notified", {"status": "resolved", "episode": episode}))
+        if draw(st.booleans()):
+            facts.append(("pended", {"episode": episode}))
+        for attempt in range(1, 1 + draw(st.integers(0, 2))):
+            more = {"episode": episode, "attempt": attempt}
+            facts.append(("dispatched", more))
+            for number in range(draw(st.integers(0, 2))):
+                end = draw(st.sampled_from(lifecycle.ENDED_STATUSES + (None,)))
+                for status in ("requested", "running", end):
+                    if status:
+                        facts.append(("executed", dict(more, status=status, number=number)))
+            if draw(st.booleans()):
+                facts.append(("settled", dict(more, reason=draw(st.sampled_from(["", "why"])))))
+    moments = draw(
+        st.lists(st.integers(0, 9999), unique=True, min_size=len(facts), max_size=len(facts))
+    )
+    makers = {
+        "notified": notified,
+        "pended": pended,
+        "dispatched": dispatched,
+        "executed": executed,
+        "settled": settled,
+    }
+    return [makers[kind](when, **more) for (kind, more), when in zip(facts, moments)]
+
+
+def told(row):
+    """What a row says, apart from its revision and from where a running execution stands."""
+    names = ("state", "state_since", "reason", "history", "starts_at", "occurrences", "request_ids")
+    outcomes = [(a["dispatch_id"], a["outcome"], a["ended_at"]) for a in row["attempts"]]
+    return {name: row[name] for name in names}, outcomes, row["episodes"]
+
+
+@PROPERTY
+@given(lives(), st.randoms(use_true_random=False))
+def test_facts_in_any_order_and_repeated_tell_the_same(facts, random):
+    """Facts arrive late and twice after a crash; the truth does not depend on it."""
+    shuffled = facts + random.sample(facts, random.randint(0, len(facts)))
+    random.shuffle(shuffled)
+    assert told(apply_all(shuffled)) == told(apply_all(facts))
+
+
+@PROPERTY
+@given(lives())
+def test_resolved_is_final_in_its_episode(facts):
+    """Whatever is learnt afterwards, and every later entry of the episode says resolved."""
+    row = apply_all(facts)
+    for episode in row["episodes"]:
+        found = [e["state"] for e in row["history"] if e["starts_at"] == episode["starts_at"]]
+        if episode["resolved_at"]:
+            assert found[-1] == "resolved"
+            assert set(found[found.index("resolved") :]) == {"resolved"}
+        else:
+            assert "resolved" not in found
+    latest = lifecycle.current(row)
+    assert (row["state"] == "resolved") == bool(latest["resolved_at"])
+
+
+@PROPERTY
+@given(lives())
+def test_every_state_is_one_of_the_lifecycle(facts):
+    """In every history, in order of time, with transitions that begin where the last one ended."""
+    row = None
+    last = {}
+    for item in facts:
+        after = lifecycle.apply(row, item)
+        for entry in after["history"]:
+            assert entry["state"] in lifecycle.STATES
+        for episode in after["episodes"]:
+            times = [e["at"] for e in after["history"] if e["starts_at"] == episode["starts_at"]]
+            assert times == sorted(times)
+        for came_from, went_to, entry in lifecycle.transitions(row, after):
+            assert came_from != went_to
+            last[entry["starts_at"]] = went_to
+        row = after
+    assert set(last) <= {episode["starts_at"] for episode in row["episodes"]}

@@ -1,0 +1,93 @@
+"""The config is checked before anything starts, and faults name the setting and the remedy."""
+
+import pytest
+from poundcake import settings
+from poundcake.settings import Settings, SettingsError
+
+
+@pytest.mark.parametrize("config", [None, {}, {"token": None, "port": None}])
+def test_an_empty_config_works(config):
+    """Right after the install, on loopback, with every default."""
+    made = settings.from_config(config)
+    assert made == Settings()
+    settings.check_exposure(made)
+    assert made.host == "127.0.0.1" and not made.has_credentials
+
+
+def test_what_is_set_is_taken():
+    """And the rest keeps its default."""
+    made = settings.from_config({"port": 9999, "token": "t", "notify_parameters": {"a": 1}})
+    assert (made.port, made.token, made.notify_parameters) == (9999, "t", {"a": 1})
+    assert made.max_concurrent == Settings().max_concurrent
+
+
+def test_a_setting_of_a_later_version_is_no_error():
+    """A pack that is rolled back still starts."""
+    assert settings.from_config({"not_yet_known": 1}) == Settings()
+
+
+@pytest.mark.parametrize(
+    "config, start",
+    [
+        ({"port": "8090"}, "port: expected a whole number"),
+        ({"port": True}, "port: expected a whole number"),
+        ({"port": 8090.5}, "port: expected a whole number"),
+        ({"port": -1}, "port: -1 is out of range"),
+        ({"port": 65536}, "port: 65536 is out of range"),
+        ({"host": 1}, "host: expected a string"),
+        ({"token": 12345}, "token: expected a string"),
+        ({"allow_unauthenticated": "yes"}, "allow_unauthenticated: expected true or false"),
+        ({"allow_unauthenticated": 1}, "allow_unauthenticated: expected true or false"),
+        ({"notify_parameters": []}, "notify_parameters: expected an object"),
+        ({"max_concurrent": 0}, "max_concurrent: 0 is out of range"),
+        ({"max_backlog": 0}, "max_backlog: 0 is out of range"),
+        ({"threads": 0}, "threads: 0 is out of range"),
+        ({"max_body_bytes": 10}, "max_body_bytes: 10 is out of range"),
+        ({"alert_retention_seconds": 1}, "alert_retention_seconds: 1 is out of range"),
+        ({"username": "u"}, "password: missing"),
+        ({"password": "p"}, "username: missing"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(config, start):
+    """With what is wrong and what was expected."""
+    with pytest.raises(SettingsError) as caught:
+        settings.from_config(config)
+    assert str(caught.value).startswith(start)
+
+
+@pytest.mark.parametrize("name", ["token", "password"])
+def test_a_wrong_secret_is_not_repeated_in_the_message(name):
+    """The message ends in a log."""
+    with pytest.raises(SettingsError) as caught:
+        settings.from_config({name: ["s3cret-value"], "username": "u"})
+    assert "s3cret-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_loopback_needs_no_credentials(host):
+    """Only who is on the machine reaches it."""
+    settings.check_exposure(settings.from_config({"host": host}))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "example.com", "127.0.0.1.evil"])
+def test_an_open_address_without_credentials_is_refused_with_the_remedy(host):
+    """The message says what to set."""
+    with pytest.raises(SettingsError) as caught:
+        settings.check_exposure(settings.from_config({"host": host}))
+    for word in ("token", "username and password", "127.0.0.1", "allow_unauthenticated"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"token": "t"}, {"username": "u", "password": "p"}, {"allow_unauthenticated": True}],
+)
+def test_an_open_address_with_credentials_or_on_purpose_is_taken(more):
+    """Each of the three ways alone is enough."""
+    settings.check_exposure(settings.from_config(dict(more, host="0.0.0.0")))
+
+
+def test_a_name_without_a_password_gives_no_credentials():
+    """Half of basic auth is none."""
+    assert not Settings(username="u").has_credentials
+    assert not Settings(password="p").has_credentials
