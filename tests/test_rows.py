@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from poundcake import ids, payload, rows
 from poundcake.payload import PayloadError
 
-from tests.fakes import JSON_TEXT, JSON_VALUES, NOW, OPENERS, PROPERTY, Clock, FakeStackStorm
-from tests.fakes import load_fixture
+from tests.fakes import (
+    JSON_TEXT,
+    JSON_VALUES,
+    NOW,
+    OPENERS,
+    PROPERTY,
+    Clock,
+    FakeStackStorm,
+    load_fixture,
+)
 
 SAFE_NAME = re.compile(r"[0-9A-Za-z_.-]+\Z")
 

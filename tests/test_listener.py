@@ -1,0 +1,394 @@
+"""The HTTP entrance: acknowledged is durable, and status codes that Alertmanager understands."""
+
+import base64
+import io
+import json
+import logging
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from poundcake import rows
+from poundcake.listener import Listener
+from poundcake.settings import Settings
+
+from tests.fakes import (
+    JSON_VALUES,
+    PROPERTY,
+    Clock,
+    FakeStackStorm,
+    alert,
+    load_fixture,
+    notification,
+)
+
+TOKEN = "t0ken-that-nobody-may-see"
+PASSWORD = "passw0rd-that-nobody-may-see"
+WITH_TOKEN = Settings(token=TOKEN)
+WITH_BASIC = Settings(username="alertmanager", password=PASSWORD)
+WITH_BOTH = Settings(token=TOKEN, username="alertmanager", password=PASSWORD)
+LOG = logging.getLogger("poundcake.test_listener")
+
+
+class FakeController:
+    """What the listener asks of the controller, as the test sets it."""
+
+    def __init__(self):
+        self.reason = ""
+        self.taken = []
+        self.parts = {"datastore": {"ok": True, "detail": "answers"}}
+        self.requests = {}
+        self.error = None
+
+    def refusal(self):
+        if self.error:
+            raise self.error
+        return self.reason
+
+    def take(self, entry):
+        self.taken.append(entry)
+
+    def health(self):
+        return self.parts
+
+    def request_status(self, request_id):
+        return self.requests.get(request_id)
+
+
+class Entrance:
+    """A listener with everything behind it in memory, asked over WSGI."""
+
+    def __init__(self, settings=None):
+        self.stackstorm = FakeStackStorm(Clock())
+        self.controller = FakeController()
+        settings = settings or Settings()
+        self.app = validator(Listener(settings, self.stackstorm, self.controller, LOG))
+
+    def ask(self, method, path, body=b"", **headers):
+        """Return ``(status, decoded body, headers)``; a validator watches over WSGI's rules."""
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode("utf-8")
+        environ = {
+            "REQUEST_METHOD": method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": path,
+            "QUERY_STRING": "",
+            "wsgi.input": io.BytesIO(body),
+            "CONTENT_LENGTH": str(len(body)),
+        }
+        environ.update(headers)
+        setup_testing_defaults(environ)
+        seen = {}
+
+        def start_response(status, answer_headers, exc_info=None):
+            seen.update(status=int(status.split()[0]), headers=answer_headers)
+            return lambda data: None
+
+        answer = self.app(environ, start_response)
+        text = b"".join(answer)
+        answer.close()
+        length = dict(seen["headers"])["Content-Length"]
+        if method != "HEAD":
+            assert length == str(len(text))
+        return seen["status"], json.loads(text) if text else None, seen["headers"]
+
+    def post(self, body, path="/webhook", **headers):
+        return self.ask("POST", path, body, **headers)
+
+
+def bearer(token):
+    return {"HTTP_AUTHORIZATION": "Bearer " + token}
+
+
+def basic(user, password):
+    pair = ("%s:%s" % (user, password)).encode("utf-8")
+    return {"HTTP_AUTHORIZATION": "Basic " + base64.b64encode(pair).decode("ascii")}
+
+
+@pytest.fixture
+def entrance():
+    return Entrance()
+
+
+# --- 202 ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/webhook", "/api/v1/webhook"])
+def test_a_notification_is_acknowledged_after_it_is_in_the_inbox(entrance, path):
+    """The row holds it whole, and the controller has the same entry."""
+    document = load_fixture("firing_group")
+    status, answer, _ = entrance.post(document, path)
+    assert status == 202
+    request_id = answer.pop("request_id")
+    assert answer == {"status": "accepted", "alerts_received": 3, "alerts_rejected": 0}
+    stored = entrance.stackstorm.rows(rows.INBOX)
+    assert stored == entrance.controller.taken
+    assert [row["request_id"] for row in stored] == [request_id]
+    assert stored[0]["notification"] == document and stored[0]["source"] == "listener"
+    assert entrance.stackstorm.ttl(rows.key(rows.INBOX, request_id)) is None
+
+
+@pytest.mark.parametrize(
+    "name, received, rejected",
+    [
+        ("nine_good_one_bad", 10, 1),
+        ("empty_alerts", 0, 0),
+        ("sparse", 1, 0),
+        ("new_fields", 1, 0),
+        ("unicode_labels", 1, 0),
+        ("expressions", 1, 0),
+    ],
+)
+def test_the_answer_counts_what_came_and_what_of_it_is_rejected(entrance, name, received, rejected):
+    """One bad alert never sinks its batch."""
+    status, answer, _ = entrance.post(load_fixture(name))
+    assert status == 202
+    assert (answer["alerts_received"], answer["alerts_rejected"]) == (received, rejected)
+
+
+def test_no_header_reaches_the_inbox():
+    """An Authorization header or an API key is dropped at the door."""
+    entrance = Entrance(WITH_BOTH)
+    headers = dict(bearer(TOKEN), HTTP_ST2_API_KEY="api-key-of-someone", HTTP_COOKIE="c00kie")
+    assert entrance.post(notification(alert()), **headers)[0] == 202
+    kept = json.dumps(entrance.stackstorm.keys) + json.dumps(entrance.controller.taken)
+    for secret in (TOKEN, "api-key-of-someone", "c00kie", "Bearer"):
+        assert secret not in kept
+
+
+# --- 4xx: what can never succeed ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body, start",
+    [
+        (b"", "body: "),
+        (b"not json", "body: "),
+        (b"[" * 50000, "body: "),
+        (b"[]", "body: a list found"),
+        (b"null", "body: null found"),
+        (b"{}", "alerts: missing"),
+        (b'{"alerts": {}}', "alerts: an object found"),
+        (b'{"version": "3", "alerts": []}', "version: "),
+    ],
+)
+def test_what_is_no_notification_is_400_with_the_field(entrance, body, start):
+    """And leaves nothing in the inbox."""
+    status, answer, _ = entrance.post(body)
+    assert status == 400
+    assert answer["status"] == "rejected" and answer["error"].startswith(start)
+    assert entrance.stackstorm.keys == {} and entrance.controller.taken == []
+
+
+def test_a_body_that_is_too_large_is_413():
+    """To the byte, whatever its length header says."""
+    entrance = Entrance(Settings(max_body_bytes=1024))
+    body = json.dumps(notification(alert())).encode("ascii")
+    assert entrance.post(body + b" " * (1024 - len(body)))[0] == 202
+    status, answer, _ = entrance.post(body + b" " * (1025 - len(body)))
+    assert status == 413
+    assert answer["error"] == "body: larger than max_body_bytes (1024)"
+    assert entrance.post(body, CONTENT_LENGTH="999999999")[0] == 413
+    assert len(entrance.controller.taken) == 1
+
+
+@pytest.mark.parametrize(
+    "method, path, status",
+    [
+        ("GET", "/webhook", 405),
+        ("PUT", "/webhook", 405),
+        ("DELETE", "/api/v1/webhook", 405),
+        ("POST", "/health", 405),
+        ("POST", "/ready", 405),
+        ("POST", "/api/v1/status/abc", 405),
+        ("GET", "/", 404),
+        ("POST", "/", 404),
+        ("GET", "/webhooks", 404),
+        ("GET", "/api/v1/status/", 404),
+        ("GET", "/api/v1/status/a/b", 404),
+    ],
+)
+def test_a_wrong_method_is_405_and_a_wrong_path_404(entrance, method, path, status):
+    """With what exists, and with Allow where the method was wrong."""
+    got, answer, headers = entrance.ask(method, path)
+    assert got == status and answer["error"]
+    assert ("Allow" in dict(headers)) == (status == 405)
+
+
+# --- credentials ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings, headers",
+    [
+        (WITH_TOKEN, bearer(TOKEN)),
+        (WITH_TOKEN, {"HTTP_AUTHORIZATION": "bearer " + TOKEN}),
+        (WITH_BASIC, basic("alertmanager", PASSWORD)),
+        (WITH_BOTH, bearer(TOKEN)),
+        (WITH_BOTH, basic("alertmanager", PASSWORD)),
+        (Settings(username="ü", password="p:ß"), basic("ü", "p:ß")),
+        (Settings(), {}),
+        (Settings(), bearer("anything")),
+    ],
+)
+def test_the_credentials_of_the_config_open_the_door(settings, headers):
+    """Either of them, where both are set; without any, none are asked for."""
+    entrance = Entrance(settings)
+    assert entrance.post(notification(alert()), **headers)[0] == 202
+    entrance.controller.requests["r"] = {"request_id": "r"}
+    assert entrance.ask("GET", "/api/v1/status/r", **headers)[0] == 200
+
+
+WRONG = [
+    {},
+    {"HTTP_AUTHORIZATION": ""},
+    {"HTTP_AUTHORIZATION": "Bearer"},
+    {"HTTP_AUTHORIZATION": "Bearer "},
+    {"HTTP_AUTHORIZATION": TOKEN},
+    {"HTTP_AUTHORIZATION": "Basic"},
+    {"HTTP_AUTHORIZATION": "Basic ===="},
+    {"HTTP_AUTHORIZATION": "Basic /////w=="},
+    {"HTTP_AUTHORIZATION": "Digest " + TOKEN},
+    bearer(TOKEN[:-1]),
+    bearer(TOKEN + "x"),
+    bearer("\xff\xfe"),
+    bearer(PASSWORD),
+    basic("alertmanager", ""),
+    basic("", PASSWORD),
+    basic("", ""),
+    basic("alertmanager", PASSWORD + "x"),
+    basic("someone", PASSWORD),
+    basic("", TOKEN),
+]
+
+
+@pytest.mark.parametrize("headers", WRONG)
+@pytest.mark.parametrize("settings", [WITH_TOKEN, WITH_BASIC, WITH_BOTH])
+def test_wrong_or_missing_credentials_are_401(settings, headers):
+    """For both guarded paths; the answer tells how to do it, and nothing is kept."""
+    entrance = Entrance(settings)
+    entrance.controller.requests["r"] = {"request_id": "r"}
+    for method, path in (("POST", "/webhook"), ("GET", "/api/v1/status/r")):
+        status, answer, answer_headers = entrance.ask(method, path, b"{}", **headers)
+        assert status == 401 and answer["status"] == "rejected"
+        assert [name for name, _ in answer_headers].count("WWW-Authenticate") == 2
+    assert entrance.stackstorm.keys == {}
+
+
+def test_the_body_of_an_unauthorized_request_is_not_read():
+    """Nor is the inbox or the controller asked."""
+    entrance = Entrance(WITH_TOKEN)
+    entrance.controller.error = AssertionError("asked")
+    entrance.stackstorm.away = True
+    assert entrance.post(notification(alert()))[0] == 401
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_health_and_ready_need_no_credentials(path):
+    """A probe of the network has none."""
+    assert Entrance(WITH_BOTH).ask("GET", path)[0] == 200
+
+
+@pytest.mark.parametrize("headers", WRONG + [bearer(TOKEN), basic("alertmanager", PASSWORD)])
+def test_no_credential_and_no_body_is_in_a_log_or_an_answer(caplog, headers):
+    """Whether the notification is taken, refused or fails."""
+    caplog.set_level(logging.DEBUG)
+    entrance = Entrance(WITH_BOTH)
+    body = notification(alert(secret_label="b0dy-text"), receiver="b0dy-text")
+    answers = [entrance.post(body, **headers), entrance.post(b"b0dy-text", **headers)]
+    entrance.stackstorm.away = True
+    answers.append(entrance.post(body, **headers))
+    entrance.controller.error = RuntimeError("broken")
+    answers.append(entrance.post(body, **headers))
+    credential = (headers.get("HTTP_AUTHORIZATION") or "Bearer x").partition(" ")[2]
+    for secret in (TOKEN, PASSWORD, "b0dy-text", credential):
+        if len(secret) > 8:
+            assert secret not in caplog.text
+            assert secret not in json.dumps([answer for _, answer, _ in answers])
+
+
+# --- 503: what may succeed later ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda entrance: setattr(entrance.stackstorm, "away", True),
+        lambda entrance: entrance.stackstorm.fail("set_key"),
+        lambda entrance: setattr(entrance.controller, "reason", "the sensor is shutting down"),
+        lambda entrance: setattr(entrance.controller, "error", RuntimeError("a bug")),
+        lambda entrance: setattr(entrance.controller, "error", KeyError("x")),
+    ],
+)
+def test_whatever_may_pass_is_503_and_nothing_is_acknowledged(entrance, break_it):
+    """Alertmanager sends again on 5xx only; the answer says why and when."""
+    break_it(entrance)
+    status, answer, headers = entrance.post(notification(alert()))
+    assert status == 503
+    assert answer["status"] == "unavailable" and answer["error"]
+    assert dict(headers)["Retry-After"]
+    assert entrance.controller.taken == []
+
+
+def test_the_reason_of_a_refusal_is_in_the_answer(entrance):
+    """Whoever reads Alertmanager's log knows what to do."""
+    entrance.controller.reason = "backlog: 1000 notifications wait (max_backlog)"
+    assert entrance.post(notification(alert()))[1]["error"] == entrance.controller.reason
+
+
+@PROPERTY
+@given(
+    st.sampled_from(["GET", "POST", "HEAD", "PUT"]),
+    st.one_of(
+        st.sampled_from(["/webhook", "/api/v1/status/x", "/health"]),
+        st.text(st.characters(max_codepoint=255)).map("/".__add__),
+    ),
+    st.one_of(st.binary(), JSON_VALUES),
+    st.text(st.characters(max_codepoint=255)),
+    st.booleans(),
+)
+def test_only_known_status_codes_are_ever_answered(method, path, body, authorization, away):
+    """Never 500, never 429, whatever comes."""
+    entrance = Entrance(WITH_BOTH if len(authorization) % 2 else Settings())
+    entrance.stackstorm.away = away
+    status, _, _ = entrance.ask(method, path, body, HTTP_AUTHORIZATION=authorization)
+    assert status in (200, 202, 400, 401, 404, 405, 413, 503)
+
+
+# --- health, ready, status ------------------------------------------------------------------------
+
+
+def test_health_says_that_the_process_lives(entrance):
+    """Even when StackStorm is away."""
+    entrance.stackstorm.away = True
+    assert entrance.ask("GET", "/health")[:2] == (200, {"status": "ok"})
+
+
+def test_ready_is_200_only_when_every_part_is(entrance):
+    """With the state of each in the answer."""
+    assert entrance.ask("GET", "/ready")[1]["status"] == "ready"
+    entrance.controller.parts["api"] = {"ok": False, "detail": "refused"}
+    status, answer, _ = entrance.ask("GET", "/ready")
+    assert status == 503 and answer["status"] == "not ready"
+    assert answer["parts"]["api"] == {"ok": False, "detail": "refused"}
+    assert answer["parts"]["datastore"]["ok"] is True
+
+
+def test_the_status_of_a_request_is_told_and_an_unknown_one_is_404(entrance):
+    """With a sentence why it may be unknown."""
+    entrance.controller.requests["abc"] = {"request_id": "abc", "alerts": []}
+    assert entrance.ask("GET", "/api/v1/status/abc")[:2] == (
+        200,
+        {"request_id": "abc", "alerts": []},
+    )
+    status, answer, _ = entrance.ask("GET", "/api/v1/status/nope")
+    assert status == 404 and "request_retention_seconds" in answer["error"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/api/v1/status/nope"])
+def test_head_has_the_status_and_no_body(entrance, path):
+    """As HTTP asks for."""
+    status, body, _ = entrance.ask("HEAD", path)
+    assert body is None and status == entrance.ask("GET", path)[0]
