@@ -175,7 +175,7 @@ def test_rule_with_an_unknown_operator(engine):
 
 
 def test_action(engine, tmp_path):
-    """create, list, get, update, disable, enable, delete, get-entrypoint."""
+    """create, list, get, update, disable, enable, delete."""
     file = tmp_path / "action.yaml"
     action = {
         "name": "cli",
@@ -199,9 +199,6 @@ def test_action(engine, tmp_path):
     engine.st2("action", "enable", "default.cli")
     engine.st2("action", "delete", "default.cli")
     assert engine.st2("action", "get", "default.cli", check=False).returncode != 0
-    assert (
-        "class ContextAction" in engine.st2("action", "get-entrypoint", "enginedemo.context").stdout
-    )
 
 
 def test_run(engine):

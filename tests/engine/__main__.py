@@ -78,7 +78,7 @@ def main(arguments=None):
         pack, _, file = config.partition("=")
         shutil.copy(file, engine.root / "configs" / f"{pack}.yaml")
     for path in options.pack:
-        engine.register(path)
+        engine.refresh(path)
     server.serve(api.build(engine), api.authenticator(engine.access))
     write_env(engine, api_url, password)
     engine.start()

@@ -30,11 +30,11 @@ class Access:
         right = secrets.compare_digest((password or "").encode(), self._password.encode())
         if user != ADMIN or not right:
             raise Unauthorized("Invalid or missing credentials")
-        return self.new_token(user, ttl)
+        return self.new_token(user, min(int(ttl or DAY), DAY))
 
     def new_token(self, user, ttl=DAY):
         """A token document that is valid for `ttl` seconds."""
-        expiry = time.time() + min(int(ttl or DAY), DAY)
+        expiry = time.time() + ttl
         return self._store.put(
             "token",
             {

@@ -78,17 +78,25 @@ class Engine:
 
     def register(self, path, types=("all",)):
         """Register a pack and restart its sensors; returns the counts. Raises ValueError."""
-        before = {sensor["ref"] for sensor in self.store.find("sensor")}
         counts = self.registry.register(path, types)
         for sensor in self.store.find("sensor"):
             if sensor["artifact_uri"].startswith(f"file://{Path(path).resolve()}/"):
                 self.sensors.apply(sensor)
-        for ref in before - {sensor["ref"] for sensor in self.store.find("sensor")}:
-            self.sensors.forget(ref)
         return counts
 
+    def refresh(self, path):
+        """Register a pack at the engine's start: what was enabled or disabled stays so."""
+        kinds = ("rule", "sensor", "policy", "action")
+        before = {d["ref"]: d["enabled"] for kind in kinds for d in self.store.find(kind)}
+        self.registry.register(path)
+        for kind in kinds:
+            for document in self.store.find(kind):
+                enabled = before.get(document["ref"], document["enabled"])
+                if enabled != document["enabled"]:
+                    self.store.put(kind, dict(document, enabled=enabled))
+
     def install(self, source):
-        """Register a pack from a git repository on this disk; returns its ref. Raises ValueError."""
+        """Clone a git repository of this disk, register it; the pack's ref. Raises ValueError."""
         target = self.root / "packs" / Path(source.rstrip("/")).name
         if "://" in source and not source.startswith("file://"):
             raise ValueError("the embedded engine installs packs from local paths only")
@@ -113,9 +121,10 @@ class Engine:
         context = execution["context"]
         token = None
         try:
-            if runner.get("unavailable"):
+            if runner["name"] not in (*runners.RUNNERS, "orquesta"):
                 raise NotImplementedError(
-                    f'the embedded engine does not have the runner "{runner["name"]}"; use StackStorm'
+                    f'the embedded engine does not have the runner "{runner["name"]}"; '
+                    "use StackStorm"
                 )
             config = self.registry.config(action["pack"], context.get("user"))
             runner_params, action_params = parameters.finalize_parameters(

@@ -2,6 +2,8 @@
 
 import logging
 
+import orjson
+
 from tests.engine import parameters
 from tests.engine.store import new_id, timestamp
 
@@ -120,6 +122,7 @@ class Executions:
                 execution["log"].append({"timestamp": timestamp(), "status": status})
             if result is not None:
                 execution["result"] = result
+                execution["result_size"] = len(orjson.dumps(result))
             if change:
                 change(execution)
             if status in COMPLETED:

@@ -15,8 +15,6 @@ from tests.engine.parameters import validate_object
 
 LOG = logging.getLogger("engine.packs")
 CONTENT = Path(__file__).with_name("content")
-# What removing a pack, or registering it without them, removes.
-PACK_KINDS = ("action", "sensor", "trigger_type", "rule", "policy", "config_schema")
 
 
 def load_yaml(path):
@@ -37,9 +35,12 @@ class Registry:
     def register_core(self):
         """The runner types, policy types, core pack and the users' `default` pack."""
         for runner in load_yaml(CONTENT / "runners.yaml"):
-            self._upsert("runner", "name", dict(runner, enabled=True))
+            runner.setdefault("runner_package", runner["runner_module"])
+            runner.update(enabled=True, uid=f"runner_type:{runner['name']}")
+            self._upsert("runner", "name", runner)
         for policy in load_yaml(CONTENT / "policies.yaml"):
             policy.update(enabled=True, resource_type="action", ref=f"action.{policy['name']}")
+            policy["uid"] = f"policy_type:action:{policy['name']}"
             self._upsert("policy_type", "ref", policy)
         for trigger_type in load_yaml(CONTENT / "triggers.yaml"):
             self.put_trigger_type(dict(trigger_type, pack="core"))
@@ -245,18 +246,11 @@ class Registry:
                 "ref": content["action"]["ref"],
                 "parameters": content["action"].get("parameters") or {},
             },
-            "context": content.get("context") or {"user": "stanley"},
+            "context": content.get("context") or {},
             "tags": content.get("tags") or [],
             "metadata_file": content.get("metadata_file"),
         }
         return self._upsert("rule", "ref", document)
-
-    def remove(self, pack):
-        """Forget the pack and what came with it."""
-        for kind in PACK_KINDS:
-            for document in self._store.find(kind, {"pack": pack}):
-                self._store.delete(kind, document["id"])
-        self._store.delete("pack", self._store.first("pack", ref=pack)["id"])
 
     def _trigger(self, type_ref, parameters, name=None):
         """The trigger of a type with these parameters, made when absent."""
@@ -287,7 +281,6 @@ class Registry:
         name = content["class_name"]
         document = {
             "name": name,
-            "class_name": name,
             "pack": content["pack"],
             "ref": f"{content['pack']}.{name}",
             "uid": f"sensor_type:{content['pack']}:{name}",
@@ -296,7 +289,7 @@ class Registry:
             "artifact_uri": f"file://{file}",
             "entry_point": content["entry_point"],
             "trigger_types": refs,
-            "poll_interval": content.get("poll_interval"),
+            "_poll_interval": content.get("poll_interval"),
             "metadata_file": content["metadata_file"],
         }
         self._upsert("sensor", "ref", document)

@@ -3,7 +3,6 @@
 import logging
 import queue
 import threading
-import uuid
 
 import jsonschema
 
@@ -175,7 +174,6 @@ class RulesEngine:
     def _record(self, rule, instance, execution_id=None, failure_reason=None):
         enforcement = {
             "id": new_id(),
-            "uid": f"rule_enforcement:{uuid.uuid4()}",
             "trigger_instance_id": instance["id"],
             "rule": {"ref": rule["ref"], "id": rule["id"], "uid": rule["uid"]},
             "enforced_at": timestamp(),

@@ -19,6 +19,8 @@ MAX_RESPAWNS = 2
 STARTED_AFTER = 10
 STOP_TIMEOUT = 5
 POLL_INTERVAL = 0.5
+# How long a sensor may run on its token.
+YEAR = 365 * 24 * 3600
 
 
 class SensorContainer:
@@ -62,12 +64,6 @@ class SensorContainer:
         """(Re)start the sensor, or stop it when it is disabled."""
         with self._lock:
             self._wanted[sensor["ref"]] = sensor if sensor["enabled"] else None
-        self._wake.set()
-
-    def forget(self, ref):
-        """The sensor is gone from its pack."""
-        with self._lock:
-            self._wanted[ref] = None
         self._wake.set()
 
     def _loop(self):
@@ -115,7 +111,7 @@ class SensorContainer:
             return
         environment = dict(os.environ, **pack_environment())
         environment["ST2_ACTION_API_URL"] = self._api_url
-        token = self._access.new_token("sensors_container")
+        token = self._access.new_token("sensors_container", YEAR)
         environment["ST2_ACTION_AUTH_TOKEN"] = token["token"]
         self._processes[sensor["ref"]] = subprocess.Popen(
             [sys.executable, "-u", str(WRAPPER), json.dumps(request)],
@@ -130,8 +126,8 @@ class SensorContainer:
         return {
             "pack": sensor["pack"],
             "file_path": sensor["artifact_uri"].split("://", 1)[1],
-            "class_name": sensor["class_name"],
-            "poll_interval": sensor.get("poll_interval"),
+            "class_name": sensor["name"],
+            "poll_interval": sensor["_poll_interval"],
             "config": self._registry.config(sensor["pack"]),
             "triggers": self._store.find("trigger", {"type": types}) if types else [],
             "api_url": self._api_url,

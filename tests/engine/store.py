@@ -45,7 +45,7 @@ def new_id(now=None):
 def timestamp(epoch=None):
     """Epoch seconds (default: now) as StackStorm writes them: 2024-01-31T10:00:00.123456Z."""
     epoch = time.time() if epoch is None else epoch
-    moment = datetime.datetime.fromtimestamp(epoch, tz=datetime.timezone.utc)
+    moment = datetime.datetime.fromtimestamp(epoch, tz=datetime.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -145,7 +145,7 @@ class Store:
                 terms.append(f"{column} IN ({', '.join('?' * len(value))})")
                 values += value
             elif isinstance(value, tuple):
-                for operator, bound in zip(value[::2], value[1::2]):
+                for operator, bound in zip(value[::2], value[1::2], strict=True):
                     terms.append(f"{column} {operator} ?")
                     values.append(bound)
             else:
@@ -192,7 +192,9 @@ class Store:
             ).fetchall()
         return [orjson.loads(row[0]) for row in rows], total
 
-    def purge_keys(self):
-        """Remove what has expired."""
+    def purge(self):
+        """Remove keys and tokens that have expired."""
         with self.lock:
             self._db.execute("DELETE FROM datastore WHERE expires <= ?", (time.time(),))
+            expired = f"DELETE FROM token WHERE {_sql_path('expiry')} <= ?"
+            self._db.execute(expired, (timestamp(),))

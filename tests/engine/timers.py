@@ -1,9 +1,11 @@
-"""core.st2.IntervalTimer: a trigger instance every so many seconds, minutes, ..."""
+"""What happens by the clock: core.st2.IntervalTimer, and the removal of what has expired."""
 
 from tests.engine.store import timestamp
 
 UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400, "weeks": 604800}
 REF = "core.st2.IntervalTimer"
+# Seconds; MongoDB, too, removes what has expired once a minute.
+PURGE_INTERVAL = 60
 
 
 class Timers:
@@ -23,6 +25,8 @@ class Timers:
     def _tick(self):
         self._scheduler.later(1, self._tick)
         self._seconds += 1
+        if self._seconds % PURGE_INTERVAL == 0:
+            self._store.purge()
         triggers = {}
         for rule in self._store.find("rule", {"trigger.type": REF, "enabled": True}):
             triggers[rule["trigger"]["ref"]] = rule["trigger"]

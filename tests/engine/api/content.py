@@ -61,13 +61,6 @@ def add_routes(router, engine, resources):
 
     # Actions
 
-    @route("GET", "/v1/actions/views/entry_point/{id_}")
-    def get_entry_point(request, id_):
-        path = registry.entry_point(resources.find("action", id_))
-        if not path or not Path(path).is_file():
-            raise HttpError(404, f"Action ref_or_id={id_} has no entry_point to output")
-        return 200, Path(path).read_bytes(), {"Content-Type": "text/plain; charset=UTF-8"}
-
     def write_files(ref, files):
         """As the web UI saves a workflow: below actions/, where a symlink may lead elsewhere."""
         pack = store.first("pack", ref=ref)

@@ -55,7 +55,8 @@ def add_routes(router, engine, resources):
             raise HttpError(400, f"{body.get('value')!r} is not of type 'string'")
         if body.get("encrypted"):
             raise NotImplementedError(
-                "the embedded engine does not take values that are encrypted already; use StackStorm"
+                "the embedded engine does not take values that are already encrypted; "
+                "use StackStorm"
             )
         scope = full_scope(body.get("scope") or scope_of(request))
         return 200, keys.set(

@@ -1,7 +1,7 @@
 """Routes for rules, trigger instances, sensors, policies and traces."""
 
 from tests.engine import criteria
-from tests.engine.api.resources import conflict
+from tests.engine.api.resources import conflict, shown
 from tests.engine.http_server import HttpError
 
 
@@ -59,7 +59,7 @@ def add_routes(router, engine, resources):
         sensor = resources.find("sensor", id_)
         sensor["enabled"] = request.json().get("enabled", False)
         engine.sensors.apply(store.put("sensor", sensor))
-        return 200, sensor
+        return 200, shown(sensor)
 
     @route("PUT", "/v1/policies/{id_}")
     def update_policy(request, id_):
