@@ -1,0 +1,227 @@
+"""What StackStorm did with a dispatch, read from its own records."""
+
+import pytest
+from hypothesis import given
+from poundcake import clock, lifecycle, payload, triggers, watch
+
+from tests.fakes import JSON_VALUES, NOW, PROPERTY, Clock, FakeStackStorm, alert, notification
+
+EPISODE = "2026-11-21T08:00:00.000000000Z"
+
+
+class Watched:
+    """One alert that was dispatched at NOW, and the StackStorm that it was sent to."""
+
+    def __init__(self):
+        self.clock = Clock()
+        self.stackstorm = FakeStackStorm(self.clock)
+        parsed = payload.parse(notification(alert()))
+        one = parsed.alerts[0]
+        fact = {"fingerprint": one.fingerprint, "episode": EPISODE, "at": clock.to_text(NOW)}
+        described = lifecycle.describe(one, parsed)
+        self.row = lifecycle.apply(
+            None,
+            dict(fact, kind="notified", status="firing", request_id="r1", alert=described),
+        )
+        self.apply([dict(fact, kind="dispatched", dispatch_id="d1", attempt=1, request_id="r1")])
+
+    def send(self):
+        attempt = self.row["attempts"][0]
+        self.stackstorm.dispatch(triggers.ALERT, triggers.alert_payload(self.row, attempt), "r1")
+
+    def flights(self):
+        return [(self.row, attempt) for attempt in lifecycle.open_attempts(self.row)]
+
+    def observe(self, seconds=1):
+        """Look once, some seconds later, and apply what was seen; return ``(facts, lost)``."""
+        self.clock.advance(seconds)
+        facts, lost = watch.observe(self.stackstorm, self.flights(), self.clock())
+        self.apply(facts)
+        return facts, lost
+
+    def apply(self, facts):
+        for fact in facts:
+            self.row = lifecycle.apply(self.row, fact)
+
+
+@pytest.fixture
+def watched():
+    return Watched()
+
+
+def kinds(facts):
+    return [fact["kind"] for fact in facts]
+
+
+def test_nothing_in_flight_asks_nothing(watched):
+    """An idle sensor does not burden the API."""
+    watched.stackstorm.away = True
+    assert watch.observe(watched.stackstorm, [], NOW) == ([], [])
+
+
+def test_a_dispatch_without_a_trigger_instance_is_lost(watched):
+    """Whether it is still on its way is for others to judge."""
+    assert watched.observe() == ([], ["d1"])
+
+
+def test_a_dispatch_whose_rules_are_not_evaluated_tells_nothing(watched):
+    """It is neither lost nor settled."""
+    watched.send()
+    assert watched.observe() == ([], [])
+
+
+def test_a_dispatch_that_no_rule_took_is_settled(watched):
+    """And so unmatched."""
+    watched.send()
+    watched.stackstorm.process()
+    facts, _ = watched.observe()
+    assert kinds(facts) == ["settled"] and watched.row["state"] == "unmatched"
+
+
+def test_the_reason_of_a_failed_enforcement_is_kept(watched):
+    """With the rule's name; it is the only trace of a rule that could not fire."""
+    watched.stackstorm.rule("mine.fix", failure="'dict object' has no attribute 'x'")
+    watched.send()
+    watched.stackstorm.process()
+    watched.observe()
+    assert watched.row["state"] == "unmatched"
+    assert watched.row["reason"] == "mine.fix: 'dict object' has no attribute 'x'"
+
+
+def test_a_trigger_instance_that_failed_to_process_is_settled_with_a_reason(watched):
+    """Nobody waits for it."""
+    watched.send()
+    watched.stackstorm.instances[0]["status"] = "processing_failed"
+    watched.observe()
+    assert watched.row["state"] == "unmatched" and "instance1" in watched.row["reason"]
+
+
+def test_an_execution_is_followed_to_its_end(watched):
+    """With status, times, rule and action as StackStorm gives them."""
+    watched.stackstorm.rule("mine.fix")
+    watched.send()
+    watched.stackstorm.process()
+    facts, _ = watched.observe()
+    assert kinds(facts) == ["executed", "settled"]  # else it would be unmatched for a moment
+    assert watched.row["state"] == "remediating"
+    watched.stackstorm.finish(watched.stackstorm.running()[0])
+    facts, _ = watched.observe()
+    assert kinds(facts) == ["executed"]
+    execution = facts[0]["execution"]
+    assert watched.row["state"] == "remediated"
+    assert (execution["rule_ref"], execution["action_ref"]) == ("mine.fix", "core.noop")
+    assert clock.elapsed(execution["started_at"], execution["ended_at"]) == 1.0
+    assert watched.flights() == []
+
+
+def test_several_rules_on_one_dispatch_are_all_followed(watched):
+    """The alert is failed when one of them failed, and says which could not fire."""
+    watched.stackstorm.rule("mine.one")
+    watched.stackstorm.rule("mine.two")
+    watched.stackstorm.rule("mine.three", failure="no such action")
+    watched.send()
+    watched.stackstorm.process()
+    watched.observe()
+    one, two = watched.stackstorm.running()
+    watched.stackstorm.finish(one)
+    watched.observe()
+    assert watched.row["state"] == "remediating"
+    watched.stackstorm.finish(two, "failed", {"stderr": "boom"})
+    watched.observe()
+    assert watched.row["state"] == "failed"
+    assert watched.row["reason"] == "core.noop failed: boom; mine.three: no such action"
+
+
+def test_a_trigger_that_was_sent_twice_waits_for_both_instances(watched):
+    """Someone re-emitted it, or a sensor that was killed sent it again."""
+    watched.stackstorm.rule("mine.fix")
+    watched.send()
+    watched.stackstorm.process()
+    watched.send()
+    assert watched.observe() == ([], [])
+    watched.stackstorm.process()
+    facts, _ = watched.observe()
+    assert kinds(facts) == ["executed", "executed", "settled"]
+
+
+def test_an_execution_that_is_gone_is_abandoned(watched):
+    """StackStorm's garbage collector or a person took it away; the slot comes back."""
+    watched.stackstorm.rule("mine.fix")
+    watched.send()
+    watched.stackstorm.process()
+    watched.observe()
+    watched.stackstorm.executions.clear()
+    watched.observe()
+    assert watched.row["state"] == "failed" and "no longer has" in watched.row["reason"]
+    assert watched.flights() == []
+
+
+def test_a_clock_that_is_a_little_ahead_hides_no_trigger_instance(watched):
+    """The sensor and StackStorm may run on different machines."""
+    watched.clock.advance(-30)
+    watched.send()
+    watched.stackstorm.process()
+    facts, lost = watched.observe(31)
+    assert kinds(facts) == ["settled"] and lost == []
+
+
+def test_the_payloads_of_others_are_passed_over(watched):
+    """A trigger that a person sent by hand may be without a dispatch_id."""
+    for strange in ({}, {"dispatch_id": None}):
+        watched.stackstorm.dispatch(triggers.ALERT, strange)
+    assert watched.observe() == ([], ["d1"])
+
+
+# --- why an execution failed ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "result, wanted",
+    [
+        (None, ""),
+        ({}, ""),
+        ("text", "text"),
+        ({"stderr": "line one\nline two\n"}, "line one line two"),
+        ({"error": "no such host"}, "no such host"),
+        ({"message": "timed out"}, "timed out"),
+        ({"result": "the reason", "stderr": "noise"}, "the reason"),
+        ({"result": {"error": "config: missing"}, "stderr": "noise"}, "config: missing"),
+        ({"result": "None", "stderr": "Traceback"}, "Traceback"),
+        ({"result": None, "exit_code": 1, "stderr": "boom", "stdout": ""}, "boom"),
+        (
+            {
+                "errors": [
+                    {
+                        "message": "Execution failed. See result for details.",
+                        "task_id": "restart",
+                        "type": "error",
+                        "result": {"stderr": "unit not found", "return_code": 5},
+                    },
+                    {"message": "fail", "task_id": "fail"},
+                ],
+                "output": None,
+            },
+            "task restart: Execution failed. See result for details. (unit not found); "
+            "task fail: fail",
+        ),
+    ],
+)
+def test_the_error_is_one_line_from_wherever_the_runner_puts_it(result, wanted):
+    """Python, shell, http and Orquesta each have their own place for it."""
+    assert watch.error_of(result) == wanted
+
+
+@PROPERTY
+@given(JSON_VALUES)
+def test_any_result_gives_one_short_line(result):
+    """Whatever an action returned."""
+    text = watch.error_of(result)
+    assert len(text) <= watch.ERROR_CHARACTERS and "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "errors", [["text"], [None], [{"message": None}], [{"result": {"errors": [1]}}]]
+)
+def test_odd_lists_of_errors_are_no_trouble(errors):
+    """The line says what it can."""
+    assert watch.error_of({"errors": errors})
