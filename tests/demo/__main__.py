@@ -91,7 +91,6 @@ class Demo:
         self.changes = []  # payloads of poundcake.lifecycle about our alert, oldest first
         self._timeline = None
         self._down_seen = False
-        self._back = False
 
     def make_rule(self):
         """Make and enable a rule, with the `st2` command."""
@@ -123,11 +122,9 @@ class Demo:
 
     def _look(self):
         self._look_at_prometheus()
-        self._look_at_alertmanager()
         self._look_at_poundcake()
         self._look_at_workflow()
-        if not self._back and "task restart" in self._timeline.seen and self.service.answers():
-            self._back = True
+        if "back" not in self._timeline.seen and self.service.answers():
             self._timeline.add("back", "service", f"{SERVICE} answers again")
 
     def _look_at_prometheus(self):
@@ -140,13 +137,6 @@ class Demo:
         elif up == 1 and self._down_seen:
             self._timeline.add("up", "Prometheus", f"sees {SERVICE} up")
 
-    def _look_at_alertmanager(self):
-        sent, _ = self.alertmanager.notifications()
-        if sent >= 1:
-            self._timeline.add("posted", "Alertmanager", "posts the alert to PoundCake")
-        if sent >= 2 and "up" in self._timeline.seen:
-            self._timeline.add("posted resolve", "Alertmanager", "posts the resolve to PoundCake")
-
     def _look_at_poundcake(self):
         found = self.engine.get("/triggerinstances", trigger="poundcake.lifecycle", limit=100)
         payloads = [instance["payload"] for instance in found]
@@ -154,11 +144,19 @@ class Demo:
         order = {state: rank for rank, state in enumerate(EXPECTED)}
         self.changes = sorted(ours, key=lambda one: (one["at"], order.get(one["to"], 2)))
         for change in self.changes:
+            self._look_at_post(change)
             text = f"alert is {change['to']}"
             # The reason of a dispatch is its number, which says little.
             if change["reason"] and change["to"] != "remediating":
                 text += f": {change['reason']}"
             self._timeline.add(("state", change["to"]), "PoundCake", text, seconds(change["at"]))
+
+    def _look_at_post(self, change):
+        # Nobody else posts here, so what PoundCake received is when Alertmanager posted it.
+        what = {"received": "alert", "resolved": "resolve"}.get(change["to"])
+        if what:
+            text = f"posts the {what} to PoundCake"
+            self._timeline.add(f"posts {what}", "Alertmanager", text, seconds(change["at"]))
 
     def _look_at_workflow(self):
         found = self.engine.get("/executions", action=WORKFLOW, limit=1)
@@ -196,14 +194,13 @@ class Demo:
         first = self.changes[0]
         request_id, fingerprint = first["request_id"], first["fingerprint"]
         execution_id = self.engine.get("/executions", action=WORKFLOW, limit=1)[0]["id"]
-        columns = ("-a", "id", "action.ref", "status", "start_timestamp", "end_timestamp")
-        width = ("-w", "26", "24", "28", "30", "30")
+        columns = ("-a", "id", "action.ref", "status", "start_timestamp")
         for title, *arguments in (
             ("The request", "run", "poundcake.get_request", f"request_id={request_id}"),
             ("The alert", "run", "poundcake.get_alert", f"fingerprint={fingerprint}"),
-            ("Executions", "execution", "list", "--action", WORKFLOW, *columns, *width),
+            ("Executions", "execution", "list", "--action", WORKFLOW, *columns),
             ("The execution", "execution", "get", execution_id),
-            ("The trace", "trace", "list", "--trace-tag", request_id, "-w", "26", "18", "24", "30"),
+            ("The trace", "trace", "list", "--trace-tag", request_id),
         ):
             say(f"\n{title}\n$ st2 {shlex.join(arguments)}")
             # `st2 run` prints a dot for every moment that it waits.
@@ -280,12 +277,10 @@ def set_up(stack):
     say("Setting up, all on 127.0.0.1:")
     token = secrets.token_urlsafe(16)
     engine = stack.enter_context(Engine(FOLDER / "engine", token=token))
-    engine.env.setdefault("COLUMNS", "110")
+    engine.env["COLUMNS"] = str(shutil.get_terminal_size((150, 24)).columns)
     if not sys.stdout.isatty():
         engine.env["ST2_COLORIZE"] = "false"
-    say(
-        f"  engine        runs StackStorm packs; has PoundCake, which listens at {engine.webhook_url}"
-    )
+    say(f"  engine        runs StackStorm packs; PoundCake's webhook is {engine.webhook_url}")
     service = stack.enter_context(Service(FOLDER / "service"))
     say(f"  {SERVICE:<12}  a small HTTP service, the one to die")
     receiver = webhook(engine.webhook_url, token=token)

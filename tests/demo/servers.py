@@ -581,13 +581,14 @@ class Engine(Server):
 
     @property
     def pid(self):
-        """Its process id; None before its first start."""
-        return self._handle.pid if self._handle else None
+        """Its process id, None while it does not run."""
+        return self._handle.pid if self.running else None
 
     @property
     def running(self):
         """Whether the process lives."""
-        return self._handle is not None and self._handle._process.poll() is None
+        process = self._handle._process if self._handle else None
+        return process is not None and process.poll() is None
 
     def start(self):
         """Start it and wait until the listener is ready. Raises ServerError."""
@@ -622,7 +623,10 @@ class Engine(Server):
             self._handle.start()
         else:
             configs = {"poundcake": self.config}
-            self._handle = testing.start(self.folder, self._packs, configs, self._api_port)
+            # As testing.start, but known here before it runs: what interrupts it can stop it.
+            self._handle = testing.EngineHandle.__new__(testing.EngineHandle)
+            self._handle._process = None
+            self._handle.__init__(self.folder, self._packs, configs, self._api_port)
 
     def ask(self, action, **parameters):
         """The result of one of the pack's query actions: ask("list_alerts", state="failed")."""
