@@ -35,4 +35,4 @@ class Timers:
             started = self._started.setdefault(ref, self._seconds)
             elapsed = self._seconds - started
             if elapsed and elapsed % (schedule["delta"] * UNITS[schedule["unit"]]) == 0:
-                self._rules.dispatch(ref, {"executed_at": timestamp(), "schedule": schedule})
+                self._rules.emit(ref, {"executed_at": timestamp(), "schedule": schedule})
