@@ -38,6 +38,7 @@ WORKFLOW = "poundcake.service_down"
 EXPECTED = ["received", "remediating", "remediated", "resolved"]
 # From the kill on; a run takes some 15 seconds.
 TIMEOUT_SECONDS = 80
+ROWS_SECONDS = 10
 POLL_SECONDS = 0.1
 LOG_LINES = 15
 
@@ -180,7 +181,14 @@ class Demo:
         """What did not happen: sentences; none when the alert went as expected."""
         if not self.changes:
             return ["PoundCake has not reported any state of the alert ServiceDown"]
-        alert = self.engine.ask("get_alert", fingerprint=self.changes[0]["fingerprint"])
+        fingerprint = self.changes[0]["fingerprint"]
+        # The rows are written after the triggers about them are sent.
+        deadline = time.monotonic() + ROWS_SECONDS
+        while True:
+            alert = self.engine.ask("get_alert", fingerprint=fingerprint)
+            if alert["state"] == self.changes[-1]["to"] or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
         states = [entry["state"] for entry in alert["history"]]
         if states == EXPECTED:
             return []
