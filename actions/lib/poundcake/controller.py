@@ -17,6 +17,9 @@ from poundcake.stackstorm import StackStormError
 
 WATCH_SECONDS = 0.5
 INBOX_POLL_SECONDS = 1.0
+INBOX_WHOLE_SECONDS = 30
+INBOX_OVERLAP = 20
+REMEMBERED_REQUESTS = 10000
 TRACK_POLL_SECONDS = 0.25
 TRACK_AGAIN_SECONDS = 60
 PROBE_SECONDS = 60
@@ -48,7 +51,8 @@ class Controller:
         self._ledger = Ledger()
         self._lock = threading.Lock()
         self._queue = collections.deque()  # inbox entries that are not decided
-        self._known_inbox = set()  # request ids of the entries that this process has seen
+        self._known_inbox = set()  # request ids of the entries in the inbox that it has seen
+        self._done = collections.OrderedDict()  # request ids of the latest ones that left it
         self._outgoing = collections.deque()  # triggers whose rows are safe in the outbox
         self._sent_at = {}  # dispatch_id -> when this process sent it last
         self._removals = []  # (batch_id, request_id): remove the entry once the batch is tracked
@@ -75,8 +79,9 @@ class Controller:
     def take(self, entry):
         """Take an entry that has just been written to the inbox."""
         with self._lock:
-            if entry["request_id"] not in self._known_inbox:
-                self._known_inbox.add(entry["request_id"])
+            request_id = entry["request_id"]
+            if request_id not in self._known_inbox and request_id not in self._done:
+                self._known_inbox.add(request_id)
                 self._queue.append(entry)
         self.wake.set()
 
@@ -89,7 +94,7 @@ class Controller:
         """Return ``{part: {"ok": bool, "detail": text}}`` for the parts that PoundCake needs."""
         parts = {"trigger_bus": dict(self._bus)}
         for name, check in (
-            ("datastore", lambda: inbox.count(self._stackstorm)),
+            ("datastore", lambda: rows.read(self._stackstorm, rows.INBOX, "ready")),
             ("api", self._stackstorm.ping),
         ):
             try:
@@ -179,11 +184,15 @@ class Controller:
         return True
 
     def _poll_inbox(self):
-        """Find the entries that did not come through ``take``: receive_webhook's, and old ones."""
-        if inbox.count(self._stackstorm) <= len(self._known_inbox) and self._loaded:
-            return
-        for entry in inbox.entries(self._stackstorm):
-            if entry["request_id"] in self._known_inbox:
+        """Find the entries that did not come through ``take``: receive_webhook's, and old ones.
+
+        Ids sort by time, so new ones stand at the end; now and then the whole inbox is read.
+        """
+        skip = 0
+        if self._loaded and not self._is_due("whole inbox", INBOX_WHOLE_SECONDS):
+            skip = max(0, len(self._known_inbox) - INBOX_OVERLAP)
+        for entry in inbox.entries(self._stackstorm, skip):
+            if entry["request_id"] in self._known_inbox or entry["request_id"] in self._done:
                 continue
             if rows.read(self._stackstorm, rows.REQUEST, entry["request_id"]):
                 inbox.remove(self._stackstorm, entry["request_id"])  # a crash came before this
@@ -375,10 +384,15 @@ class Controller:
 
     def _finish_removals(self, batch_id):
         tracked = [item for item in self._removals if item[0] is None or item[0] <= batch_id]
-        self._removals = [item for item in self._removals if item not in tracked]
-        for _, request_id in tracked:
+        for item in tracked:
+            request_id = item[1]
             inbox.remove(self._stackstorm, request_id)
-            self._known_inbox.discard(request_id)
+            with self._lock:
+                self._known_inbox.discard(request_id)
+                self._done[request_id] = True
+                while len(self._done) > REMEMBERED_REQUESTS:
+                    self._done.popitem(last=False)
+            self._removals.remove(item)
         if batch_id == self._newest_batch:
             self._newest_batch = None
             self._ledger.forget_requests()

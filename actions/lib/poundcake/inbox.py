@@ -46,14 +46,9 @@ def accept(stackstorm, document, source, now=None):
     return entry, answer
 
 
-def entries(stackstorm):
-    """Return every entry of the inbox, oldest first."""
-    return rows.read_all(stackstorm, rows.INBOX)
-
-
-def count(stackstorm):
-    """Return how many entries the inbox has, without reading them."""
-    return stackstorm.count_keys(rows.INBOX)
+def entries(stackstorm, skip=0):
+    """Return the entries of the inbox, oldest first; ``skip`` leaves out as many of the oldest."""
+    return rows.read_all(stackstorm, rows.INBOX, skip)
 
 
 def remove(stackstorm, request_id):

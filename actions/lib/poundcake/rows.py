@@ -43,9 +43,9 @@ def read(stackstorm, prefix, name):
     return None if text is None else load(text)
 
 
-def read_all(stackstorm, prefix):
-    """Return every row of a kind, sorted by its key."""
-    found = stackstorm.list_keys(prefix)
+def read_all(stackstorm, prefix, skip=0):
+    """Return every row of a kind, sorted by its key; ``skip`` leaves out as many of the oldest."""
+    found = stackstorm.list_keys(prefix, skip)
     return [load(found[name]) for name in sorted(found)]
 
 
