@@ -260,6 +260,28 @@ def test_failed_enforcement(engine):
     assert "nothing" in enforcement["failure_reason"]
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        "<% st2kv('system.injected', decrypt => true) %>",
+        "{{ st2kv('system.injected', decrypt=true) }}",
+    ],
+)
+def test_text_from_outside_is_evaluated(engine, label):
+    """The engine is as vulnerable as StackStorm: else no test of a pack's protection means much."""
+    put_key(engine, "injected", "the-secret", secret=True)
+    body = {"trigger": "enginedemo.alert", "payload": {"host": label, "severity": "high"}}
+    headers = {"St2-Trace-Tag": f"injection {label[0]}"}
+    engine.request("POST", "/webhooks/st2", json=body, headers=headers)
+    trace = engine.wait_for(lambda: engine.get("/traces", trace_tag=headers["St2-Trace-Tag"]), "it")
+    id_ = engine.wait_for(
+        lambda: engine.get(f"/traces/{trace[0]['id']}")["action_executions"], "the execution"
+    )[0]["object_id"]
+    execution = engine.finished(id_)
+    assert execution["parameters"]["host"] == label
+    assert execution["result"]["output"] == {"said": "the-secret"}
+
+
 def test_webhook(engine):
     """A rule's webhook passes on body and headers, without the credentials to StackStorm."""
     answer = engine.request(

@@ -124,7 +124,8 @@ def _handler_class(router, authenticate):
         disable_nagle_algorithm = True
         # One packet an answer.
         wbufsize = -1
-        timeout = 120
+        # Seconds a connection may be idle; clients keep theirs for long.
+        timeout = 3600
 
         def _serve(self):
             length = int(self.headers.get("Content-Length") or 0)

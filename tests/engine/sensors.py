@@ -117,6 +117,8 @@ class SensorContainer:
             [sys.executable, "-u", str(WRAPPER), json.dumps(request)],
             env=environment,
             stdin=subprocess.DEVNULL,
+            # What a sensor prints belongs into the log.
+            stdout=2,
         )
         self._started[sensor["ref"]] = time.monotonic()
         LOG.info("Sensor %s started", sensor["ref"])

@@ -12,22 +12,24 @@ import time
 
 import orjson
 
-# The fields that lists are filtered or sorted by, where scanning every document would be slow.
+# The fields that lists are filtered and sorted by, where looking at every document is too slow.
 INDEXES = {
     "execution": (
-        "liveaction.id",
-        "parent",
-        "start_timestamp",
-        "status",
-        "trigger_instance.id",
-        "trigger_type.name",
+        ("liveaction.id",),
+        ("parent", "start_timestamp"),
+        ("start_timestamp",),
+        ("status",),
+        ("trigger_instance.id",),
+        ("trigger_type.name", "start_timestamp"),
+        ("trigger_type.name", "status", "start_timestamp"),
+        ("action.ref", "start_timestamp"),
     ),
-    "trigger_instance": ("occurrence_time", "status", "trigger"),
-    "enforcement": ("trigger_instance_id", "enforced_at"),
-    "trace": ("trace_tag", "start_timestamp"),
-    "rule": ("ref", "trigger.ref"),
-    "token": ("token",),
-    "api_key": ("key_hash",),
+    "trigger_instance": (("occurrence_time",), ("status",), ("trigger", "occurrence_time")),
+    "enforcement": (("trigger_instance_id",), ("enforced_at",)),
+    "trace": (("trace_tag",), ("start_timestamp",)),
+    "rule": (("ref",), ("trigger.ref",)),
+    "token": (("token",),),
+    "api_key": (("key_hash",),),
 }
 KINDS = (
     "action api_key config config_schema enforcement execution pack policy policy_type rule "
@@ -72,9 +74,10 @@ class Store:
         self._db.execute("PRAGMA synchronous=NORMAL")
         for kind in KINDS:
             self._db.execute(f"CREATE TABLE IF NOT EXISTS {kind} (id TEXT PRIMARY KEY, body TEXT)")
-            for number, path_ in enumerate(INDEXES.get(kind, ())):
+            for number, paths in enumerate(INDEXES.get(kind, ())):
+                columns = ", ".join(_sql_path(path) for path in paths)
                 self._db.execute(
-                    f"CREATE INDEX IF NOT EXISTS {kind}_{number} ON {kind} ({_sql_path(path_)})"
+                    f"CREATE INDEX IF NOT EXISTS {kind}_{number} ON {kind} ({columns})"
                 )
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS datastore (scope TEXT, name TEXT, expires REAL, body TEXT,"
