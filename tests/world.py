@@ -1,0 +1,206 @@
+"""The StackStorm that the end-to-end tests speak to, over HTTP and the ``st2`` command only.
+
+With ``ST2_API_URL`` and ``ST2_API_KEY`` set it is a real one that has the pack installed
+(``LISTENER_URL``, ``LISTENER_TOKEN``: where the listener is and what it wants, when that is not
+http://127.0.0.1:8090 and nothing); else the embedded engine.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+
+import requests
+
+WAIT_SECONDS = 120
+
+
+class World:
+    """One StackStorm with the pack in it."""
+
+    def __init__(self, api_url, api_key, listener_url, environment, pack_dir=None):
+        self.api_url = api_url.rstrip("/")
+        self.api_key = api_key
+        self.listener_url = listener_url
+        self.pack_dir = pack_dir  # where the pack lies, None when that is not known
+        self._environment = dict(environment, ST2_API_URL=api_url, ST2_API_KEY=api_key)
+        self._environment.pop("ST2_AUTH_TOKEN", None)
+        self._session = requests.Session()
+        self._session.headers["St2-Api-Key"] = api_key
+        self._listener = requests.Session()
+        if environment.get("LISTENER_TOKEN"):
+            self._listener.headers["Authorization"] = "Bearer " + environment["LISTENER_TOKEN"]
+
+    # --- StackStorm -------------------------------------------------------------------------------
+
+    def api(self, method, path, ok=True, **kwargs):
+        """Call the API and return the decoded answer, its text when it is not JSON."""
+        answer = self._session.request(method, self.api_url + path, timeout=60, **kwargs)
+        if ok and answer.status_code >= 400:
+            raise AssertionError("%s %s: %d %s" % (method, path, answer.status_code, answer.text))
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            return answer.text
+
+    def st2(self, *arguments):
+        """Run the ``st2`` command and return what it printed; fails when it fails."""
+        done = self.st2_process(*arguments)
+        assert done.returncode == 0, "st2 %s: %s%s" % (arguments, done.stdout, done.stderr)
+        return done.stdout
+
+    def st2_process(self, *arguments):
+        beside = os.path.join(os.path.dirname(sys.executable), "st2")
+        command = beside if os.path.exists(beside) else shutil.which("st2")
+        return subprocess.run(
+            [command] + list(arguments),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+        )
+
+    def run(self, action, **parameters):
+        """``st2 run`` an action of the pack; return ``(status, result)`` of the execution."""
+        words = ["%s=%s" % item for item in parameters.items()]
+        done = self.st2_process("run", "-j", "poundcake." + action, *words)
+        execution = json.loads(done.stdout)
+        return execution["status"], execution["result"].get("result")
+
+    def ask(self, action, **parameters):
+        """``st2 run`` an action of the pack that must succeed; return its result."""
+        status, result = self.run(action, **parameters)
+        assert status == "succeeded", result
+        return result
+
+    @contextlib.contextmanager
+    def rule(self, alertname, action, parameters=None, trigger="poundcake.alert"):
+        """A rule for one alertname, for as long as the block lasts."""
+        name = "e2e_" + uuid.uuid4().hex[:10]
+        rule = {
+            "name": name,
+            "pack": "default",
+            "enabled": True,
+            "trigger": {"type": trigger, "parameters": {}},
+            "criteria": {"trigger.alertname": {"type": "eq", "pattern": alertname}},
+            "action": {"ref": action, "parameters": parameters or {}},
+        }
+        created = self.api("POST", "/rules", json=rule)
+        try:
+            yield created
+        finally:
+            self.api("DELETE", "/rules/" + created["id"])
+
+    @contextlib.contextmanager
+    def workflow(self, definition, inputs=()):
+        """An Orquesta workflow in the pack ``default``, saved as the web UI saves one."""
+        name = "e2e_" + uuid.uuid4().hex[:10]
+        path = "workflows/%s.yaml" % name
+        action = {
+            "name": name,
+            "pack": "default",
+            "runner_type": "orquesta",
+            "enabled": True,
+            "entry_point": path,
+            "parameters": {item: {"type": "string"} for item in inputs},
+            "data_files": [{"file_path": path, "content": definition}],
+        }
+        created = self.api("POST", "/actions", json=action)
+        try:
+            yield "default." + name
+        finally:
+            self.api("DELETE", "/actions/" + created["id"])
+
+    def execution(self, execution_id):
+        return self.api("GET", "/executions/" + execution_id)
+
+    def finished(self, execution_id):
+        """Wait for an execution to end and return it."""
+        final = ("succeeded", "failed", "timeout", "canceled", "abandoned")
+        return self.wait(
+            lambda: (lambda e: e if e["status"] in final else None)(self.execution(execution_id)),
+            "execution %s to end" % execution_id,
+        )
+
+    # --- PoundCake --------------------------------------------------------------------------------
+
+    def post(self, body, path="/webhook", **kwargs):
+        """Post a notification to the listener; return ``(status code, decoded answer)``."""
+        data = body if isinstance(body, (bytes, str)) else json.dumps(body)
+        url = self.listener_url + path
+        answer = self._listener.post(url, data=data, timeout=60, **kwargs)
+        return answer.status_code, answer.json()
+
+    def accept(self, *alerts, **fields):
+        """Post alerts that must be accepted; return the request id."""
+        status, answer = self.post(notification(*alerts, **fields))
+        assert status == 202, answer
+        return answer["request_id"]
+
+    def status(self, request_id):
+        """Return what the listener says of a request."""
+        url = "%s/api/v1/status/%s" % (self.listener_url, request_id)
+        answer = self._listener.get(url, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def completed(self, request_id, timeout=WAIT_SECONDS):
+        """Wait until every alert of a request is dealt with and tracked; return its row."""
+
+        def check():
+            done = self.status(request_id)["status"] == "complete"
+            row = done and self.api("GET", "/keys/poundcake.request." + request_id, ok=False)
+            row = json.loads(row["value"]) if row and "value" in row else None
+            return row if row and row["completed_at"] else None
+
+        return self.wait(check, "request %s to be complete" % request_id, timeout)
+
+    def wait(self, check, what, timeout=WAIT_SECONDS):
+        """Return the first true answer of ``check``; fails with ``what`` was awaited."""
+        deadline = time.monotonic() + timeout
+        while True:
+            answer = check()
+            if answer:
+                return answer
+            assert time.monotonic() < deadline, "waited in vain for " + what
+            time.sleep(0.25)
+
+
+def unique(stem):
+    """A name that no other run of the tests has used."""
+    return "%s%s" % (stem, uuid.uuid4().hex[:10])
+
+
+def alert(alertname, status="firing", instance="web-01:9100", starts_at=None, **labels):
+    """One entry of ``alerts[]`` as Alertmanager sends it."""
+    labels = dict({"alertname": alertname, "instance": instance, "severity": "warning"}, **labels)
+    return {
+        "status": status,
+        "labels": labels,
+        "annotations": {"summary": "%s on %s" % (alertname, instance)},
+        "startsAt": starts_at or "2026-01-31T12:00:00.123Z",
+        "endsAt": "0001-01-01T00:00:00Z" if status == "firing" else "2026-01-31T12:30:00Z",
+        "generatorURL": "http://prometheus:9090/graph?g0.expr=up+%3D%3D+0",
+    }
+
+
+def notification(*alerts, **fields):
+    """A whole version 4 payload around some alerts."""
+    body = {
+        "version": "4",
+        "groupKey": '{}:{alertname="e2e"}',
+        "truncatedAlerts": 0,
+        "status": "firing",
+        "receiver": "poundcake",
+        "groupLabels": {},
+        "commonLabels": {},
+        "commonAnnotations": {},
+        "externalURL": "http://alertmanager:9093",
+        "alerts": list(alerts),
+    }
+    body.update(fields)
+    return body
