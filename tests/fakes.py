@@ -131,12 +131,16 @@ class Clock:
         self.now += seconds
 
 
+class Killed(BaseException):
+    """The process is killed: no handler for errors catches it."""
+
+
 class FakeStackStorm:
     """``poundcake.stackstorm.StackStorm`` in memory, with the trigger bus and rules behind it.
 
     As the real one it knows the difference between absent and away: while ``away`` is true every
     call raises StackStormError, and ``fail(method, times)`` makes the next calls of one method
-    raise. ``writes`` tells the successful writes in order.
+    raise. ``events`` tells the successful writes and dispatches in order, as pairs.
 
     Triggers get in by ``dispatch``; ``process`` evaluates ``rules`` on those that wait. A rule is a
     dict: ref, trigger, action_ref, matches (callable on the payload), and failure, a reason for
@@ -152,7 +156,9 @@ class FakeStackStorm:
         self.bus_away = False
         self.swallow = False  # the bus takes triggers and loses them
         self.keys = {}
-        self.writes = []
+        self.events = []
+        self.calls = 0
+        self.die_at = None  # the number of the call at which the process is killed
         self.instances = []
         self.enforcements = []
         self.executions = {}
@@ -169,20 +175,17 @@ class FakeStackStorm:
         assert isinstance(value, str), "the datastore keeps text"
         self.keys[name] = value
         self._expires[name] = self._now() + ttl if ttl else None
-        self.writes.append(("set", name))
+        self.events.append(("set", name))
 
     def delete_key(self, name):
         self._answer("delete_key")
         if self.keys.pop(name, None) is not None:
-            self.writes.append(("delete", name))
+            self.events.append(("delete", name))
 
-    def list_keys(self, prefix):
+    def list_keys(self, prefix, skip=0):
         self._answer("list_keys")
-        return {name: text for name, text in self.keys.items() if name.startswith(prefix)}
-
-    def count_keys(self, prefix):
-        self._answer("count_keys")
-        return sum(1 for name in self.keys if name.startswith(prefix))
+        names = sorted(name for name in self.keys if name.startswith(prefix))
+        return {name: self.keys[name] for name in names[skip:]}
 
     def list_trigger_instances(self, trigger, since):
         self._answer("list_trigger_instances")
@@ -237,6 +240,8 @@ class FakeStackStorm:
         """Put a trigger on the bus, where it waits for ``process``."""
         if self.bus_away:
             raise ConnectionError("'NoneType' object has no attribute 'channel'")
+        self._call()
+        self.events.append(("dispatch", trigger))
         if self.swallow:
             return
         self.instances.append(
@@ -307,7 +312,13 @@ class FakeStackStorm:
             }
         self.enforcements.append(enforcement)
 
+    def _call(self):
+        self.calls += 1
+        if self.calls == self.die_at:
+            raise Killed()
+
     def _answer(self, method):
+        self._call()
         if self._failing.get(method):
             self._failing[method] -= 1
             raise StackStormError("GET /fake: %s fails as the test wants it" % method)
