@@ -101,8 +101,8 @@ class _Scope:
             any_or_all_items, any_or_all_patterns = _CONDITIONS[condition]
         except KeyError:
             raise ValueError(
-                f"The '{condition}' condition is not recognized for type search, 'any', 'all', 'any2any'"
-                " and 'all2any' are allowed"
+                f"The '{condition}' condition is not recognized for type search, 'any', 'all', "
+                "'any2any' and 'all2any' are allowed"
             ) from None
         items = [value] if isinstance(value, dict) else value
         # Lists, not generators: StackStorm tests every item, and records every failure.
@@ -124,13 +124,13 @@ _CONDITIONS = {"any": (any, all), "all": (all, all), "all2any": (all, any), "any
 
 def _seconds_since(value):
     text = str(value)
-    if re.fullmatch(r"\d{4}(-?\d{2})?", text):
+    if re.fullmatch(r"\d{4}(-\d{2})?", text):
         # Without a day, dateutil takes today's; StackStorm's parser takes the first.
-        text = text[:4] + "-" + (text[4:].lstrip("-") or "01") + "-01"
+        text = (text + "-01")[:7] + "-01"
     moment = dateutil.parser.parse(text)
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.timezone.utc)
-    return (datetime.datetime.now(datetime.timezone.utc) - moment).total_seconds()
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return (datetime.datetime.now(datetime.UTC) - moment).total_seconds()
 
 
 def _decoded(value):

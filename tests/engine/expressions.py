@@ -184,7 +184,7 @@ def to_human_time_from_seconds(seconds):
     while parts and not parts[0]:
         parts.pop(0)
     units = "ydhms"[5 - len(parts) :]
-    return "".join(f"{part}{unit}" for part, unit in zip(parts, units)) or "0s"
+    return "".join(f"{part}{unit}" for part, unit in zip(parts, units, strict=True)) or "0s"
 
 
 def version_compare(value, pattern):
@@ -204,6 +204,8 @@ def version_equal(value, pattern):
 
 
 def version_match(value, pattern):
+    if pattern[:1].isdigit():
+        pattern = "==" + pattern  # newer versions of semver allow to leave it out
     return semver.VersionInfo.parse(value).match(pattern)
 
 
@@ -252,7 +254,7 @@ FUNCTIONS = {
 }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def environment():
     """The Jinja environment of everything outside workflows: sandboxed, undefined is an error."""
     env = jinja2.sandbox.SandboxedEnvironment(

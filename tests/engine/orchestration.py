@@ -107,7 +107,8 @@ class Orchestrator:
                 self._request(id_, request)
             except Exception as e:
                 LOG.warning("Workflow %s cannot start %s: %s", id_, request.action, e)
-                kind = e.kind if isinstance(e, ParameterError) else None
+                # A workflow's error message starts with the name of StackStorm's exception.
+                kind = getattr(e, "kind", "ValueError" if isinstance(e, ValueError) else None)
                 workflow.request_failed(request, e, kind)
         self._save(id_, workflow)
         if workflow.completed:
@@ -117,6 +118,9 @@ class Orchestrator:
             self._executions.set_status(id_, "canceling")
 
     def _request(self, id_, request):
+        if not self._find_action(request.action):
+            message = f'Unable to find action "{request.action}".'
+            raise ParameterError(message, kind="InvalidActionReferencedException")
         parent = self._store.get("execution", id_)["context"]
         context = {
             "user": parent.get("user"),

@@ -138,10 +138,11 @@ class _Nodes(dict):
             return self.add(name, value=value)
         try:
             tree = expressions.environment().parse(value)
+            self.add(name, template=value)
+            dependencies = jinja2.meta.find_undeclared_variables(tree)
         except jinja2.TemplateSyntaxError:
-            return self.add(name, value=value)
-        self.add(name, template=value)
-        for dependency in jinja2.meta.find_undeclared_variables(tree):
+            return self.add(name, value=value)  # no template after all; an unknown filter is one
+        for dependency in dependencies:
             self.setdefault(dependency, {})
             self.dependencies.setdefault(name, set()).add(dependency)
 
@@ -165,8 +166,8 @@ class _Nodes(dict):
             if not ready:
                 names = ", ".join(sorted(n for n in pending if self._reaches(n, n)))
                 raise ParameterError(
-                    f"Cyclic dependency found in the following variables: {names}. Likely the variable "
-                    "is referencing itself"
+                    f"Cyclic dependency found in the following variables: {names}. Likely the "
+                    "variable is referencing itself"
                 )
             for name in ready:
                 try:
@@ -222,10 +223,11 @@ def _cast_all(params, rendered, schemas):
 
 
 def _cast(value, meta):
-    cast = _CASTS.get(meta.get("type")) if isinstance(meta.get("type"), str) else None
-    if value is None or cast is None:
+    if value is None or not meta:
         return value
-    return cast(value)
+    # A list of types fails here as it does in StackStorm: it cannot be looked up.
+    cast = _CASTS.get(meta.get("type"))
+    return cast(value) if cast else value
 
 
 def _unmarked(value):

@@ -292,7 +292,8 @@ class Workflow:
             _current.workflow = outer
 
     def _render_output(self):
-        if self.completed:
+        # Without a context the inputs or vars had errors: such a workflow has no output.
+        if self.completed and self._conductor.workflow_state.contexts:
             self._conductor.render_workflow_output()
 
     def _fail(self, message, **place):
@@ -370,7 +371,7 @@ class Workflow:
 
 
 def _now():
-    return str(datetime.datetime.now(datetime.timezone.utc))
+    return str(datetime.datetime.now(datetime.UTC))
 
 
 _current = threading.local()
