@@ -184,7 +184,7 @@ class FakeStackStorm:
 
     def list_keys(self, prefix, skip=0):
         self._answer("list_keys")
-        names = sorted(name for name in self.keys if name.startswith(prefix))
+        names = sorted(name for name in list(self.keys) if name.startswith(prefix))
         return {name: self.keys[name] for name in names[skip:]}
 
     def list_trigger_instances(self, trigger, since):

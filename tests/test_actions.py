@@ -1,0 +1,457 @@
+"""The actions: each carries values in and out, and answers in a way that is safe to pass on.
+
+One seam is replaced: ``PackAction``'s StackStorm, by the one in memory.
+"""
+
+import json
+from unittest import mock
+
+import get_alert
+import get_request
+import get_stats
+import list_alerts
+import list_executions
+import list_requests
+import log_notification
+import receive_webhook
+import track
+from hypothesis import given
+from poundcake import inbox, lifecycle, outbox, payload, rows
+from poundcake.ledger import Ledger
+from poundcake.settings import Settings
+from poundcake.stackstorm import StackStormError
+from st2tests.base import BaseActionTestCase
+
+from tests.fakes import (
+    JSON_VALUES,
+    PROPERTY,
+    Clock,
+    FakeStackStorm,
+    alert,
+    assert_inert,
+    load_fixture,
+    notification,
+)
+
+
+class PackActionTestCase(BaseActionTestCase):
+    """Runs an action of the pack with StackStorm in memory."""
+
+    __test__ = False
+
+    def setUp(self):
+        super(PackActionTestCase, self).setUp()
+        self.clock = Clock()
+        self.stackstorm = FakeStackStorm(self.clock)
+        patch = mock.patch("poundcake.pack_action.StackStorm", lambda get_client: self.stackstorm)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def run_action(self, config=None, **parameters):
+        """Return ``(succeeded, result)`` as StackStorm's runner reads it."""
+        result = self.get_action_instance(config).run(**parameters)
+        return result if isinstance(result, tuple) else (True, result)
+
+    def succeed(self, **parameters):
+        ok, result = self.run_action(**parameters)
+        self.assertTrue(ok, result)
+        json.dumps(result)
+        return result
+
+    def fail_with(self, **parameters):
+        """Run an action that must fail as expected; return its sentence."""
+        ok, result = self.run_action(**parameters)
+        self.assertFalse(ok)
+        assert_inert(result)
+        return result["error"]
+
+
+class RowsTestCase(PackActionTestCase):
+    """With rows of three alerts: one remediated, one failed, one pending; made by facts."""
+
+    __test__ = False
+
+    def setUp(self):
+        super(RowsTestCase, self).setUp()
+        self.ledger = Ledger()
+        self.one = self.bring("request1", alert(1), "receiver-a")
+        self.two = self.bring("request2", alert(2, severity="warning", team="db"), "receiver-b")
+        self.three = self.bring("request3", alert(3, alertname="HostDown"), "receiver-b")
+        self.execute(self.one, "request1", "execution1", "succeeded", 10)
+        self.execute(self.two, "request2", "execution2", "failed", 20, "unit not found")
+        self.fact(self.three, "pended", reason="no room", request_id="request3")
+        batch_id = outbox.put(self.stackstorm, self.ledger.take_changed())
+        outbox.track(self.stackstorm, batch_id, Settings())
+
+    def now(self, seconds=0):
+        self.clock.advance(seconds)
+        return inbox.clock.to_text(self.clock())
+
+    def fact(self, fingerprint, kind, **more):
+        fact = {"kind": kind, "fingerprint": fingerprint, "at": self.now(1)}
+        fact["episode"] = "2026-11-21T08:00:00.000000000Z"
+        self.ledger.apply(dict(fact, **more))
+
+    def bring(self, request_id, entry, receiver):
+        """Add a request with one alert; return its fingerprint."""
+        parsed = payload.parse(notification(entry, receiver=receiver))
+        one = parsed.alerts[0]
+        described = lifecycle.describe(one, parsed)
+        received = {"status": "firing", "request_id": request_id, "alert": described}
+        self.fact(one.fingerprint, "notified", **received)
+        row = {
+            "request_id": request_id,
+            "received_at": self.now(),
+            "completed_at": None,
+            "source": "listener",
+            "receiver": receiver,
+            "group_key": "{}",
+            "truncated_alerts": 0,
+            "warnings": [],
+            "counts": {"alerts": 1, "dispatch": 1},
+            "alerts": [
+                {
+                    "fingerprint": one.fingerprint,
+                    "alertname": one.alertname,
+                    "starts_at": "2026-11-21T08:00:00.000000000Z",
+                    "decision": "dispatch",
+                    "reason": "new episode",
+                    "dispatch_id": None,
+                    "outcome": None,
+                }
+            ],
+        }
+        self.ledger.add_request(row)
+        return one.fingerprint
+
+    def execute(self, fingerprint, request_id, execution_id, status, seconds, error=""):
+        more = {"dispatch_id": "dispatch-" + execution_id}
+        self.fact(fingerprint, "dispatched", attempt=1, request_id=request_id, **more)
+        execution = {
+            "execution_id": execution_id,
+            "status": status,
+            "rule_ref": "mine.fix",
+            "action_ref": "mine.fix",
+            "started_at": self.now(),
+            "ended_at": self.now(seconds),
+            "error": error,
+        }
+        self.fact(fingerprint, "executed", execution=execution, **more)
+        self.fact(fingerprint, "settled", reason="", **more)
+
+
+class TestGetAlert(RowsTestCase):
+    __test__ = True
+    action_cls = get_alert.GetAlert
+
+    def test_an_alert_is_shown_with_history_and_durations(self):
+        """How long it stood in each state; the last has no end yet."""
+        found = self.succeed(fingerprint=self.one)
+        self.assertEqual(found["state"], "remediated")
+        history = [(entry["state"], entry["seconds"]) for entry in found["history"]]
+        self.assertEqual(history, [("received", 3.0), ("remediating", 10.0), ("remediated", None)])
+        self.assertEqual(found["attempts"][0]["executions"][0]["execution_id"], "execution1")
+        self.assertNotIn("rev", found)
+
+    def test_an_unknown_alert_fails_with_what_exists(self):
+        """A sentence that names the parameter and the alerts there are."""
+        error = self.fail_with(fingerprint="nope")
+        self.assertTrue(error.startswith('fingerprint: "nope" is not known; '))
+        for fingerprint in (self.one, self.two, self.three):
+            self.assertIn(fingerprint, error)
+
+
+class TestGetRequest(RowsTestCase):
+    __test__ = True
+    action_cls = get_request.GetRequest
+
+    def test_a_request_is_shown_with_its_alerts_and_executions(self):
+        """Decision, reason, present state, and what was executed."""
+        found = self.succeed(request_id="request2")
+        self.assertEqual(found["status"], "complete")
+        self.assertEqual(found["alerts"][0]["state"], "failed")
+        self.assertEqual(found["alerts"][0]["outcome"], "failed")
+        self.assertEqual(found["executions"][0]["error"], "unit not found")
+        self.assertEqual(self.succeed(request_id="request3")["status"], "in progress")
+
+    def test_a_request_that_is_not_decided_yet_is_found_in_the_inbox(self):
+        """An answer right after the acknowledgement."""
+        _, answer = inbox.accept(self.stackstorm, notification(alert()), inbox.LISTENER)
+        found = self.succeed(request_id=answer["request_id"])
+        self.assertEqual(found["status"], "accepted, not decided yet")
+
+    def test_an_alert_that_is_no_longer_tracked_says_so(self):
+        """Its row may have expired before the request's."""
+        rows.delete(self.stackstorm, rows.ALERT, self.one)
+        found = self.succeed(request_id="request1")
+        self.assertEqual(found["alerts"][0]["state"], "not tracked (any more)")
+
+    def test_an_unknown_request_fails_with_what_exists(self):
+        """Newest first."""
+        error = self.fail_with(request_id="a/b?c#d {{ 7*7 }}")
+        self.assertIn("request3, request2, request1", error)
+
+
+class TestListRequests(RowsTestCase):
+    __test__ = True
+    action_cls = list_requests.ListRequests
+
+    def test_the_newest_come_first_up_to_the_limit(self):
+        """With how many there are in all."""
+        found = self.succeed(limit=2)
+        self.assertEqual((found["total"], found["shown"]), (3, 2))
+        self.assertEqual(
+            [item["request_id"] for item in found["requests"]], ["request3", "request2"]
+        )
+
+
+class TestListAlerts(RowsTestCase):
+    __test__ = True
+    action_cls = list_alerts.ListAlerts
+
+    def ask(self, **more):
+        wanted = {"state": "", "alertname": "", "severity": "", "label": "", "limit": 50}
+        return dict(wanted, **more)
+
+    def names(self, **more):
+        found = self.succeed(**self.ask(**more))
+        self.assertEqual(found["shown"], len(found["alerts"]))
+        return [item["fingerprint"] for item in found["alerts"]]
+
+    def test_without_filters_all_are_listed_latest_change_first(self):
+        """One line's worth of fields each."""
+        self.assertEqual(self.names(), [self.three, self.two, self.one])
+        item = self.succeed(**self.ask())["alerts"][1]
+        self.assertEqual((item["state"], item["host"], item["attempts"]), ("failed", "web2", 1))
+
+    def test_filters_narrow_the_list(self):
+        """By state, name, severity and labels; all given ones must hold."""
+        self.assertEqual(self.names(state="pending"), [self.three])
+        self.assertEqual(self.names(state="resolved"), [])
+        self.assertEqual(self.names(alertname="ServiceDown"), [self.two, self.one])
+        self.assertEqual(self.names(severity="warning"), [self.two])
+        self.assertEqual(self.names(label="team=db"), [self.two])
+        self.assertEqual(self.names(label='team="db", severity=warning'), [self.two])
+        self.assertEqual(self.names(label="team=db,severity=critical"), [])
+        self.assertEqual(self.names(state="failed", alertname="HostDown"), [])
+
+    def test_the_limit_cuts_the_list_and_not_the_total(self):
+        """So that a person sees that there is more."""
+        found = self.succeed(**self.ask(limit=1))
+        self.assertEqual((found["total"], found["shown"]), (3, 1))
+
+    def test_an_unknown_filter_value_fails_with_what_exists(self):
+        """For every filter."""
+        self.assertIn(", ".join(lifecycle.STATES), self.fail_with(**self.ask(state="broken")))
+        self.assertIn("HostDown, ServiceDown", self.fail_with(**self.ask(alertname="Nope")))
+        self.assertIn("critical, warning", self.fail_with(**self.ask(severity="nope")))
+        self.assertIn("has no =", self.fail_with(**self.ask(label="team")))
+
+
+class TestListAlertsEmpty(PackActionTestCase):
+    __test__ = True
+    action_cls = list_alerts.ListAlerts
+
+    def test_nothing_tracked_yet_is_an_empty_list(self):
+        """And no error."""
+        wanted = {"state": "", "alertname": "", "severity": "", "label": "", "limit": 5}
+        self.assertEqual(self.succeed(**wanted), {"total": 0, "shown": 0, "alerts": []})
+        error = self.fail_with(**dict(wanted, alertname="x"))
+        self.assertIn("there are no alertname values yet", error)
+
+
+class TestListExecutions(RowsTestCase):
+    __test__ = True
+    action_cls = list_executions.ListExecutions
+
+    def ask(self, **more):
+        wanted = {"request_id": "", "fingerprint": "", "status": "", "limit": 50}
+        return dict(wanted, **more)
+
+    def test_executions_are_listed_newest_first_with_the_link_to_the_alert(self):
+        """Request, alert, dispatch, rule, action, status, times and error."""
+        found = self.succeed(**self.ask())
+        ids = [item["execution_id"] for item in found["executions"]]
+        self.assertEqual(ids, ["execution2", "execution1"])
+        item = found["executions"][0]
+        self.assertEqual((item["request_id"], item["fingerprint"]), ("request2", self.two))
+        self.assertEqual((item["elapsed"], item["error"]), (20.0, "unit not found"))
+        self.assertNotIn("rev", item)
+
+    def test_filters_narrow_the_list(self):
+        """By request, alert and status."""
+        for more in (
+            {"request_id": "request1"},
+            {"fingerprint": self.one},
+            {"status": "succeeded"},
+        ):
+            found = self.succeed(**self.ask(**more))["executions"]
+            self.assertEqual([item["execution_id"] for item in found], ["execution1"])
+
+    def test_an_unknown_filter_value_fails_with_what_exists(self):
+        """For every filter."""
+        self.assertIn("request1, request2", self.fail_with(**self.ask(request_id="nope")))
+        self.assertIn("failed, succeeded", self.fail_with(**self.ask(status="nope")))
+        self.assertIn(self.one, self.fail_with(**self.ask(fingerprint="nope")))
+
+
+class TestGetStats(RowsTestCase):
+    __test__ = True
+    action_cls = get_stats.GetStats
+
+    def test_alerts_are_counted_by_state_and_severity(self):
+        """Every state is there, zero or not."""
+        found = self.succeed()
+        self.assertEqual(found["alerts"], 3)
+        self.assertEqual(set(found["by_state"]), set(lifecycle.STATES))
+        counted = {state: number for state, number in found["by_state"].items() if number}
+        self.assertEqual(counted, {"remediated": 1, "failed": 1, "pending": 1})
+        self.assertEqual(found["by_severity"], {"critical": 2, "warning": 1})
+
+    def test_each_workflow_says_how_it_fares(self):
+        """Rate and durations in seconds."""
+        (found,) = self.succeed()["workflows"]
+        self.assertEqual(
+            found,
+            {
+                "action_ref": "mine.fix",
+                "executions": 2,
+                "succeeded": 1,
+                "failed": 1,
+                "running": 0,
+                "success_rate": 0.5,
+                "mean_seconds": 15.0,
+                "p95_seconds": 20.0,
+            },
+        )
+
+    def test_the_95th_percentile_is_one_of_the_durations(self):
+        """The smallest that 95 of 100 do not exceed."""
+        for number in range(1, 101):
+            row = {"action_ref": "a.b", "status": "succeeded", "elapsed": float(number)}
+            rows.write(self.stackstorm, rows.EXECUTION, "n%03d" % number, row)
+        found = [item for item in self.succeed()["workflows"] if item["action_ref"] == "a.b"][0]
+        self.assertEqual((found["p95_seconds"], found["mean_seconds"]), (95.0, 50.5))
+
+    def test_nothing_tracked_yet_is_zero(self):
+        """And no division by it."""
+        self.stackstorm.keys.clear()
+        found = self.succeed()
+        self.assertEqual((found["alerts"], found["workflows"]), (0, []))
+
+
+class TestAnswersAreInert(RowsTestCase):
+    """A workflow may publish an answer, and StackStorm evaluates what it finds in it."""
+
+    __test__ = True
+    action_cls = get_alert.GetAlert
+
+    def test_no_answer_holds_an_expression(self):
+        """Of every action that reads rows, about an alert that is full of them."""
+        document = load_fixture("expressions")
+        parsed = payload.parse(document)
+        described = lifecycle.describe(parsed.alerts[0], parsed)
+        received = {"status": "firing", "request_id": "request9", "alert": described}
+        fingerprint = parsed.alerts[0].fingerprint
+        self.fact(fingerprint, "notified", **received)
+        error = "no such unit <% 7*7 %> {{ 7*7 }}"
+        self.execute(fingerprint, "request9", "execution9", "failed", 1, error)
+        batch_id = outbox.put(self.stackstorm, self.ledger.take_changed())
+        outbox.track(self.stackstorm, batch_id, Settings())
+        every = {"request_id": "", "fingerprint": "", "status": "", "limit": 50}
+        filters = {"state": "", "alertname": "", "severity": "", "label": "", "limit": 50}
+        for action, parameters in (
+            (get_alert.GetAlert, {"fingerprint": fingerprint}),
+            (list_alerts.ListAlerts, filters),
+            (list_executions.ListExecutions, every),
+            (list_requests.ListRequests, {"limit": 50}),
+            (get_stats.GetStats, {}),
+        ):
+            self.action_cls = action
+            result = self.succeed(**parameters)
+            self.assertTrue(result)
+            assert_inert(result)
+
+
+class TestReceiveWebhook(PackActionTestCase):
+    __test__ = True
+    action_cls = receive_webhook.ReceiveWebhook
+
+    @staticmethod
+    def as_the_rule_writes_it(document):
+        """What rules/receive_webhook.yaml makes of ``trigger.body``."""
+        return json.dumps(document).replace("{", "\u2774").replace("<", "\u2039")
+
+    def test_a_notification_reaches_the_inbox_as_it_was_posted(self):
+        """Expressions, unicode and look-alikes included; the answer is the listener's."""
+        for name in ("firing_group", "expressions", "unicode_labels", "nine_good_one_bad"):
+            document = load_fixture(name)
+            document["alerts"][0]["labels"]["look_alikes"] = "\u2774\u2039"
+            answer = self.succeed(body=self.as_the_rule_writes_it(document))
+            entry = rows.read(self.stackstorm, rows.INBOX, answer["request_id"])
+            self.assertEqual(entry["notification"], document)
+            self.assertEqual(entry["source"], inbox.ST2_WEBHOOK)
+            self.assertEqual(answer["alerts_received"], len(document["alerts"]))
+
+    def test_what_is_no_notification_fails_with_the_field(self):
+        """An expected failure: the execution is failed and says what was wrong."""
+        for body, start in (
+            ("", "body: not valid JSON"),
+            ("not json", "body: not valid JSON"),
+            ("[]", "body: a list found"),
+            ("\u2774}", "alerts: missing"),
+            ('\u2774"alerts": 1}', "alerts: a number found"),
+            ('\u2774"version": "\u2774\u2774 7*7 }}", "alerts": []}', "version: "),
+        ):
+            self.assertTrue(self.fail_with(body=body).startswith(start), body)
+        self.assertEqual(self.stackstorm.keys, {})
+
+    def test_an_inbox_that_is_away_is_no_expected_failure(self):
+        """It raises, so the execution fails with its cause."""
+        self.stackstorm.away = True
+        with self.assertRaises(StackStormError):
+            self.run_action(body=self.as_the_rule_writes_it(notification(alert())))
+
+    def test_any_json_is_taken_or_refused(self):
+        """Nothing else happens, whatever was posted."""
+
+        @PROPERTY
+        @given(JSON_VALUES)
+        def check(document):
+            ok, result = self.run_action(body=self.as_the_rule_writes_it(document))
+            self.assertEqual(result["status"], "accepted" if ok else "rejected")
+            assert_inert(result)
+
+        check()
+
+
+class TestTrack(PackActionTestCase):
+    __test__ = True
+    action_cls = track.Track
+
+    def test_the_rows_of_a_batch_are_written_with_the_retention_of_the_config(self):
+        """And running it again with the same batch changes nothing."""
+        row = {"request_id": "request1", "rev": 1}
+        changed = {"alerts": {}, "executions": {}, "requests": {"request1": row}}
+        batch_id = outbox.put(self.stackstorm, changed)
+        config = {"request_retention_seconds": 3600}
+        ok, counts = self.run_action(config, batch_id=batch_id)
+        self.assertTrue(ok)
+        self.assertEqual(counts, {"batches": 1, "written": 1, "unchanged": 0})
+        self.assertEqual(rows.read(self.stackstorm, rows.REQUEST, "request1"), row)
+        self.assertEqual(self.stackstorm.ttl(rows.key(rows.REQUEST, "request1")), 3600)
+        before = dict(self.stackstorm.keys)
+        ok, counts = self.run_action(config, batch_id=batch_id)
+        self.assertEqual((ok, counts["written"]), (True, 0))
+        self.assertEqual(self.stackstorm.keys, before)
+
+
+class TestLogNotification(PackActionTestCase):
+    __test__ = True
+    action_cls = log_notification.LogNotification
+
+    def test_the_message_is_in_the_result_with_what_to_configure(self):
+        """Nobody is told until notify_action names an action that does."""
+        result = self.succeed(message="web1 is down")
+        self.assertEqual(result["message"], "web1 is down")
+        self.assertIn("notify_action", result["told"])
