@@ -82,7 +82,10 @@ def _run(document):
     if workflows:
         with tempfile.TemporaryDirectory() as folder, _Runner(folder, workflows) as runner:
             for case in workflows:
-                got = runner.run(case)
+                try:
+                    got = runner.run(case)
+                except Exception as error:
+                    got = {"error": f"{type(error).__name__}: {error}"}
                 yield case, _only(case, "status", "output", "errors", "tasks"), got
 
 
