@@ -54,7 +54,7 @@ Enable a remediation that only pings, and post an alert as Alertmanager does:
   st2 rule enable poundcake.host_down
   {EXAMPLE.format(url=engine.webhook_url, now=now)}
 
-See what became of it (remediated: the host answers):
+See what became of it (remediated after some seconds, as the host answers):
   st2 run poundcake.list_alerts
   st2 run poundcake.get_request request_id=<from the answer>
 """
