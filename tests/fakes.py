@@ -192,10 +192,9 @@ class FakeStackStorm:
         found = [i for i in self.instances if i["trigger"] == trigger]
         return copy.deepcopy([i for i in found if i["occurrence_time"] > since])
 
-    def list_enforcements(self, trigger_instance_id):
+    def list_enforcements(self, since):
         self._answer("list_enforcements")
-        wanted = [e for e in self.enforcements if e["trigger_instance_id"] == trigger_instance_id]
-        return copy.deepcopy(wanted)
+        return copy.deepcopy([e for e in self.enforcements if e["enforced_at"] > since])
 
     def list_executions(self, trigger_name, since):
         self._answer("list_executions")
@@ -296,7 +295,11 @@ class FakeStackStorm:
         return [json.loads(t) for n, t in sorted(self.keys.items()) if n.startswith(prefix)]
 
     def _enforce(self, rule, instance):
-        enforcement = {"trigger_instance_id": instance["id"], "rule": {"ref": rule["ref"]}}
+        enforcement = {
+            "trigger_instance_id": instance["id"],
+            "rule": {"ref": rule["ref"]},
+            "enforced_at": clock.to_text(self._now()),
+        }
         if rule["failure"]:
             enforcement["failure_reason"] = rule["failure"]
         else:
