@@ -162,6 +162,14 @@ def test_an_attempt_never_ends_before_it_began():
     assert row["history"][-1]["at"] >= row["history"][-2]["at"]
 
 
+def test_a_clock_that_steps_back_does_not_turn_the_order_of_states_round():
+    """What was dispatched was received and released before, whatever the times say."""
+    facts = [notified(100), pended(101), dispatched(50), executed(60, "succeeded"), settled(61)]
+    row = apply_all(facts)
+    assert states(row) == ["received", "pending", "remediating", "remediated"]
+    assert row["state"] == "remediated"
+
+
 def test_a_new_episode_starts_over_and_keeps_the_history():
     """A new startsAt after a resolve is a new episode."""
     first = [notified(0), dispatched(1), settled(2), notified(5, "resolved")]

@@ -27,17 +27,6 @@ DEADLINE_SECONDS = 30
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
-def wait_for(question, what):
-    """Ask until the answer is true; fail after the deadline."""
-    end = time.time() + DEADLINE_SECONDS
-    while time.time() < end:
-        answer = question()
-        if answer:
-            return answer
-        time.sleep(0.02)
-    raise AssertionError("%s: not within %d seconds" % (what, DEADLINE_SECONDS))
-
-
 class SensorTestCase(BaseSensorTestCase):
     """A sensor with StackStorm in memory; ``start`` lets it run as the sensor container would."""
 
@@ -48,6 +37,7 @@ class SensorTestCase(BaseSensorTestCase):
         super(SensorTestCase, self).setUp()
         self.stackstorm = FakeStackStorm(time.time)
         self.ended = []
+        self.failure = None
         for target, replacement in (
             ("alertmanager_sensor.StackStorm", lambda get_client: self.stackstorm),
             ("alertmanager_sensor.signal.signal", mock.Mock()),
@@ -62,11 +52,27 @@ class SensorTestCase(BaseSensorTestCase):
         sensor = self.get_sensor_instance(dict({"port": 0}, **config))
         sensor.setup()
         self.url = "http://127.0.0.1:%d" % int(sensor._server.effective_port)
-        thread = threading.Thread(target=sensor.run, daemon=True)
+        thread = threading.Thread(target=self.run_sensor, args=(sensor,), daemon=True)
         thread.start()
         self.addCleanup(self.stop, sensor, thread)
-        wait_for(lambda: self.get("/health").status_code == 200, "the listener")
+        self.wait_for(lambda: self.get("/health").status_code == 200, "the listener")
         return sensor
+
+    def run_sensor(self, sensor):
+        try:
+            sensor.run()
+        except Exception as error:
+            self.failure = error
+
+    def wait_for(self, question, what):
+        """Ask until the answer is true; fail after the deadline, or when the sensor has died."""
+        end = time.time() + DEADLINE_SECONDS
+        while time.time() < end:
+            if question():
+                return
+            assert self.failure is None, "the sensor has died: %r" % self.failure
+            time.sleep(0.02)
+        raise AssertionError("%s: not within %d seconds" % (what, DEADLINE_SECONDS))
 
     def stop(self, sensor, thread):
         sensor.cleanup()
@@ -183,14 +189,14 @@ class TestHttp(SensorTestCase):
                 "alerts_rejected": 0,
             },
         )
-        wait_for(lambda: len(self.dispatched(triggers.ALERT)) == 3, "the dispatches")
+        self.wait_for(lambda: len(self.dispatched(triggers.ALERT)) == 3, "the dispatches")
         sent = self.dispatched(triggers.ALERT)
         self.assertEqual({i["trace_context"].trace_tag for i in sent}, {request_id})
         self.assertEqual(
             [i["payload"]["fingerprint"] for i in sent],
             [entry["fingerprint"] for entry in document["alerts"]],
         )
-        wait_for(lambda: self.dispatched(triggers.TRACKING), "the tracking")
+        self.wait_for(lambda: self.dispatched(triggers.TRACKING), "the tracking")
         for item in self.get_dispatched_triggers():
             SCHEMAS.check(item["trigger"], item["payload"])
 
@@ -198,7 +204,7 @@ class TestHttp(SensorTestCase):
         """Whatever came over HTTP."""
         self.start()
         self.post(load_fixture("expressions"), path="/api/v1/webhook")
-        wait_for(lambda: self.dispatched(triggers.ALERT), "the dispatch")
+        self.wait_for(lambda: self.dispatched(triggers.ALERT), "the dispatch")
         for item in self.get_dispatched_triggers():
             assert_inert(item["payload"])
 
@@ -232,7 +238,7 @@ class TestHttp(SensorTestCase):
     def test_ready_tells_each_part(self):
         """Once the rows are loaded."""
         self.start()
-        wait_for(lambda: self.get("/ready").status_code == 200, "ready")
+        self.wait_for(lambda: self.get("/ready").status_code == 200, "ready")
         parts = self.get("/ready").json()["parts"]
         self.assertEqual(sorted(parts), ["api", "datastore", "sensor", "trigger_bus"])
 
@@ -262,7 +268,7 @@ class TestHttp(SensorTestCase):
         for thread in threads:
             thread.join(DEADLINE_SECONDS)
         self.assertEqual(codes, [202] * 40)
-        wait_for(lambda: len(self.dispatched(triggers.ALERT)) >= 40, "the dispatches")
+        self.wait_for(lambda: len(self.dispatched(triggers.ALERT)) >= 40, "the dispatches")
         sent = [item["payload"]["fingerprint"] for item in self.dispatched(triggers.ALERT)]
         self.assertEqual(len(sent), len(set(sent)))
 
@@ -289,7 +295,7 @@ class TestCredentials(SensorTestCase):
             answer = self.post(notification(alert(9)), **more)
             self.assertEqual(answer.status_code, 401)
             self.assertIn("WWW-Authenticate", answer.headers)
-        wait_for(lambda: len(self.dispatched(triggers.ALERT)) == 2, "the dispatches")
+        self.wait_for(lambda: len(self.dispatched(triggers.ALERT)) == 2, "the dispatches")
         self.assertEqual(len(self.stackstorm.list_keys(rows.INBOX)), 2)
         sent = [item["payload"] for item in self.get_dispatched_triggers()]
         kept = json.dumps([self.stackstorm.keys, sent]) + self.logged()
@@ -305,7 +311,7 @@ class TestLife(SensorTestCase):
         """What was acknowledged before a kill is decided after it."""
         inbox.accept(self.stackstorm, notification(alert()), inbox.LISTENER)
         self.start()
-        wait_for(lambda: self.dispatched(triggers.ALERT), "the dispatch")
+        self.wait_for(lambda: self.dispatched(triggers.ALERT), "the dispatch")
 
     def test_sigterm_stops_the_intake_and_ends_the_process_as_the_signal_would(self):
         """Without a body that is acknowledged and lost."""
@@ -314,7 +320,7 @@ class TestLife(SensorTestCase):
         self.assertEqual(number, signal.SIGTERM)
         handler(signal.SIGTERM, None)
         self.assertEqual(self.post(notification(alert())).status_code, 503)
-        wait_for(lambda: self.ended, "the end")
+        self.wait_for(lambda: self.ended, "the end")
         self.assertEqual(self.ended, [(os.getpid(), signal.SIGTERM)])
         alertmanager_sensor.signal.signal.assert_called_with(signal.SIGTERM, signal.SIG_DFL)
 
@@ -350,8 +356,8 @@ class TestLife(SensorTestCase):
         self.sensor_service.dispatch = dispatch
         self.start()
         self.assertEqual(self.post(notification(alert())).status_code, 202)
-        wait_for(lambda: self.get("/ready").status_code == 503, "not ready")
+        self.wait_for(lambda: self.get("/ready").status_code == 503, "not ready")
         self.assertFalse(self.get("/ready").json()["parts"]["trigger_bus"]["ok"])
         broken[0] = False
-        wait_for(lambda: self.dispatched(triggers.ALERT), "the dispatch")
+        self.wait_for(lambda: self.dispatched(triggers.ALERT), "the dispatch")
         self.assertEqual(len(self.dispatched(triggers.ALERT)), 1)
