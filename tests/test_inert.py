@@ -101,7 +101,7 @@ def test_a_literal_angle_in_front_of_a_value_opens_nothing(text):
 @example("{")
 @example("% raw %}")
 def test_a_literal_brace_in_front_of_a_value_opens_nothing_that_runs(text):
-    """``{`` before a value gives neither ``{{`` nor ``{%``; at worst a comment, which hides text."""
+    """``{`` before a value gives neither ``{{`` nor ``{%``; at worst a comment that hides text."""
     made = inert_text(text)
     for value in (made, made.strip()):
         assert "{{" not in "{" + value and "{%" not in "{" + value
