@@ -51,8 +51,7 @@ class AlertmanagerSensor(Sensor):
 
     def run(self):
         threading.Thread(target=self._server.run, name="listener", daemon=True).start()
-        address = "%s:%d" % (self._settings.host, self._server.effective_port)
-        self._log.info("listening on %s", address)
+        self._log.info("listening on %s:%d", self._settings.host, self._settings.port)
         try:
             self._controller.run()
         except Exception:

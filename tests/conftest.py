@@ -7,8 +7,6 @@ run only when ``ST2_API_URL`` says against which StackStorm.
 
 import importlib.util
 import os
-import shutil
-import socket
 import sys
 from pathlib import Path
 
@@ -32,53 +30,10 @@ if STACKSTORM_INSTALLED:
         collect_ignore += [p.name for p in ROOT.glob("tests/test_e2e*.py")]
 
 
-def free_port():
-    """A TCP port of 127.0.0.1 on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def copy_pack(target):
-    """Copy the pack as ``st2 pack install`` does, so that tests may save workflows into it."""
-    names = ("actions", "aliases", "policies", "rules", "sensors", "workflows")
-    target.mkdir(parents=True)
-    for name in names:
-        if (ROOT / name).exists():
-            shutil.copytree(ROOT / name, target / name, symlinks=True)
-    for path in list(ROOT.glob("*.yaml")) + list(ROOT.glob("*.txt")):
-        shutil.copy(path, target / path.name)
-    return target
-
-
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """The StackStorm at hand: a real one through ``ST2_API_URL``, else the embedded engine."""
-    from tests.world import World
+    from tests.world import open_world
 
-    if REAL_API:
-        listener = os.environ.get("LISTENER_URL", "http://127.0.0.1:8090")
-        yield World(REAL_API, os.environ["ST2_API_KEY"], listener, dict(os.environ))
-        return
-    from tests.engine import testing
-
-    folder = tmp_path_factory.mktemp("engine")
-    pack = copy_pack(folder / "packs" / "poundcake")
-    port = free_port()
-    engine = testing.start(folder / "state", [pack], {"poundcake": {"port": port}})
-    try:
-        found = World(
-            engine.api_url, engine.api_key, "http://127.0.0.1:%d" % port, engine.env, pack
-        )
-        found.wait(lambda: _answers(found.listener_url), "the listener")
+    with open_world(tmp_path_factory.mktemp("world")) as found:
         yield found
-    finally:
-        engine.stop()
-
-
-def _answers(url):
-    import requests
-
-    try:
-        return requests.get(url + "/ready", timeout=5).status_code == 200
-    except requests.ConnectionError:
-        return False

@@ -9,14 +9,43 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
 import uuid
+from pathlib import Path
 
 import requests
 
+ROOT = Path(__file__).resolve().parent.parent
 WAIT_SECONDS = 120
+
+
+@contextlib.contextmanager
+def open_world(folder, **config):
+    """The World at hand for as long as the block lasts.
+
+    :param folder: where the embedded engine keeps its state and its copy of the pack.
+    :param config: settings of the pack; a real StackStorm keeps its own.
+    """
+    real = os.environ.get("ST2_API_URL")
+    if real:
+        listener = os.environ.get("LISTENER_URL", "http://127.0.0.1:8090")
+        yield World(real, os.environ["ST2_API_KEY"], listener, dict(os.environ))
+        return
+    from tests.engine import testing
+
+    pack = copy_pack(folder / "packs" / "poundcake")
+    port = free_port()
+    engine = testing.start(folder / "state", [pack], {"poundcake": dict(config, port=port)})
+    try:
+        url = "http://127.0.0.1:%d" % port
+        found = World(engine.api_url, engine.api_key, url, engine.env, pack)
+        found.wait(lambda: _answers(url), "the listener")
+        yield found
+    finally:
+        engine.stop()
 
 
 class World:
@@ -168,6 +197,31 @@ class World:
                 return answer
             assert time.monotonic() < deadline, "waited in vain for " + what
             time.sleep(0.25)
+
+
+def free_port():
+    """A TCP port of 127.0.0.1 on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def copy_pack(target):
+    """Copy the pack as ``st2 pack install`` does, so that tests may save workflows into it."""
+    names = ("actions", "aliases", "policies", "rules", "sensors", "workflows")
+    target.mkdir(parents=True)
+    for name in names:
+        if (ROOT / name).exists():
+            shutil.copytree(ROOT / name, target / name, symlinks=True)
+    for path in list(ROOT.glob("*.yaml")) + list(ROOT.glob("*.txt")):
+        shutil.copy(path, target / path.name)
+    return target
+
+
+def _answers(url):
+    try:
+        return requests.get(url + "/ready", timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
 
 
 def unique(stem):

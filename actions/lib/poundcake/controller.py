@@ -21,6 +21,11 @@ INBOX_WHOLE_SECONDS = 30
 INBOX_OVERLAP = 20
 REMEMBERED_REQUESTS = 10000
 TRACK_POLL_SECONDS = 0.25
+# A run of track costs a process; in a storm one run for many rows costs next to nothing.
+TRACK_AFTER_SECONDS = 1.0
+TRACK_EVERY_SECONDS = 2.0
+# Dispatches go out at once; what only tells of them must not hold up the next ones.
+REPORTS_A_TICK = 10
 TRACK_AGAIN_SECONDS = 60
 PROBE_SECONDS = 60
 PROBE_AGAIN_SECONDS = 5
@@ -53,7 +58,8 @@ class Controller:
         self._queue = collections.deque()  # inbox entries that are not decided
         self._known_inbox = set()  # request ids of the entries in the inbox that it has seen
         self._done = collections.OrderedDict()  # request ids of the latest ones that left it
-        self._outgoing = collections.deque()  # triggers whose rows are safe in the outbox
+        self._outgoing = collections.deque()  # dispatches, to be sent once their rows are safe
+        self._reports = collections.deque()  # alert_resolved and lifecycle, likewise
         self._sent_at = {}  # dispatch_id -> when this process sent it last
         self._removals = []  # (batch_id, request_id): remove the entry once the batch is tracked
         self._newest_batch = None
@@ -157,7 +163,7 @@ class Controller:
             except StackStormError as error:
                 self._log.warning("StackStorm is away, trying again: %s", error)
                 self.wake.wait(1.0)
-            busy = self._queue or self._ledger.in_flight or self._tracking
+            busy = self._queue or self._reports or self._ledger.in_flight or self._newest_batch
             self.wake.wait(0.1 if busy else 0.5)
             self.wake.clear()
 
@@ -178,7 +184,8 @@ class Controller:
 
     def _is_due(self, name, seconds):
         now = self._now()
-        if now < self._due[name]:
+        # A due time further away than it can have been set: the clock has stepped back.
+        if now < self._due[name] <= now + seconds:
             return False
         self._due[name] = now + seconds
         return True
@@ -220,9 +227,12 @@ class Controller:
             "warnings": notification.warnings,
             "alerts": [],
         }
+        seen = set()
         for item in notification.entries:
             if isinstance(item, payload.Alert):
-                item = self._decide_alert(item, notification, entry)
+                again = item.fingerprint in seen
+                seen.add(item.fingerprint)
+                item = self._decide_alert(item, notification, entry, again)
             else:
                 item = _request_entry(item.fingerprint, "", None, admission.REJECTED, item.reason)
             request["alerts"].append(item)
@@ -235,11 +245,11 @@ class Controller:
             " ".join("%s=%d" % item for item in sorted(request["counts"].items())),
         )
 
-    def _decide_alert(self, alert, notification, entry):
+    def _decide_alert(self, alert, notification, entry, again):
         request_id, received_at = entry["request_id"], entry["received_at"]
         row = self._ledger.alerts.get(alert.fingerprint)
         episode = lifecycle.episode_of(row, alert, received_at)
-        before = _decided_before(row, episode, alert, request_id)
+        before = None if again else _decided_before(row, episode, alert, request_id)
         view = self._ledger.view_for(alert.fingerprint)
         decision = before or admission.decide(alert, episode, view, self._settings)
         fact = {"fingerprint": alert.fingerprint, "episode": episode, "request_id": request_id}
@@ -258,7 +268,7 @@ class Controller:
             resolved = self._ledger.alerts[alert.fingerprint]
             if lifecycle.current(resolved)["starts_at"] == episode:
                 payload_ = triggers.alert_resolved_payload(resolved)
-                self._queue_trigger(triggers.ALERT_RESOLVED, payload_, request_id)
+                self._reports.append((triggers.ALERT_RESOLVED, payload_, request_id))
         return _request_entry(
             alert.fingerprint, alert.alertname, episode, decision.kind, decision.reason
         )
@@ -282,12 +292,8 @@ class Controller:
     def _queue_dispatch(self, identity):
         row, attempt = self._ledger.flight(identity)
         self._sent_at[identity] = self._now()
-        self._queue_trigger(
-            triggers.ALERT, triggers.alert_payload(row, attempt), attempt["request_id"]
-        )
-
-    def _queue_trigger(self, trigger, payload_, trace_tag):
-        self._outgoing.append((trigger, payload_, trace_tag))
+        payload_ = triggers.alert_payload(row, attempt)
+        self._outgoing.append((triggers.ALERT, payload_, attempt["request_id"]))
 
     def _watch(self):
         facts, lost = watch.observe(self._stackstorm, self._ledger.flights(), self._now())
@@ -304,7 +310,7 @@ class Controller:
         probe that was sent later and has arrived says that the dispatch never will.
         """
         now = self._now()
-        late = [d for d in lost if now - self._sent_at.get(d, 0.0) > LOST_SECONDS]
+        late = [d for d in lost if abs(now - self._sent_at.get(d, 0.0)) > LOST_SECONDS]
         if not late:
             return
         if self._probe is None:
@@ -330,6 +336,9 @@ class Controller:
         """Write what changed to the outbox; nothing is sent before that has succeeded."""
         changed = self._ledger.take_changed()
         if any(changed.values()):
+            if not self._newest_batch:
+                soon = self._now() + TRACK_AFTER_SECONDS
+                self._due["tracking"] = max(self._due["tracking"], soon)
             try:
                 self._newest_batch = outbox.put(self._stackstorm, changed)
             except Exception:
@@ -340,14 +349,17 @@ class Controller:
             # No trace tag: StackStorm opens a trace of its own for each trigger that arrives at
             # the same moment, and the trace of the remediation would be hard to find among them.
             payload_ = triggers.lifecycle_payload(row, came_from, went_to, entry)
-            self._queue_trigger(triggers.LIFECYCLE, payload_, None)
+            self._reports.append((triggers.LIFECYCLE, payload_, None))
 
     def _send(self):
-        while self._outgoing:
-            trigger, payload_, trace_tag = self._outgoing[0]
-            if not self._emit(trigger, payload_, trace_tag):
-                return
-            self._outgoing.popleft()
+        for queue, most in (
+            (self._outgoing, len(self._outgoing)),
+            (self._reports, min(REPORTS_A_TICK, len(self._reports))),
+        ):
+            for _ in range(most):
+                if not self._emit(*queue[0]):
+                    return
+                queue.popleft()
 
     def _emit(self, trigger, payload_, trace_tag=None):
         """Send one trigger; False when the bus is away and it must be tried again."""
@@ -373,13 +385,15 @@ class Controller:
             if not self._is_due("track", TRACK_POLL_SECONDS):
                 return
             if outbox.is_tracked(self._stackstorm, batch_id):
-                self._tracking = None
                 self._finish_removals(batch_id)
-            elif now - sent_at > TRACK_AGAIN_SECONDS:
+                self._tracking = None
+            elif abs(now - sent_at) > TRACK_AGAIN_SECONDS:
                 self._tracking = None
             else:
                 return
-        if self._newest_batch and self._emit(triggers.TRACKING, {"batch_id": self._newest_batch}):
+        if not self._newest_batch or not self._is_due("tracking", TRACK_EVERY_SECONDS):
+            return
+        if self._emit(triggers.TRACKING, {"batch_id": self._newest_batch}):
             self._tracking = (self._newest_batch, now)
 
     def _finish_removals(self, batch_id):
@@ -404,7 +418,7 @@ class Controller:
             if self._is_due("probe", 1.0) and self._has_arrived(probe_id, sent_at):
                 self._bus = {"ok": True, "detail": "a probe came through"}
                 self._bus_seen_at, self._probe = sent_at, None
-            elif self._now() - sent_at > PROBE_SECONDS:
+            elif abs(self._now() - sent_at) > PROBE_SECONDS:
                 waited = int(self._now() - sent_at)
                 self._bus = {"ok": False, "detail": "a probe sent %d s ago has not come" % waited}
                 self._probe = None

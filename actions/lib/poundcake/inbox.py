@@ -30,13 +30,7 @@ def accept(stackstorm, document, source, now=None):
         "source": source,
         "notification": document,
     }
-    try:
-        text = rows.dump(entry)
-    except RecursionError:
-        raise payload.PayloadError(
-            "body: nested too deeply; expected Alertmanager's webhook object"
-        )
-    stackstorm.set_key(rows.key(rows.INBOX, entry["request_id"]), text)
+    rows.write(stackstorm, rows.INBOX, entry["request_id"], entry)
     answer = {
         "status": "accepted",
         "request_id": entry["request_id"],

@@ -7,22 +7,27 @@ front of a value. So no ``{`` and no ``<`` survives at all, nor a ``%`` in front
 look-alikes that no normalisation turns back. Rows keep the original (see ``rows.dump``).
 """
 
+import re
+
 _OPENERS = {
     ord("{"): "\u2774",  # MEDIUM LEFT CURLY BRACKET ORNAMENT
     ord("<"): "\u2039",  # SINGLE LEFT-POINTING ANGLE QUOTATION MARK
     0: "\ufffd",  # no process argument or environment variable can hold NUL
 }
 _PERCENT = "\u066a"  # ARABIC PERCENT SIGN
+_SUSPECT = re.compile("[{<\0\ud800-\udfff]|\\A\\s*%")
 
 
 def inert_text(text):
     """Return ``text`` so that it can never open an expression, however a template joins it."""
+    if not _SUSPECT.search(text):
+        return text
     text = text.translate(_OPENERS)
     body = text.lstrip()
     if body.startswith("%"):
         text = text[: len(text) - len(body)] + _PERCENT + body[1:]
     # A lone surrogate is legal in JSON and illegal in UTF-8, which the message bus speaks.
-    return text.encode("utf-8", "replace").decode("utf-8") if _has_surrogate(text) else text
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def inert(value):
@@ -34,7 +39,3 @@ def inert(value):
     if isinstance(value, (list, tuple)):
         return [inert(item) for item in value]
     return value
-
-
-def _has_surrogate(text):
-    return any("\ud800" <= char <= "\udfff" for char in text)

@@ -8,8 +8,6 @@ import copy
 
 from poundcake import admission, clock, lifecycle, outbox, rows
 
-_ENDED_WITH_THE_DECISION = (admission.DUPLICATE, admission.RESOLVE, admission.REJECTED)
-
 
 class Ledger:
     """Alert rows by fingerprint and request rows by id; rows in it are replaced, never changed."""
@@ -182,23 +180,28 @@ class Ledger:
 def _with_outcomes(request, row):
     request = copy.deepcopy(request)
     for entry in request["alerts"]:
-        if entry["fingerprint"] != row["fingerprint"] or entry["outcome"]:
+        waits = entry["decision"] in (admission.DISPATCH, admission.PEND)
+        if entry["fingerprint"] != row["fingerprint"] or entry["outcome"] or not waits:
             continue
         for attempt in row["attempts"]:
             if attempt["request_id"] == request["request_id"]:
                 entry["dispatch_id"] = attempt["dispatch_id"]
                 entry["outcome"] = attempt["outcome"]
         episode = next((e for e in row["episodes"] if e["starts_at"] == entry["starts_at"]), None)
-        if not entry["dispatch_id"] and (episode is None or episode["resolved_at"]):
+        if entry["dispatch_id"]:
+            continue
+        if episode and episode["resolved_at"]:
             entry["outcome"] = lifecycle.RESOLVED
+        elif entry["starts_at"] != row["starts_at"]:
+            entry["outcome"] = "superseded by a newer episode"
     return request
 
 
 def _completed(request, at):
-    decided = all(
-        entry["decision"] in _ENDED_WITH_THE_DECISION or entry["outcome"]
+    waits = any(
+        entry["decision"] in (admission.DISPATCH, admission.PEND) and not entry["outcome"]
         for entry in request["alerts"]
     )
-    if decided and not request["completed_at"]:
+    if not waits and not request["completed_at"]:
         request["completed_at"] = at
     return request

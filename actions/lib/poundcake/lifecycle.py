@@ -78,8 +78,10 @@ def apply(row, fact):
     """
     old = row
     row = copy.deepcopy(row) if row else _new_row(fact)
-    episode = _episode(row, fact["episode"])
-    if episode is None:
+    # An attempt may end long after its episode was forgotten, and must still end.
+    known = any(a["dispatch_id"] == fact.get("dispatch_id") for a in row["attempts"])
+    episode = None if known else _episode(row, fact["episode"])
+    if episode is None and not known:
         return old or row
     _FACTS[fact["kind"]](row, episode, fact)
     _forget_old_episodes(row)
@@ -238,6 +240,7 @@ _FACTS = {
 
 
 def _attempt(row, episode, dispatch_id):
+    """Return an attempt, a new one if need be; ``episode`` may be None for one that is known."""
     for attempt in row["attempts"]:
         if attempt["dispatch_id"] == dispatch_id:
             return attempt
@@ -295,27 +298,31 @@ def _derive_outcome(attempt):
 
 def _history(row, episode):
     events = []
+    floor = ""
+
+    def add(at, state, reason, request_id, attempt=None):
+        # What follows from something never comes before it, even when a clock has stepped back.
+        nonlocal floor
+        floor = max(floor, at)
+        events.append((floor, len(events), state, reason, request_id, attempt))
+
     if episode["received_at"]:
-        events.append((episode["received_at"], 0, RECEIVED, "", episode["request_id"], None))
+        add(episode["received_at"], RECEIVED, "", episode["request_id"])
+    received = floor
     if episode["pended"]:
         pended = episode["pended"]
-        event = (pended["at"], 1, PENDING, pended["reason"], pended["request_id"], None)
-        events.append(event)
+        add(pended["at"], PENDING, pended["reason"], pended["request_id"])
     for attempt in attempts_of(row, episode["starts_at"]):
         request_id = attempt["request_id"]
         if attempt["dispatched_at"]:
-            rank = 2 * attempt["attempt"]
             reason = "attempt %d" % attempt["attempt"]
-            event = (attempt["dispatched_at"], rank, REMEDIATING, reason, request_id, attempt)
-            events.append(event)
+            add(attempt["dispatched_at"], REMEDIATING, reason, request_id, attempt)
         if attempt["outcome"]:
             state = _STATE_OF_OUTCOME[attempt["outcome"]]
-            rank = 2 * attempt["attempt"] + 1
-            reason = _outcome_reason(attempt)
-            events.append((attempt["ended_at"], rank, state, reason, request_id, attempt))
+            add(attempt["ended_at"], state, _outcome_reason(attempt), request_id, attempt)
     if episode["resolved_at"]:
-        event = (episode["resolved_at"], 1000, RESOLVED, "", episode["resolved_request_id"], None)
-        events.append(event)
+        floor = received  # a resolve follows from nothing that PoundCake did
+        add(episode["resolved_at"], RESOLVED, "", episode["resolved_request_id"])
     events.sort(key=lambda event: event[:2])
     return _entries(episode["starts_at"], events)
 

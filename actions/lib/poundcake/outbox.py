@@ -78,9 +78,7 @@ def time_to_live(kind, row, settings):
 
 
 def _parts(changed):
-    # Requests last: a request row that is there says that all its alerts are there.
-    order = ("alerts", "executions", "requests")
-    items = [(kind, name, row) for kind in order for name, row in changed[kind].items()]
+    items = [(kind, name, row) for kind in rows.KINDS for name, row in changed[kind].items()]
     for start in range(0, len(items), ROWS_IN_BATCH):
         part = {kind: {} for kind in rows.KINDS}
         for kind, name, row in items[start : start + ROWS_IN_BATCH]:

@@ -14,6 +14,7 @@ from poundcake import clock
 FIRING = "firing"
 RESOLVED = "resolved"
 _STATUSES = (FIRING, RESOLVED)
+_MOST_LEVELS = 50  # of unknown fields; copying and writing them recurses
 _FNV_OFFSET = 14695981039346656037
 _FNV_PRIME = 1099511628211
 
@@ -89,7 +90,9 @@ class Notification:
 def load_json(body):
     """Return the JSON value in ``body`` (bytes or str); raises PayloadError when there is none."""
     try:
-        return json.loads(body, parse_constant=_refuse_constant, parse_float=_finite_float)
+        # json.loads would guess UTF-16, and let half characters pass that no store gives back.
+        text = body.decode("utf-8") if isinstance(body, bytes) else body
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float)
     except (ValueError, RecursionError) as error:
         raise PayloadError(
             "body: not valid JSON (%s); expected Alertmanager's webhook object" % _brief(error)
@@ -102,6 +105,8 @@ def parse(document):
     A bad entry of ``alerts`` becomes Rejected and the others go on; a bad optional field is left
     out with a warning. Raises PayloadError when nothing of it can be used.
     """
+    if _is_deep(document, 10 * _MOST_LEVELS):
+        raise PayloadError("body: nested too deeply; expected Alertmanager's webhook object")
     if not isinstance(document, dict):
         raise PayloadError(
             "body: %s found; expected a JSON object as Alertmanager sends" % _kind(document)
@@ -169,6 +174,10 @@ def _parse_alert(entry, where, group_status):
     given = entry.get("fingerprint")
     if given is not None and not isinstance(given, str):
         raise PayloadError("%s.fingerprint: %s found; expected a string" % (where, _kind(given)))
+    if _is_deep(entry, _MOST_LEVELS):
+        raise PayloadError(
+            "%s: nested too deeply; expected at most %d levels" % (where, _MOST_LEVELS)
+        )
     url = entry.get("generatorURL")
     known = ("labels", "annotations", "status", "fingerprint", "startsAt", "endsAt", "generatorURL")
     return Alert(
@@ -228,6 +237,22 @@ def _optional(document, name, kind, default, warnings):
         warnings.append("%s: %s found and left out; expected %s" % (name, _kind(value), wanted))
         return default
     return value
+
+
+def _is_deep(value, most):
+    """True when a JSON value has more than ``most`` levels; looks without recursion."""
+    level, nodes = 0, [value]
+    while nodes:
+        level += 1
+        if level > most:
+            return True
+        nodes = [
+            child
+            for node in nodes
+            if isinstance(node, (dict, list))
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+    return False
 
 
 def _given_fingerprint(entry):

@@ -14,7 +14,8 @@ OUTBOX = "poundcake.outbox."
 REQUEST = "poundcake.request."
 ALERT = "poundcake.alert."
 EXECUTION = "poundcake.execution."
-KINDS = {"requests": REQUEST, "alerts": ALERT, "executions": EXECUTION}
+# In this order they are written: a request row that is there says that all it names is there.
+KINDS = {"alerts": ALERT, "executions": EXECUTION, "requests": REQUEST}
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 

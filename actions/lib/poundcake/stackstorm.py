@@ -60,9 +60,9 @@ class StackStorm:
         """Return the instances (id, status, payload) of a trigger since an RFC 3339 time."""
         return self._pages("/triggerinstances", {"trigger": trigger, "timestamp_gt": since})
 
-    def list_enforcements(self, trigger_instance_id):
-        """Return the rule enforcements of one trigger instance."""
-        return self._pages("/ruleenforcements", {"trigger_instance": trigger_instance_id})
+    def list_enforcements(self, since):
+        """Return the rule enforcements since an RFC 3339 time, whatever the rule."""
+        return self._pages("/ruleenforcements", {"enforced_at_gt": since})
 
     def list_executions(self, trigger_name, since):
         """Return id, status, times, rule and action of what a trigger started since a time.

@@ -38,24 +38,28 @@ def _settle(stackstorm, unsettled, now):
     instances = {}
     for instance in stackstorm.list_trigger_instances(triggers.ALERT, since):
         instances.setdefault(instance["payload"].get("dispatch_id"), []).append(instance)
+    enforcements = {}
+    # Read after the instances: those of a processed instance are all there by then.
+    for enforcement in stackstorm.list_enforcements(since):
+        enforcements.setdefault(enforcement["trigger_instance_id"], []).append(enforcement)
     for row, attempt in unsettled:
         found = instances.get(attempt["dispatch_id"], [])
         if not found:
             lost.append(attempt["dispatch_id"])
         elif all(instance["status"] in _DONE for instance in found):
-            execution_ids, reason = _enforcements(stackstorm, found)
+            execution_ids, reason = _enforced(found, enforcements)
             started += [(row, attempt, execution_id) for execution_id in execution_ids]
             facts.append(_fact("settled", row, attempt, now, reason=reason))
     return facts, started, lost
 
 
-def _enforcements(stackstorm, instances):
+def _enforced(instances, enforcements):
     """Return the executions that rules started for some trigger instances, and what went wrong."""
     execution_ids, reasons = [], []
     for instance in instances:
         if instance["status"] == "processing_failed":
             reasons.append("StackStorm failed to process the trigger instance %s" % instance["id"])
-        for enforcement in stackstorm.list_enforcements(instance["id"]):
+        for enforcement in enforcements.get(instance["id"], []):
             if enforcement.get("execution_id"):
                 execution_ids.append(enforcement["execution_id"])
             elif enforcement.get("failure_reason"):
@@ -108,7 +112,10 @@ def error_of(result):
     text = ""
     if isinstance(result, dict):
         errors = result.get("errors")
-        if isinstance(errors, list) and errors:
+        output = result.get("output")
+        if isinstance(output, dict) and isinstance(output.get("reason"), str):
+            text = output["reason"]  # what the workflow itself says, as the pack's own do
+        elif isinstance(errors, list) and errors:
             text = "; ".join(_error_line(item) for item in errors)
         else:
             inner = result.get("result")

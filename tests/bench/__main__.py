@@ -1,0 +1,224 @@
+"""``make bench``: how fast, for the engine at hand, as ratios within one run.
+
+The remediation is an Orquesta workflow of three shell tasks (look, fix, look again), the shape of
+the workflows that the pack ships. It is started by PoundCake, and bare by a rule on
+core.st2.webhook, in turns, so that both meet the same machine.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.world import alert, notification, open_world, unique
+
+ACKNOWLEDGEMENTS = 300
+REMEDIATIONS = 40
+ROUNDS = 3
+CLIENTS = 8
+ALERTS_IN_FILLING = 50
+WORKFLOW = """
+version: 1.0
+tasks:
+  look:
+    action: core.local cmd="true"
+    next:
+      - do: fix
+  fix:
+    action: core.local cmd="true"
+    next:
+      - do: look_again
+  look_again:
+    action: core.local cmd="true"
+"""
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="poundcake-bench-") as folder:
+        # On the embedded engine the window is as wide as the burst: it is there to slow down, and
+        # this measures what tracking and admission cost.
+        with open_world(Path(folder), max_concurrent=REMEDIATIONS) as world:
+            return bench(world)
+
+
+def bench(world):
+    """Print the table; return 0."""
+    tracked = 0
+    results = []
+    with world.workflow(WORKFLOW) as action:
+        for goal in (100, 10000):
+            fill(world, goal - tracked)
+            tracked = goal
+            results.append(measure(world, action, tracked))
+    print_table(results)
+    return 0
+
+
+def fill(world, count):
+    """Have ``count`` more alerts tracked; they resolve at once, so that nothing is remediated."""
+    name = unique("BenchTracked")
+    say("tracking %d more alerts" % count)
+    bodies = []
+    for start in range(0, count, ALERTS_IN_FILLING):
+        numbers = range(start, min(count, start + ALERTS_IN_FILLING))
+        alerts = [alert(name, "resolved", instance="h%d:1" % number) for number in numbers]
+        bodies.append(notification(*alerts, status="resolved"))
+    with ThreadPoolExecutor(2) as pool:
+        request_ids = list(pool.map(lambda body: accepted(world, body), bodies))
+    for request_id in request_ids:
+        world.completed(request_id, timeout=3600)
+    quiet(world)
+
+
+def accepted(world, body):
+    """Post until it is taken: a full backlog answers 503, as it does to Alertmanager."""
+    while True:
+        status, answer = world.post(body)
+        if status == 202:
+            return answer["request_id"]
+        time.sleep(0.5)
+
+
+def quiet(world):
+    """Wait until the queues are empty: what is measured next must not meet earlier work."""
+
+    def empty():
+        keys = ("/keys?limit=1&prefix=poundcake.inbox.", "/keys?limit=1&prefix=poundcake.outbox.")
+        return not any(world.api("GET", path) for path in keys)
+
+    world.wait(empty, "the queues to be empty", timeout=3600)
+
+
+def measure(world, action, tracked):
+    """Return the figures with so many alerts tracked."""
+    say("measuring with %d alerts tracked" % tracked)
+    found = dict(tracked=tracked, **acknowledgements(world))
+    quiet(world)
+    bare, ours = [], []
+    for _ in range(ROUNDS):
+        bare.append(bare_rate(world, action))
+        ours.append(poundcake_rate(world, action))
+        quiet(world)
+    found.update(bare=statistics.median(bare), ours=statistics.median(ours))
+    found["ratio"] = statistics.median(o / b for o, b in zip(ours, bare, strict=True))
+    return found
+
+
+def acknowledgements(world):
+    """Repeat one alert, as Alertmanager does: milliseconds until the 202, and how many a second."""
+    body = notification(alert(unique("BenchAck"), "resolved"), status="resolved")
+    world.completed(accepted(world, body))
+    times = []
+    for _ in range(ACKNOWLEDGEMENTS):
+        start = time.perf_counter()
+        accepted(world, body)
+        times.append((time.perf_counter() - start) * 1000)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(lambda _: accepted(world, body), range(ACKNOWLEDGEMENTS)))
+    times.sort()
+    return {
+        "p50": times[len(times) // 2],
+        "p99": times[int(len(times) * 0.99) - 1],
+        "webhooks": ACKNOWLEDGEMENTS / (time.perf_counter() - start),
+    }
+
+
+def bare_rate(world, action):
+    """Remediations a second when a rule on StackStorm's webhook starts the workflow."""
+    url = unique("bench-")
+    rule = {
+        "name": url,
+        "pack": "default",
+        "enabled": True,
+        "trigger": {"type": "core.st2.webhook", "parameters": {"url": url}},
+        "criteria": {},
+        "action": {"ref": action, "parameters": {}},
+    }
+    created = world.api("POST", "/rules", json=rule)
+    try:
+        path = "/webhooks/" + url
+        world.wait(lambda: url in str(world.api("GET", "/webhooks")), "the webhook")
+        before = ended(world, action)
+        start = time.perf_counter()
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            list(pool.map(lambda _: world.api("POST", path, json={}), range(REMEDIATIONS)))
+        return rate(world, action, before, start)
+    finally:
+        world.api("DELETE", "/rules/" + created["id"])
+
+
+def poundcake_rate(world, action):
+    """Remediations a second when PoundCake starts the workflow, one notification an alert."""
+    name = unique("BenchAlert")
+    bodies = [notification(alert(name, instance="h%d:1" % i)) for i in range(REMEDIATIONS)]
+    with world.rule(name, action):
+        before = ended(world, action)
+        start = time.perf_counter()
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            request_ids = list(pool.map(lambda body: accepted(world, body), bodies))
+        found = rate(world, action, before, start)
+        for request_id in request_ids:
+            world.completed(request_id, timeout=600)
+        return found
+
+
+def rate(world, action, before, start):
+    wanted = before + REMEDIATIONS
+    while ended(world, action) < wanted:
+        time.sleep(0.1)
+    return REMEDIATIONS / (time.perf_counter() - start)
+
+
+def ended(world, action):
+    """How many executions of the workflow have succeeded."""
+    count = 0
+    while True:
+        page = world.api(
+            "GET",
+            "/executions",
+            params={
+                "action": action,
+                "status": "succeeded",
+                "include_attributes": "id",
+                "limit": 100,
+                "offset": count,
+            },
+        )
+        count += len(page)
+        if len(page) < 100:
+            return count
+
+
+def print_table(results):
+    columns = (
+        ("alerts tracked", "%d", "tracked"),
+        ("ack p50 ms", "%.1f", "p50"),
+        ("ack p99 ms", "%.1f", "p99"),
+        ("webhooks/s", "%.0f", "webhooks"),
+        ("bare/s", "%.2f", "bare"),
+        ("PoundCake/s", "%.2f", "ours"),
+        ("ratio", "%.2f", "ratio"),
+    )
+    widths = [max(len(title), 8) for title, _, _ in columns]
+    line = "  ".join(title.rjust(w) for (title, _, _), w in zip(columns, widths, strict=True))
+    print(line)
+    print("-" * len(line))
+    for result in results:
+        cells = [form % result[key] for _, form, key in columns]
+        print("  ".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)))
+    low, high = results
+    print(
+        "\nAn acknowledgement (p50) costs %.2f times as much with %d alerts tracked as with %d."
+        % (high["p50"] / low["p50"], high["tracked"], low["tracked"])
+    )
+
+
+def say(text):
+    print(text + " ...", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
