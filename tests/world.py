@@ -76,6 +76,11 @@ class World:
         except ValueError:
             return answer.text
 
+    def count(self, path, params):
+        """Return how many items a listing of the API has."""
+        answer = self._session.get(self.api_url + path, params=params, timeout=60)
+        return int(answer.headers["X-Total-Count"])
+
     def st2(self, *arguments):
         """Run the ``st2`` command and return what it printed; fails when it fails."""
         done = self.st2_process(*arguments)

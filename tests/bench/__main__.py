@@ -173,23 +173,9 @@ def rate(world, action, before, start):
 
 
 def ended(world, action):
-    """How many executions of the workflow have succeeded."""
-    count = 0
-    while True:
-        page = world.api(
-            "GET",
-            "/executions",
-            params={
-                "action": action,
-                "status": "succeeded",
-                "include_attributes": "id",
-                "limit": 100,
-                "offset": count,
-            },
-        )
-        count += len(page)
-        if len(page) < 100:
-            return count
+    """How many executions of the workflow have succeeded; asked so that it costs little."""
+    params = {"action": action, "status": "succeeded", "include_attributes": "id", "limit": 1}
+    return world.count("/executions", params)
 
 
 def print_table(results):

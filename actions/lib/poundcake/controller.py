@@ -132,7 +132,8 @@ class Controller:
                         for execution in attempt["executions"]
                     ]
         status = "complete" if request["completed_at"] else "in progress"
-        return dict(request, status=status, alerts=alerts, executions=executions)
+        shown = {name: value for name, value in request.items() if name != "rev"}
+        return dict(shown, status=status, alerts=alerts, executions=executions)
 
     # --- called by the one thread that decides ---------------------------------------------------
 
@@ -173,8 +174,8 @@ class Controller:
             self._poll_inbox()
         if self._ledger.in_flight and self._is_due("watch", WATCH_SECONDS):
             self._watch()
+        self._intake()  # before the release: a pending alert may have resolved
         self._release()
-        self._intake()
         self._flush()
         self._send()
         self._track()

@@ -99,8 +99,8 @@ class Listener:
             return True
         scheme, _, value = header.partition(" ")
         # Every comparison is made, whatever came, so that the time tells nothing.
-        good = scheme.lower() == "bearer" and _same(value.strip(), settings.token)
-        user, _, password = _basic(value if scheme.lower() == "basic" else "").partition(":")
+        good = scheme.lower() == "bearer" and _same(value.strip().encode("latin-1"), settings.token)
+        user, _, password = _basic(value if scheme.lower() == "basic" else "").partition(b":")
         good_user = _same(user, settings.username)
         good_password = _same(password, settings.password)
         by_token = bool(settings.token) and good
@@ -150,11 +150,11 @@ def _refuse(reason):
 
 
 def _same(given, wanted):
-    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode("utf-8"))
+    return hmac.compare_digest(given, wanted.encode("utf-8"))
 
 
 def _basic(value):
     try:
-        return base64.b64decode(value.strip(), validate=True).decode("utf-8")
+        return base64.b64decode(value.strip(), validate=True)
     except (binascii.Error, ValueError):
-        return ""
+        return b""

@@ -125,7 +125,7 @@ def parse(document):
     entries = []
     for index, entry in enumerate(document["alerts"]):
         try:
-            entries.append(_parse_alert(entry, "alerts[%d]" % index, group_status))
+            entries.append(_parse_alert(entry, "alerts[%d]" % index, group_status, warnings))
         except PayloadError as error:
             entries.append(Rejected(index, str(error), _given_fingerprint(entry)))
     return Notification(
@@ -161,7 +161,7 @@ def host_of(instance):
     return text
 
 
-def _parse_alert(entry, where, group_status):
+def _parse_alert(entry, where, group_status, warnings):
     if not isinstance(entry, dict):
         raise PayloadError("%s: %s found; expected an object" % (where, _kind(entry)))
     labels = _strings(entry, "labels", where, required=True)
@@ -178,7 +178,6 @@ def _parse_alert(entry, where, group_status):
         raise PayloadError(
             "%s: nested too deeply; expected at most %d levels" % (where, _MOST_LEVELS)
         )
-    url = entry.get("generatorURL")
     known = ("labels", "annotations", "status", "fingerprint", "startsAt", "endsAt", "generatorURL")
     return Alert(
         fingerprint=given or fingerprint(labels),
@@ -187,7 +186,7 @@ def _parse_alert(entry, where, group_status):
         annotations=annotations,
         starts_at=_time(entry, "startsAt", where),
         ends_at=_time(entry, "endsAt", where),
-        generator_url=url if isinstance(url, str) else "",
+        generator_url=_optional(entry, "generatorURL", str, "", warnings, where + "."),
         extra={key: value for key, value in entry.items() if key not in known},
     )
 
@@ -228,13 +227,14 @@ def _time(entry, name, where):
         )
 
 
-def _optional(document, name, kind, default, warnings):
+def _optional(document, name, kind, default, warnings, where=""):
     value = document.get(name)
     if value is None:
         return default
     if not isinstance(value, kind) or isinstance(value, bool):
         wanted = "a string" if kind is str else "a whole number"
-        warnings.append("%s: %s found and left out; expected %s" % (name, _kind(value), wanted))
+        found = (where + name, _kind(value), wanted)
+        warnings.append("%s: %s found and left out; expected %s" % found)
         return default
     return value
 
