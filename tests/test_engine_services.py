@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -241,8 +242,22 @@ def test_dispatch_that_does_not_fit_its_schema(engine):
     assert answer.status_code == 400
 
 
+def test_schema_with_a_list_of_required(engine):
+    """StackStorm's schemas say `required` at each property; draft 4's list of names is refused."""
+    sensor = engine.folder / "packs/default/sensors/listing.yaml"
+    schema = {"type": "object", "required": ["batch_id"], "properties": {"batch_id": {}}}
+    trigger_type = {"name": "listing", "payload_schema": schema}
+    content = {"class_name": "X", "entry_point": "x.py", "enabled": False}
+    sensor.write_text(json.dumps({**content, "trigger_types": [trigger_type]}))
+    engine.request("POST", "/packs/register", json={"packs": ["default"]})
+    body = {"trigger": "default.listing", "payload": {"batch_id": "b"}}
+    answer = engine.request("POST", "/webhooks/st2", json=body)
+    assert answer.status_code == 400
+    assert "['batch_id'] is not of type 'boolean'" in answer.json()["faultstring"]
+
+
 def test_failed_enforcement(engine):
-    """A rule whose template names what the payload lacks leaves a failed enforcement."""
+    """A template that names what the payload lacks leaves a failed enforcement and execution."""
     rule = {
         "name": "lacking",
         "enabled": True,
@@ -258,6 +273,10 @@ def test_failed_enforcement(engine):
     )[0]
     assert enforcement["status"] == "failed"
     assert "nothing" in enforcement["failure_reason"]
+    assert "execution_id" not in enforcement
+    (execution,) = executions_of(engine, enforcement["trigger_instance_id"])
+    assert execution["status"] == "failed"
+    assert execution["parameters"] == {"message": "{{ trigger.nothing }}"}
 
 
 @pytest.mark.parametrize(
@@ -475,6 +494,9 @@ def test_action_saved_with_its_workflow(engine):
     assert answer.status_code == 201, answer.text
     assert (engine.folder / "packs/default/actions/workflows/saved.yaml").exists()
     assert engine.run("default.saved")["status"] == "succeeded"
+    answer = engine.request("GET", "/actions/views/entry_point/default.saved")
+    assert answer.text == action["data_files"][0]["content"]
+    assert answer.headers["Content-Type"] == "application/x-yaml"
     assert engine.request("POST", "/actions", json=action).status_code == 409
     answer = engine.request("PUT", "/actions/default.saved", json=dict(action, description="new"))
     assert answer.json()["description"] == "new"
@@ -494,6 +516,29 @@ def test_pack_install_from_git(engine, tmp_path):
         subprocess.run([*git, *words], cwd=source, check=True)
     done = engine.st2("pack", "install", f"file://{source}", "-j")
     assert json.loads(done.stdout)["ref"] == "gitdemo"
+
+
+def test_start_on_a_taken_port(engine, tmp_path):
+    """One sentence that names the option, and exit status 1."""
+    port = engine.env["ST2_BASE_URL"].rpartition(":")[2]
+    command = [sys.executable, "-m", "tests.engine", "--dir", str(tmp_path), "--api-port", port]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=testing.ROOT)
+    assert done.returncode == 1
+    assert done.stderr == f"--api-port {port}: Address already in use on 127.0.0.1\n"
+
+
+def test_interrupted_start_leaves_no_process(tmp_path, monkeypatch):
+    """What Ctrl-C interrupts is ended."""
+    made = []
+
+    def interrupt(handle):
+        made.append(handle.pid)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(testing.EngineHandle, "_read_env", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        testing.start(tmp_path)
+    assert not alive(made[0])
 
 
 def test_restart_and_crash_keep_state(tmp_path):

@@ -70,7 +70,12 @@ def main(arguments=None):
     done = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: done.set())
-    server = Server(options.api_port)
+    try:
+        server = Server(options.api_port)
+    except (OSError, OverflowError) as e:
+        reason = getattr(e, "strerror", None) or e
+        print(f"--api-port {options.api_port}: {reason} on 127.0.0.1", file=sys.stderr)
+        return 1
     api_url = f"http://127.0.0.1:{server.server_address[1]}"
     password = os.environ.get("ST2_ENGINE_PASSWORD", "changeme")
     engine = Engine(options.dir, f"{api_url}/v1", password)

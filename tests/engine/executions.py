@@ -49,7 +49,11 @@ class Executions:
                 params or {}, *arguments, config, kv, variables=variables
             )
         except parameters.ParameterError as e:
-            if e.kind == "ParamException":
+            # The tasks of a workflow leave none behind, and a rule whose templates do not fit the
+            # schema as they are does not either.
+            if e.kind == "ParamException" and "orquesta" not in context:
+                if variables:
+                    parameters.validate(params, action, runner)
                 execution = self._create(*arguments, params or {}, delay, fields)
                 self.finish(execution["id"], "failed", {"error": str(e), "traceback": ""})
             raise

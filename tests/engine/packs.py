@@ -108,7 +108,7 @@ class Registry:
         if schema:
             try:
                 validate_object(values, {"type": "object", "properties": schema})
-            except jsonschema.ValidationError as e:
+            except (jsonschema.ValidationError, jsonschema.SchemaError) as e:
                 attribute = ".".join(str(part) for part in e.path)
                 raise ValueError(
                     f'Failed validating attribute "{attribute}" in config for pack "{pack}": '

@@ -19,11 +19,13 @@ does not.
 
 import ast
 import copy
+import functools
 import re
 
 import jinja2
 import jinja2.meta
 import jsonschema
+import orjson
 from jsonschema import Draft4Validator, _legacy_validators
 
 from . import expressions
@@ -268,9 +270,13 @@ _CASTS = {
 
 
 # Validation. StackStorm's schemas are JSON Schema draft 4, except that `required` is a boolean
-# inside each property as in draft 3.
+# inside each property as in draft 3. A list of names, as draft 4 has it, is refused.
+_META_SCHEMA = copy.deepcopy(Draft4Validator.META_SCHEMA)
+_META_SCHEMA["properties"]["required"] = {"type": "boolean"}
+for _name, _type in {"secret": "boolean", "immutable": "boolean", "position": "number"}.items():
+    _META_SCHEMA["properties"][_name] = {"type": _type}
 _Validator = jsonschema.validators.create(
-    meta_schema={},
+    meta_schema=_META_SCHEMA,
     validators={
         **{k: v for k, v in Draft4Validator.VALIDATORS.items() if k != "required"},
         "properties": _legacy_validators.properties_draft3,
@@ -291,8 +297,8 @@ def validate(params, action, runner):
     schema = _parameters_schema(action, runner)
     try:
         validate_object(params, schema)
-    except jsonschema.ValidationError as error:
-        raise ParameterError(str(error), kind="ValidationError")
+    except (jsonschema.ValidationError, jsonschema.SchemaError) as error:
+        raise ParameterError(str(error), kind=type(error).__name__)
     immutable = [n for s in _schemas(action, runner) for n, m in s.items() if m.get("immutable")]
     given = [name for name in params if name in immutable]
     if given:
@@ -304,12 +310,23 @@ def validate(params, action, runner):
 def validate_object(instance, schema):
     """Validate as StackStorm does: defaults count as given, and None is fine where optional.
 
-    Also for trigger payloads and pack configs. Raises jsonschema.ValidationError.
+    Also for trigger payloads and pack configs. Raises jsonschema.ValidationError, and SchemaError
+    when the schema itself is none.
     """
-    schema = _allow_none(copy.deepcopy(schema))
+    schema = _prepared(orjson.dumps(schema, option=orjson.OPT_NON_STR_KEYS))
     if schema.get("type") == "object" and isinstance(instance, dict):
         instance = _with_defaults(copy.deepcopy(instance), schema)
-    jsonschema.validate(instance, schema, cls=_Validator)
+    error = jsonschema.exceptions.best_match(_Validator(schema).iter_errors(instance))
+    if error:
+        raise error
+
+
+@functools.lru_cache(maxsize=500)
+def _prepared(text):
+    # Checking a schema takes milliseconds, and each execution needs the one of its action.
+    schema = _allow_none(orjson.loads(text))
+    _Validator.check_schema(schema)
+    return schema
 
 
 def _parameters_schema(action, runner):

@@ -56,7 +56,7 @@ class RulesEngine:
         if type_document["payload_schema"]:
             try:
                 validate_object(payload, type_document["payload_schema"])
-            except jsonschema.ValidationError as e:
+            except (jsonschema.ValidationError, jsonschema.SchemaError) as e:
                 raise self._refused(type_ref, payload, e) from e
         if not document:
             LOG.error("Trigger not found for %s", trigger)

@@ -22,6 +22,10 @@ HERE = Path(__file__).parent
 WRAPPER = HERE / "action_wrapper.py"
 STANDINS = HERE / "standins"
 TIMED_OUT = -9
+# Like StackStorm, any host key will do; the user's known_hosts stays as it is.
+SSH_OPTIONS = shlex.split(
+    "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+)
 
 
 @dataclasses.dataclass
@@ -177,7 +181,7 @@ def run_remote(job):
     result = {}
     for host in filter(None, (host.strip() for host in params["hosts"].split(","))):
         name, _, port = host.rpartition(":") if re.fullmatch(r"[^:]+:\d+", host) else (host, "", "")
-        ssh = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
+        ssh = ["ssh", *SSH_OPTIONS]
         port = port or params.get("port")
         ssh += ["-p", str(port)] if port else []
         ssh += ["-l", params["username"]] if params.get("username") else []

@@ -6,9 +6,12 @@ raises, 0 when it returns.
 """
 
 import sys
+import warnings
 
 # The engine's own folder, which the interpreter put first, must not hide the pack's modules.
 sys.path.pop(0)
+
+warnings.filterwarnings("ignore", r"\s*Eventlet is deprecated")
 
 import eventlet  # noqa: E402
 

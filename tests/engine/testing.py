@@ -42,11 +42,14 @@ class EngineHandle:
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
         )
         log.close()
-        line = self._process.stdout.readline()
-        if not line.startswith("engine ready"):
+        try:
+            line = self._process.stdout.readline()
+            if not line.startswith("engine ready"):
+                raise RuntimeError(f"The engine did not start:\n{self.log()[-4000:]}")
+            self._read_env()
+        except BaseException:  # Ctrl-C, too, must not leave it behind
             self.stop()
-            raise RuntimeError(f"The engine did not start:\n{self.log()[-4000:]}")
-        self._read_env()
+            raise
 
     def _read_env(self):
         self.env = dict(os.environ)

@@ -109,6 +109,15 @@ def add_routes(router, engine, resources):
                 Path(path).unlink(missing_ok=True)
         return 204, None
 
+    @route("GET", "/v1/actions/views/entry_point/{id_}")
+    def get_entry_point(request, id_):
+        path = registry.entry_point(resources.find("action", id_))
+        if not path:
+            raise HttpError(404, f"Action ref_or_id={id_} has no entry_point to output")
+        kind = {".yaml": "application/x-yaml", ".py": "text/x-python"}
+        content_type = kind.get(Path(path).suffix, "text/plain")
+        return 200, Path(path).read_bytes(), {"Content-Type": content_type}
+
     @route("POST", "/v1/workflows/inspect")
     def inspect_workflow(request):
         def find_action(ref):
