@@ -24,8 +24,10 @@ TRACK_POLL_SECONDS = 0.25
 # A run of track costs a process; in a storm one run for many rows costs next to nothing.
 TRACK_AFTER_SECONDS = 1.0
 TRACK_EVERY_SECONDS = 2.0
-# Dispatches go out at once; what only tells of them must not hold up the next ones.
-REPORTS_A_TICK = 10
+# Dispatches go out at once. What only tells of them is a trigger as well, which StackStorm must
+# take through its rules: while remediations run, 20 a second are more than it makes of them.
+REPORTS_A_TICK = 20
+REPORTS_A_BUSY_TICK = 2
 TRACK_AGAIN_SECONDS = 60
 PROBE_SECONDS = 60
 PROBE_AGAIN_SECONDS = 5
@@ -353,11 +355,9 @@ class Controller:
             self._reports.append((triggers.LIFECYCLE, payload_, None))
 
     def _send(self):
-        for queue, most in (
-            (self._outgoing, len(self._outgoing)),
-            (self._reports, min(REPORTS_A_TICK, len(self._reports))),
-        ):
-            for _ in range(most):
+        reports = REPORTS_A_BUSY_TICK if self._ledger.in_flight else REPORTS_A_TICK
+        for queue, most in ((self._outgoing, len(self._outgoing)), (self._reports, reports)):
+            for _ in range(min(most, len(queue))):
                 if not self._emit(*queue[0]):
                     return
                 queue.popleft()
