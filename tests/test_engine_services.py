@@ -438,42 +438,6 @@ def alive(pid):
     return state != "Z"
 
 
-def test_interval_timer_and_completion_trigger(engine):
-    """A timer fires; the end of an execution is a trigger when a rule asks for it."""
-    timer = {
-        "name": "tick",
-        "enabled": True,
-        "trigger": {
-            "type": "core.st2.IntervalTimer",
-            "parameters": {"unit": "seconds", "delta": 1},
-        },
-        "action": {"ref": "core.noop"},
-    }
-    ended = {
-        "name": "ended",
-        "enabled": True,
-        "trigger": {"type": "core.st2.generic.actiontrigger"},
-        "criteria": {"trigger.action_name": {"type": "equals", "pattern": "core.noop"}},
-        "action": {
-            "ref": "core.echo",
-            "parameters": {"message": "{{ trigger.status }} {{ trigger.execution_id }}"},
-        },
-    }
-    for rule in (ended, timer):
-        assert engine.request("POST", "/rules", json=rule).status_code == 201
-
-    def echoed():
-        found = engine.get("/executions", rule="ended", status="succeeded")
-        return found[0] if found else None
-
-    message = engine.wait_for(echoed, "the echo")["result"]["stdout"]
-    status, id_ = message.split()
-    assert status == "succeeded"
-    assert engine.get(f"/executions/{id_}")["rule"]["ref"] == "default.tick"
-    for name in ("tick", "ended"):
-        assert engine.request("DELETE", f"/rules/default.{name}").status_code == 204
-
-
 def test_action_saved_with_its_workflow(engine):
     """As the web UI does it: the file lands below actions/, and runs."""
     action = {

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 import time
 
-from tests.engine.store import new_id, timestamp
+from tests.engine.store import timestamp
 
 ADMIN = "st2admin"
 DAY = 24 * 3600
@@ -34,28 +34,18 @@ class Access:
 
     def new_token(self, user, ttl=DAY):
         """A token document that is valid for `ttl` seconds."""
-        expiry = time.time() + ttl
-        return self._store.put(
-            "token",
-            {
-                "id": new_id(),
-                "user": user,
-                "token": secrets.token_hex(16),
-                "expiry": timestamp(expiry),
-                "metadata": {},
-            },
-        )
+        token = {"user": user, "token": secrets.token_hex(16), "metadata": {}}
+        return self._store.put("token", dict(token, expiry=timestamp(time.time() + ttl)))
 
     def drop_token(self, token):
         """The execution it was made for is over."""
         self._store.delete("token", token["id"])
 
-    def new_api_key(self, user=ADMIN, metadata=None, key=None, enabled=True):
+    def new_api_key(self, user=ADMIN, metadata=None, enabled=True):
         """An API key document with the key itself under `key`; only its hash is stored."""
-        key = key or secrets.token_urlsafe(48)
+        key = secrets.token_urlsafe(48)
         stored = {
-            "id": new_id(),
-            "user": user or ADMIN,
+            "user": user,
             "key_hash": _hash(key),
             "metadata": metadata or {},
             "created_at": timestamp(),
@@ -66,7 +56,7 @@ class Access:
         return dict(stored, key=key)
 
     def authenticate(self, token, api_key):
-        """(user, method, token expiry or None). Raises Unauthorized."""
+        """(user, what GET /v1/user says of how they identified themselves). Raises Unauthorized."""
         if token:
             found = self._store.first("token", token=token)
             if not found:
@@ -74,12 +64,13 @@ class Access:
                 raise Unauthorized("")
             if found["expiry"] <= timestamp():
                 raise Unauthorized("Token has expired.")
-            return found["user"], "authentication token", found["expiry"]
+            method = {"method": "authentication token", "token_expire": found["expiry"]}
+            return found["user"], method
         if api_key:
             found = self._store.first("api_key", key_hash=_hash(api_key))
             if not found:
                 raise Unauthorized(f"ApiKey with key_hash={_hash(api_key)} not found.")
             if not found["enabled"]:
                 raise Unauthorized("API key is disabled.")
-            return found["user"], "API key", None
+            return found["user"], {"method": "API key"}
         raise Unauthorized("One of Token or API key required.")

@@ -17,11 +17,11 @@ from tests.engine.rules import RulesEngine
 from tests.engine.scheduler import Scheduler
 from tests.engine.sensors import SensorContainer
 from tests.engine.store import Store
-from tests.engine.timers import Timers
 from tests.engine.traces import Traces
 
 LOG = logging.getLogger("engine")
-ACTION_TRIGGER = "core.st2.generic.actiontrigger"
+# Seconds; MongoDB, too, removes what has expired once a minute.
+PURGE_INTERVAL = 60
 
 
 class Engine:
@@ -46,23 +46,16 @@ class Engine:
         )
         self.rules = RulesEngine(self.store, self.registry, self.keys, self.traces, self.executions)
         self.sensors = SensorContainer(self.store, self.registry, self.access, api_url)
-        self.timers = Timers(self.store, self.rules, self.scheduler)
-        self.executions.listeners.append(self._announce_completion)
         self.registry.register_core()
 
     def start(self, sensors=True):
         """Continue what an earlier engine left, then serve. Executions it ran are abandoned."""
         # StackStorm has its own ways to get there; what was running when it died is unknown.
-        left = self.store.find("execution", {"status": ["running", "canceling"]})
-        for execution in left:
-            if execution["runner"]["name"] != "orquesta":
-                self.executions.finish(execution["id"], "abandoned", {})
-        for execution in left:
-            if execution["runner"]["name"] == "orquesta":
-                self.scheduler.conduct(self.workflows.recover, execution)
+        for execution in self._abandon("running", "canceling"):
+            self.scheduler.conduct(self.workflows.recover, execution)
         self.scheduler.start()
         self.rules.start()
-        self.timers.start()
+        self._purge()
         if sensors:
             self.sensors.start()
 
@@ -71,10 +64,21 @@ class Engine:
         self.sensors.stop()
         self.rules.stop()
         self.scheduler.stop()
-        running = self.store.find("execution", {"status": "running"})
-        for execution in running:
-            if execution["runner"]["name"] != "orquesta":
+        self._abandon("running")
+
+    def _abandon(self, *statuses):
+        """End the executions with these statuses, except for workflows, which it returns."""
+        workflows = []
+        for execution in self.store.find("execution", {"status": list(statuses)}):
+            if execution["runner"]["name"] == "orquesta":
+                workflows.append(execution)
+            else:
                 self.executions.finish(execution["id"], "abandoned", {})
+        return workflows
+
+    def _purge(self):
+        self.store.purge()
+        self.scheduler.later(PURGE_INTERVAL, self._purge)
 
     def register(self, path, types=("all",)):
         """Register a pack and restart its sensors; returns the counts. Raises ValueError."""
@@ -101,7 +105,6 @@ class Engine:
         if "://" in source and not source.startswith("file://"):
             raise ValueError("the embedded engine installs packs from local paths only")
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
             command = ["git", "clone", "-q", source, str(target)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
@@ -118,7 +121,7 @@ class Engine:
         if execution["status"] != "running":
             return
         action, runner = execution["action"], execution["runner"]
-        context = execution["context"]
+        user = execution["context"].get("user")
         token = None
         try:
             if runner["name"] not in (*runners.RUNNERS, "orquesta"):
@@ -126,20 +129,20 @@ class Engine:
                     f'the embedded engine does not have the runner "{runner["name"]}"; '
                     "use StackStorm"
                 )
-            config = self.registry.config(action["pack"], context.get("user"))
+            config = self.registry.config(action["pack"], user)
             runner_params, action_params = parameters.finalize_parameters(
                 execution["parameters"],
                 action,
                 runner,
-                context,
+                execution["context"],
                 config,
-                self.keys.lookup(context.get("user")),
+                self.keys.lookup(user),
             )
             entry_point = self.registry.entry_point(action)
             if runner["name"] == "orquesta":
                 self.workflows.begin(execution, action_params, entry_point)
                 return
-            token = self.access.new_token(context.get("user") or ADMIN)
+            token = self.access.new_token(user or ADMIN)
             job = runners.Job(
                 execution=execution,
                 runner_parameters=runner_params,
@@ -167,23 +170,3 @@ class Engine:
         environment["ST2_ACTION_API_URL"] = self.api_url
         environment["ST2_ACTION_AUTH_TOKEN"] = token["token"]
         return environment
-
-    def _announce_completion(self, execution):
-        """core.st2.generic.actiontrigger, when a rule listens: StackStorm sends it always."""
-        if "end_timestamp" not in execution:
-            return
-        if not self.store.find("rule", {"trigger.ref": ACTION_TRIGGER, "enabled": True}, limit=1):
-            return
-        action, runner = execution["action"], execution["runner"]
-        payload = {
-            "execution_id": execution["id"],
-            "status": execution["status"],
-            "start_timestamp": execution["start_timestamp"],
-            "action_name": action["ref"],
-            "action_ref": action["ref"],
-            "runner_ref": runner["name"],
-            "parameters": parameters.mask_secrets(execution["parameters"], action, runner),
-            "result": execution.get("result"),
-        }
-        # StackStorm does not check its own triggers against their schemas, which they do not fit.
-        self.rules.emit(ACTION_TRIGGER, payload, {"id_": execution["_trace"]})

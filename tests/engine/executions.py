@@ -12,10 +12,6 @@ COMPLETED = ("succeeded", "failed", "timeout", "canceled", "abandoned")
 CANCELABLE = ("requested", "scheduled", "delayed", "running", "pausing", "paused", "resuming")
 
 
-class ActionNotFound(ValueError):
-    """No such action, or it is disabled."""
-
-
 class Executions:
     """The execution documents. `listeners` are called with each one whose status changed."""
 
@@ -30,19 +26,19 @@ class Executions:
         """Create an execution; the scheduler takes it from there. Returns the document.
 
         `variables` are names for the parameters' templates (a rule's `trigger`), `delay` is in
-        milliseconds, `fields` go into the document. Raises ActionNotFound, ParameterError (after
-        having recorded a failed execution when it was a template that failed), and ValueError.
+        milliseconds, `fields` go into the document. Raises ParameterError, after having recorded a
+        failed execution when it was a template that failed, and ValueError.
         """
         action = self._registry.action(ref)
         if not action:
-            raise ActionNotFound(f'Action "{ref}" cannot be found.')
+            raise ValueError(f'Action "{ref}" cannot be found.')
         runner = self._registry.runner(action["runner_type"])
         context["pack"] = action["pack"]
         user = context.get("user")
         kv = self._keys.lookup(user)
         config = self._registry.config(action["pack"], user)
         if not action["enabled"]:
-            raise ActionNotFound(f'Unable to execute. Action "{ref}" is disabled.')
+            raise ValueError(f'Unable to execute. Action "{ref}" is disabled.')
         arguments = (action, runner, context)
         try:
             params = parameters.request_parameters(
@@ -88,28 +84,23 @@ class Executions:
             execution["delay"] = delay
         parent = context.get("parent", {}).get("execution_id")
         cause = None
-        if parent:
-            execution["parent"] = parent
-            cause = ("action_execution", parent)
-        elif "rule" in execution:
+        if "rule" in execution:
             ids = f"{execution['rule']['id']}:{execution['trigger_instance']['id']}"
             cause = ("rule", ids)
         with self._store.lock:
-            execution["_trace"] = self._trace_of(execution, parent)
-            self._traces.add(
-                execution["_trace"], "action_executions", execution["id"], action["ref"], cause
-            )
             if parent:
-                self._store.update(
+                execution["parent"] = parent
+                cause = ("action_execution", parent)
+                found = self._store.update(
                     "execution", parent, lambda found: found["children"].append(execution["id"])
                 )
+                trace = found["_trace"]
+            else:
+                tag = f"execution-{execution['liveaction']['id']}"
+                trace = self._traces.open(context.get("trace_context"), tag)["id"]
+            execution["_trace"] = trace
+            self._traces.add(trace, "action_executions", execution["id"], action["ref"], cause)
             return self._store.put("execution", execution)
-
-    def _trace_of(self, execution, parent):
-        if parent:
-            return self._store.get("execution", parent)["_trace"]
-        tag = f"execution-{execution['liveaction']['id']}"
-        return self._traces.open(execution["context"].get("trace_context"), tag)["id"]
 
     def set_status(self, id_, status, result=None, change=None):
         """Move on, unless it is over already; returns the document.

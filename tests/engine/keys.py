@@ -20,8 +20,12 @@ def full_scope(scope):
     return _SCOPES[scope]
 
 
+def _full_name(scope, name, user):
+    return f"{user}:{name}" if scope == USER else name
+
+
 class Keys:
-    """Keys of the system scope, and of each user."""
+    """Keys of the system scope, and of each user. `scope` is a full one."""
 
     def __init__(self, store, key_file):
         self._store = store
@@ -33,29 +37,22 @@ class Keys:
 
     def get(self, scope, name, user, decrypt=False):
         """The key as the API shows it, or None; a secret stays encrypted unless `decrypt`."""
-        document = self._store.get_key(full_scope(scope), self._full_name(scope, name, user))
+        document = self._store.get_key(scope, _full_name(scope, name, user))
         return document and self._shown(document, decrypt)
 
     def find(self, scope, prefix, user, decrypt=False, limit=None, offset=0):
-        """(keys as the API shows them, total) whose names start with `prefix`."""
-        found, total = self._store.find_keys(
-            full_scope(scope), self._full_name(scope, prefix or "", user), limit, offset
-        )
-        return [self._shown(document, decrypt) for document in found], total
+        """Keys as the API shows them whose names start with `prefix`."""
+        prefix = _full_name(scope, prefix or "", user)
+        found = self._store.find_keys(scope, prefix, limit, offset)
+        return [self._shown(document, decrypt) for document in found]
 
     def set(self, scope, name, value, user, ttl=None, secret=False):
         """Create or replace; `ttl` in seconds. Returns the key as the API shows it."""
-        full = self._full_name(scope, name, user)
-        scope = full_scope(scope)
+        full = _full_name(scope, name, user)
         if secret:
             value = self._crypto.encrypt(value.encode()).hex().upper()
-        document = {
-            "name": full,
-            "scope": scope,
-            "value": value,
-            "secret": bool(secret),
-            "uid": f"key_value_pair:{scope}:{full}",
-        }
+        document = {"name": full, "scope": scope, "value": value, "secret": bool(secret)}
+        document["uid"] = f"key_value_pair:{scope}:{full}"
         expires = None
         if ttl:
             expires = time.time() + float(ttl)
@@ -68,17 +65,13 @@ class Keys:
 
     def delete(self, scope, name, user):
         """True when the key was there."""
-        full = self._full_name(scope, name, user)
-        with self._store.lock:
-            existing = self._store.get_key(full_scope(scope), full)
-            self._store.delete_key(full_scope(scope), full)
-        return existing is not None
+        return self._store.delete_key(scope, _full_name(scope, name, user))
 
     def lookup(self, user):
         """The callable (scope, key, decrypt) -> str | None that expressions read keys with."""
 
         def kv(scope, key, decrypt=False):
-            document = self.get(scope, key, user, decrypt)
+            document = self.get(full_scope(scope), key, user, decrypt)
             return document["value"] if document else None
 
         # For decrypt_kv on ciphertext: only what is a whole encrypted value decrypts.
@@ -87,10 +80,6 @@ class Keys:
 
     def _decrypted(self, value):
         return self._crypto.decrypt(bytes.fromhex(value)).decode()
-
-    @staticmethod
-    def _full_name(scope, name, user):
-        return f"{user}:{name}" if full_scope(scope) == USER else name
 
     def _shown(self, document, decrypt):
         document["encrypted"] = document["secret"] and not decrypt

@@ -15,12 +15,61 @@ from tests.engine.parameters import validate_object
 
 LOG = logging.getLogger("engine.packs")
 CONTENT = Path(__file__).with_name("content")
+DEFAULT_PACK = """
+{ref: default, name: default, description: Default pack., version: 3.9.0, author: StackStorm,
+ email: info@example.com}
+"""
+# For each kind the prefix of its uid, and its fields beside those that every kind has: name, with
+# the value where the metadata has none.
+FIELDS = {
+    "trigger_type": ("trigger_type", {"payload_schema": {}, "parameters_schema": {}, "tags": []}),
+    "action": (
+        "action",
+        {
+            "enabled": True,
+            "description": "",
+            "metadata_file": "",
+            "runner_type": None,
+            "entry_point": "",
+            "parameters": {},
+            "output_schema": {},
+            "tags": [],
+            "notify": {},
+        },
+    ),
+    "sensor": ("sensor_type", {"enabled": True, "entry_point": None}),
+    "rule": (
+        "rule",
+        {
+            "enabled": False,
+            "type": {"ref": "standard", "parameters": {}},
+            "criteria": {},
+            "context": {},
+            "tags": [],
+        },
+    ),
+    "policy": (
+        "policy",
+        {"enabled": True, "resource_ref": None, "policy_type": None, "parameters": {}},
+    ),
+}
 
 
 def load_yaml(path):
     """The document in the file; {} for an empty file."""
-    with open(path) as f:
-        return yaml.safe_load(f) or {}
+    return yaml.safe_load(Path(path).read_text()) or {}
+
+
+def document_of(kind, content, **more):
+    """The document of a pack's resource: what its metadata `content` says, and `more`."""
+    prefix, fields = FIELDS[kind]
+    name, pack = content["name"], content.get("pack") or "default"
+    document = {"name": name, "pack": pack, "ref": f"{pack}.{name}"}
+    document["uid"] = f"{prefix}:{pack}:{name}"
+    for field, default in {"description": None, "metadata_file": None, **fields}.items():
+        given = content.get(field)
+        document[field] = given if given is not None else default
+    return {**document, **more}
 
 
 class Registry:
@@ -44,16 +93,12 @@ class Registry:
             self._upsert("policy_type", "ref", policy)
         for trigger_type in load_yaml(CONTENT / "triggers.yaml"):
             self.put_trigger_type(dict(trigger_type, pack="core"))
-        self.register(CONTENT / "core")
-        self.register(CONTENT / "packs")
         default = self._root / "packs/default"
-        if not (default / "pack.yaml").exists():
-            for folder in ("actions/workflows", "rules", "sensors"):
-                (default / folder).mkdir(parents=True, exist_ok=True)
-            meta = {"ref": "default", "name": "default", "version": "3.9.0"}
-            meta.update(description="Default pack.", author="StackStorm", email="x@example.com")
-            (default / "pack.yaml").write_text(yaml.safe_dump(meta))
-        self.register(default)
+        for folder in ("actions/workflows", "rules", "sensors"):
+            (default / folder).mkdir(parents=True, exist_ok=True)
+        (default / "pack.yaml").write_text(DEFAULT_PACK)
+        for path in (CONTENT / "core", CONTENT / "packs", default):
+            self.register(path)
 
     def register(self, path, types=("all",)):
         """Register what is in the folder; returns counts by kind. Raises ValueError."""
@@ -65,18 +110,18 @@ class Registry:
         files = [str(f.relative_to(path)) for f in path.glob("*") if f.is_file()]
         pack = dict(meta, ref=ref, path=str(path), files=files, uid=f"pack:{ref}")
         self._upsert("pack", "ref", pack)
-        counts = {}
         if (path / "config.schema.yaml").exists():
             attributes = load_yaml(path / "config.schema.yaml")
             self._upsert("config_schema", "pack", {"pack": ref, "attributes": attributes})
         steps = {
-            "triggers": self._register_trigger_type,
-            "sensors": self._register_sensor,
-            "actions": self._register_action,
-            "rules": self._register_rule,
-            "policies": self._register_policy,
+            "triggers": self.put_trigger_type,
+            "sensors": self._put_sensor,
+            "actions": self.put_action,
+            "rules": self.put_rule,
+            "policies": self._put_policy,
         }
-        for folder, register in steps.items():
+        counts = {}
+        for folder, put in steps.items():
             if not {"all", folder, folder.rstrip("s")} & set(types):
                 continue
             counts[folder] = 0
@@ -87,24 +132,25 @@ class Registry:
                 try:
                     if content["pack"] != ref:
                         raise ValueError(f'pack is "{ref}" but field "pack": {content["pack"]}')
-                    register(path, content)
+                    put(content)
                 except Exception as e:
                     raise ValueError(f"{file}: {type(e).__name__}: {e}") from e
                 counts[folder] += 1
-        counts["configs"] = self.register_config(ref)
+        config = self._config_path(ref)
+        counts["configs"] = int(config.exists())
+        if config.exists():
+            self.put_config(ref, load_yaml(config), write=False)
         return counts
 
-    def register_config(self, pack):
-        """Read configs/<pack>.yaml, when there; returns 1 when read. Raises ValueError."""
-        path = self._root / "configs" / f"{pack}.yaml"
-        if not path.exists():
-            return 0
-        self.put_config(pack, load_yaml(path), write=False)
-        return 1
+    def _config_path(self, pack):
+        return self._root / "configs" / f"{pack}.yaml"
+
+    def _config_schema(self, pack):
+        return (self._store.first("config_schema", pack=pack) or {}).get("attributes") or {}
 
     def put_config(self, pack, values, write=True):
         """Validate against the pack's schema and keep; returns the document."""
-        schema = (self._store.first("config_schema", pack=pack) or {}).get("attributes")
+        schema = self._config_schema(pack)
         if schema:
             try:
                 validate_object(values, {"type": "object", "properties": schema})
@@ -115,21 +161,29 @@ class Registry:
                     f"{e.message}"
                 ) from e
         if write:
-            path = self._root / "configs" / f"{pack}.yaml"
-            path.write_text(yaml.safe_dump(values))
+            self._config_path(pack).write_text(yaml.safe_dump(values))
         return self._upsert("config", "pack", {"pack": pack, "values": values})
+
+    def masked_config(self, document, mask):
+        """A config document with `mask` for the values that the schema calls secret."""
+        schema = self._config_schema(document["pack"])
+        values = {
+            name: mask if value is not None and (schema.get(name) or {}).get("secret") else value
+            for name, value in document["values"].items()
+        }
+        return dict(document, values=values)
 
     def config(self, pack, user="stanley"):
         """The config a sensor or action gets: values, templates rendered, schema defaults."""
         values = (self._store.first("config", pack=pack) or {}).get("values") or {}
-        schema = (self._store.first("config_schema", pack=pack) or {}).get("attributes") or {}
+        schema = self._config_schema(pack)
         values = self._render(values, schema, self._keys.lookup(user))
         _fill_defaults(schema, values)
         return values
 
     def _render(self, value, schema, kv):
         if isinstance(value, dict):
-            properties = schema if "properties" not in schema else schema["properties"]
+            properties = schema.get("properties") if "properties" in schema else schema
             return {
                 k: self._render(v, (properties or {}).get(k) or {}, kv) for k, v in value.items()
             }
@@ -171,85 +225,44 @@ class Registry:
         if base not in path.parents:
             raise ValueError(
                 f'Invalid file path: "{action["entry_point"]}". File path needs to be relative to '
-                f"the pack actions directory ({base}). For example "
-                f'"my_{path.name}".'
+                f'the pack actions directory ({base}). For example "my_{path.name}".'
             )
         return str(path)
 
     def put_trigger_type(self, content):
         """Register a trigger type, and its trigger when it takes no parameters."""
-        document = {
-            "description": content.get("description"),
-            "name": content["name"],
-            "pack": content["pack"],
-            "ref": f"{content['pack']}.{content['name']}",
-            "payload_schema": content.get("payload_schema") or {},
-            "parameters_schema": content.get("parameters_schema") or {},
-            "tags": content.get("tags") or [],
-            "metadata_file": content.get("metadata_file"),
-        }
-        document["uid"] = f"trigger_type:{content['pack']}:{content['name']}"
-        self._upsert("trigger_type", "ref", document)
+        document = self._upsert("trigger_type", "ref", document_of("trigger_type", content))
         if not document["parameters_schema"]:
             self._trigger(document["ref"], {}, document["name"])
         return document
 
     def put_action(self, content):
         """Create or replace an action. Raises ValueError."""
-        runner = self.runner(content.get("runner_type"))
-        if not runner:
-            raise ValueError(f'RunnerType "{content.get("runner_type")}" is not found.')
-        ref = f"{content['pack']}.{content['name']}"
-        document = {
-            "name": content["name"],
-            "pack": content["pack"],
-            "ref": ref,
-            "uid": f"action:{content['pack']}:{content['name']}",
-            "runner_type": content["runner_type"],
-            "description": content.get("description", ""),
-            "enabled": content.get("enabled", True),
-            "entry_point": content.get("entry_point") or "",
-            "parameters": content.get("parameters") or {},
-            "output_schema": content.get("output_schema") or {},
-            "tags": content.get("tags") or [],
-            "notify": content.get("notify") or {},
-            "metadata_file": content.get("metadata_file", ""),
-        }
+        document = document_of("action", content)
+        if not self.runner(document["runner_type"]):
+            raise ValueError(f'RunnerType "{document["runner_type"]}" is not found.')
         self.entry_point(document)
         return self._upsert("action", "ref", document)
 
-    def put_rule(self, content, enabled_default=False):
+    def put_rule(self, content):
         """Create or replace a rule. Raises ValueError."""
-        trigger = content["trigger"]
-        trigger_type = self._store.first("trigger_type", ref=trigger["type"])
+        type_ref = content["trigger"]["type"]
+        trigger_type = self._store.first("trigger_type", ref=type_ref)
         if not trigger_type:
-            raise ValueError(f'Trigger type "{trigger["type"]}" does not exist in the database.')
-        parameters = trigger.get("parameters") or {}
+            raise ValueError(f'Trigger type "{type_ref}" does not exist in the database.')
+        if type_ref.startswith("core.") and type_ref != "core.st2.webhook":
+            LOG.warning("The embedded engine has no %s; use StackStorm", type_ref)
+        parameters = content["trigger"].get("parameters") or {}
         if trigger_type["parameters_schema"]:
             validate_object(parameters, trigger_type["parameters_schema"])
-        pack = content.get("pack") or "default"
-        document = {
-            "name": content["name"],
-            "pack": pack,
-            "ref": f"{pack}.{content['name']}",
-            "uid": f"rule:{pack}:{content['name']}",
-            "description": content.get("description"),
-            "enabled": content.get("enabled", enabled_default),
-            "type": content.get("type") or {"ref": "standard", "parameters": {}},
-            "trigger": {
-                "type": trigger["type"],
-                "parameters": parameters,
-                "ref": self._trigger(trigger["type"], parameters)["ref"],
-            },
-            "criteria": content.get("criteria") or {},
-            "action": {
-                "ref": content["action"]["ref"],
-                "parameters": content["action"].get("parameters") or {},
-            },
-            "context": content.get("context") or {},
-            "tags": content.get("tags") or [],
-            "metadata_file": content.get("metadata_file"),
-        }
+        trigger = self._trigger(type_ref, parameters)["ref"]
+        action = content["action"]
+        document = document_of(
+            "rule",
+            content,
+            trigger={"type": type_ref, "parameters": parameters, "ref": trigger},
+            action={"ref": action["ref"], "parameters": action.get("parameters") or {}},
+        )
         return self._upsert("rule", "ref", document)
 
     def _trigger(self, type_ref, parameters, name=None):
@@ -264,49 +277,21 @@ class Registry:
         trigger.update(parameters=parameters, uid=f"trigger:{pack}:{name}:{digest}")
         return self._store.put("trigger", trigger)
 
-    def _register_trigger_type(self, path, content):
-        self.put_trigger_type(content)
-
-    def _register_action(self, path, content):
-        self.put_action(content)
-
-    def _register_rule(self, path, content):
-        self.put_rule(content)
-
-    def _register_sensor(self, path, content):
+    def _put_sensor(self, content):
         refs = []
         for trigger_type in content.get("trigger_types") or []:
             refs.append(self.put_trigger_type(dict(trigger_type, pack=content["pack"]))["ref"])
-        file = path / "sensors" / content["entry_point"]
-        name = content["class_name"]
-        document = {
-            "name": name,
-            "pack": content["pack"],
-            "ref": f"{content['pack']}.{name}",
-            "uid": f"sensor_type:{content['pack']}:{name}",
-            "description": content.get("description"),
-            "enabled": content.get("enabled", True),
-            "artifact_uri": f"file://{file}",
-            "entry_point": content["entry_point"],
-            "trigger_types": refs,
-            "_poll_interval": content.get("poll_interval"),
-            "metadata_file": content["metadata_file"],
-        }
+        document = document_of(
+            "sensor",
+            dict(content, name=content["class_name"]),
+            artifact_uri=f"file://{self.pack_path(content['pack'])}/sensors/{content['entry_point']}",
+            trigger_types=refs,
+            _poll_interval=content.get("poll_interval"),
+        )
         self._upsert("sensor", "ref", document)
 
-    def _register_policy(self, path, content):
-        document = {
-            "name": content["name"],
-            "pack": content["pack"],
-            "ref": f"{content['pack']}.{content['name']}",
-            "uid": f"policy:{content['pack']}:{content['name']}",
-            "description": content.get("description"),
-            "enabled": content.get("enabled", True),
-            "resource_ref": content["resource_ref"],
-            "policy_type": content["policy_type"],
-            "parameters": content.get("parameters") or {},
-            "metadata_file": content["metadata_file"],
-        }
+    def _put_policy(self, content):
+        document = document_of("policy", content)
         policy_type = self._store.first("policy_type", ref=document["policy_type"])
         if not policy_type:
             raise ValueError(f'Referenced policy_type "{document["policy_type"]}" doesnt exist')
@@ -328,6 +313,5 @@ def _fill_defaults(schema, values):
         if "default" in item and name not in values:
             values[name] = item["default"]
         if item.get("type") == "object" and item.get("properties"):
-            if not values.get(name):
-                values[name] = {}
+            values[name] = values.get(name) or {}
             _fill_defaults(item["properties"], values[name])

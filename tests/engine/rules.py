@@ -12,6 +12,10 @@ from tests.engine.store import new_id, timestamp
 
 LOG = logging.getLogger("engine.rules")
 USER = "stanley"
+REFUSED = (
+    "Trigger payload validation failed and validation is enabled, not dispatching a "
+    'trigger "%s" (%s): %s'
+)
 
 
 class DispatchError(ValueError):
@@ -47,17 +51,19 @@ class RulesEngine:
         Returns its id; None when no trigger has this ref (StackStorm drops it later, with a log
         line). Raises DispatchError.
         """
-        document = trigger if isinstance(trigger, dict) else self._trigger(trigger)
+        document = trigger
+        if isinstance(trigger, str):
+            document = self._store.first("trigger", ref=trigger)
         type_ref = document["type"] if document else trigger
         type_document = self._store.first("trigger_type", ref=type_ref)
         if not type_document:
             message = f'Trigger type with reference "{type_ref}" doesn\'t exist in the database'
-            raise self._refused(type_ref, payload, message)
+            raise DispatchError(REFUSED % (type_ref, payload, message))
         if type_document["payload_schema"]:
             try:
                 validate_object(payload, type_document["payload_schema"])
             except (jsonschema.ValidationError, jsonschema.SchemaError) as e:
-                raise self._refused(type_ref, payload, e) from e
+                raise DispatchError(REFUSED % (type_ref, payload, e)) from e
         if not document:
             LOG.error("Trigger not found for %s", trigger)
             return None
@@ -76,16 +82,6 @@ class RulesEngine:
         self._store.put("trigger_instance", instance)
         self._queue.put(instance["id"])
         return instance["id"]
-
-    @staticmethod
-    def _refused(ref, payload, error):
-        return DispatchError(
-            "Trigger payload validation failed and validation is enabled, not dispatching a "
-            f'trigger "{ref}" ({payload}): {error}'
-        )
-
-    def _trigger(self, ref):
-        return self._store.first("trigger", ref=ref)
 
     def _loop(self):
         while True:
@@ -110,10 +106,7 @@ class RulesEngine:
     def _process(self, id_):
         instance = self._store.get("trigger_instance", id_)
         trace = self._traces.open(instance.get("_trace_context"), f"trigger_instance-{id_}")
-        cause = None
-        if instance["trigger"] == "core.st2.generic.actiontrigger":
-            cause = ("action_execution", instance["payload"]["execution_id"])
-        self._traces.add(trace["id"], "trigger_instances", id_, instance["trigger"], cause)
+        self._traces.add(trace["id"], "trigger_instances", id_, instance["trigger"])
         instance = self._set_status(id_, "processing", _trace=trace["id"])
         rules = self._store.find(
             "rule", {"trigger.ref": instance["trigger"], "enabled": True}, sort=("ref",)
@@ -132,16 +125,16 @@ class RulesEngine:
                 f'Failed to match rule "{rule["ref"]}" against trigger instance '
                 f'"{instance["id"]}": {failure}'
             )
-            self._record(rule, instance, failure_reason=reason)
+            self._record(rule, instance, status="failed", failure_reason=reason)
         return matched
 
     def _enforce(self, rule, instance, trace):
         try:
             execution = self._invoke(rule, instance, trace)
-            self._record(rule, instance, execution_id=execution["id"])
+            self._record(rule, instance, status="succeeded", execution_id=execution["id"])
         except Exception as e:
             LOG.warning("Failed kicking off execution for rule %s: %s", rule["ref"], e)
-            self._record(rule, instance, failure_reason=str(e))
+            self._record(rule, instance, status="failed", failure_reason=str(e))
 
     def _invoke(self, rule, instance, trace):
         ref = rule["action"]["ref"]
@@ -155,7 +148,7 @@ class RulesEngine:
             "user": USER,
             "trace_context": {"id_": trace["id"], "trace_tag": trace["trace_tag"]},
         }
-        trigger = self._trigger(instance["trigger"])
+        trigger = self._store.first("trigger", ref=instance["trigger"])
         shown = {name: value for name, value in instance.items() if not name.startswith("_")}
         fields = {
             "rule": rule,
@@ -171,16 +164,10 @@ class RulesEngine:
             fields=fields,
         )
 
-    def _record(self, rule, instance, execution_id=None, failure_reason=None):
+    def _record(self, rule, instance, **outcome):
         enforcement = {
-            "id": new_id(),
             "trigger_instance_id": instance["id"],
             "rule": {"ref": rule["ref"], "id": rule["id"], "uid": rule["uid"]},
             "enforced_at": timestamp(),
-            "status": "succeeded" if execution_id else "failed",
         }
-        if execution_id:
-            enforcement["execution_id"] = execution_id
-        else:
-            enforcement["failure_reason"] = failure_reason
-        self._store.put("enforcement", enforcement)
+        self._store.put("enforcement", {**enforcement, **outcome})

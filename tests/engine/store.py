@@ -35,6 +35,8 @@ KINDS = (
     "action api_key config config_schema enforcement execution pack policy policy_type rule "
     "runner sensor setting token trace trigger trigger_instance trigger_type workflow"
 ).split()
+# A datastore key that has not expired by the time that goes with it.
+LIVE = "(expires IS NULL OR expires > ?)"
 _counter = itertools.count(int.from_bytes(os.urandom(3), "big"))
 _process = os.urandom(5).hex()
 
@@ -168,32 +170,27 @@ class Store:
         """The key's document, None when absent or expired."""
         with self.lock:
             row = self._db.execute(
-                "SELECT body FROM datastore WHERE scope = ? AND name = ?"
-                " AND (expires IS NULL OR expires > ?)",
+                f"SELECT body FROM datastore WHERE scope = ? AND name = ? AND {LIVE}",
                 (scope, name, time.time()),
             ).fetchone()
         return orjson.loads(row[0]) if row else None
 
     def delete_key(self, scope, name):
-        """Delete the key, if there."""
+        """True when the key was there."""
         with self.lock:
-            self._db.execute("DELETE FROM datastore WHERE scope = ? AND name = ?", (scope, name))
+            sql = f"DELETE FROM datastore WHERE scope = ? AND name = ? AND {LIVE}"
+            return self._db.execute(sql, (scope, name, time.time())).rowcount > 0
 
     def find_keys(self, scope, prefix="", limit=None, offset=0):
-        """(documents, total) of the scope's live keys that start with `prefix`, by name."""
-        # A range on the primary key; U+10FFFF sorts after every character of a name.
-        where = (
-            "FROM datastore WHERE scope = ? AND name >= ? AND name < ?"
-            " AND (expires IS NULL OR expires > ?)"
-        )
-        values = (scope, prefix, prefix + "\U0010ffff", time.time())
+        """The scope's live keys that start with `prefix`, by name."""
         with self.lock:
-            total = self._db.execute(f"SELECT count(*) {where}", values).fetchone()[0]
+            # A range on the primary key; U+10FFFF sorts after every character of a name.
             rows = self._db.execute(
-                f"SELECT body {where} ORDER BY name LIMIT ? OFFSET ?",
-                (*values, limit or -1, offset),
+                "SELECT body FROM datastore WHERE scope = ? AND name >= ? AND name < ?"
+                f" AND {LIVE} ORDER BY name LIMIT ? OFFSET ?",
+                (scope, prefix, prefix + "\U0010ffff", time.time(), limit or -1, offset),
             ).fetchall()
-        return [orjson.loads(row[0]) for row in rows], total
+        return [orjson.loads(row[0]) for row in rows]
 
     def purge(self):
         """Remove keys and tokens that have expired."""

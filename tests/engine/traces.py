@@ -1,6 +1,6 @@
 """Traces: what followed from one dispatch, or from one execution started by hand."""
 
-from tests.engine.store import new_id, timestamp
+from tests.engine.store import timestamp
 
 
 class Traces:
@@ -9,17 +9,10 @@ class Traces:
     def __init__(self, store):
         self._store = store
 
-    def start(self, tag):
-        """A new trace; several may carry one tag, as in StackStorm."""
-        trace = {"id": new_id(), "trace_tag": tag, "uid": f"trace:{tag}"}
-        trace.update(start_timestamp=timestamp(), trigger_instances=[], rules=[])
-        trace["action_executions"] = []
-        return self._store.put("trace", trace)
-
     def open(self, context, fallback_tag):
-        """The trace that a trace context {"id_", "trace_tag"} means; made when only a tag is given.
+        """The trace that a trace context {"id_", "trace_tag"} means: a new one when it has no id.
 
-        Raises ValueError for an id that is no trace's.
+        Several traces may carry one tag, as in StackStorm. Raises ValueError for an unknown id.
         """
         context = context or {}
         if context.get("id_"):
@@ -27,7 +20,10 @@ class Traces:
             if not trace:
                 raise ValueError(f'Unable to find Trace with id="{context["id_"]}"')
             return trace
-        return self.start(context.get("trace_tag") or fallback_tag)
+        tag = context.get("trace_tag") or fallback_tag
+        trace = {"trace_tag": tag, "uid": f"trace:{tag}", "start_timestamp": timestamp()}
+        trace.update(trigger_instances=[], rules=[], action_executions=[])
+        return self._store.put("trace", trace)
 
     def add(self, trace_id, kind, object_id, ref, cause=None):
         """Append to `kind` (trigger_instances, rules, action_executions).

@@ -1,34 +1,35 @@
 """Routes for packs, their configs, and actions."""
 
+import functools
+from collections import Counter
 from pathlib import Path
 
-from tests.engine.api.resources import conflict
 from tests.engine.http_server import HttpError
 from tests.engine.parameters import SECRET_MASK
-from tests.engine.workflows import inspect
 
 
 def add_routes(router, engine, resources):
     """Add them."""
-    route, store = router.route, engine.store
-    registry, executions = engine.registry, engine.executions
+    route, store, registry = router.route, engine.store, engine.registry
+
+    def refuse_system_pack(pack):
+        if pack in ("core", "packs"):
+            raise HttpError(400, "Resources belonging to system level packs can't be manipulated")
 
     @route("POST", "/v1/packs/register")
     def register_packs(request):
         body = request.json()
         refs = body.get("packs") or [pack["ref"] for pack in store.find("pack")]
-        totals = {}
+        totals = Counter()
         for ref in refs:
-            counts = engine.register(registry.pack_path(ref), body.get("types") or ["all"])
-            for name, count in counts.items():
-                totals[name] = totals.get(name, 0) + count
+            # Not +=, which drops the kinds that there are none of.
+            totals.update(engine.register(registry.pack_path(ref), body.get("types") or ["all"]))
         return 200, totals
 
     @route("POST", "/v1/packs/install")
     def install_packs(request):
-        context = {"user": request.user}
         packs = {"packs": request.json()["packs"]}
-        made = executions.request("packs.install", packs, context)
+        made = engine.executions.request("packs.install", packs, {"user": request.user})
         return 202, {"execution_id": made["id"]}
 
     @route("POST", "/v1/engine/install")
@@ -36,17 +37,13 @@ def add_routes(router, engine, resources):
         return 200, {"packs": [engine.install(source) for source in request.json()["packs"]]}
 
     def masked_config(request, document):
-        schema = (store.first("config_schema", pack=document["pack"]) or {}).get("attributes", {})
-        if not request.flag("show_secrets"):
-            for name, value in document["values"].items():
-                if (schema.get(name) or {}).get("secret") and value is not None:
-                    document["values"][name] = SECRET_MASK
-        return document
+        if request.flag("show_secrets"):
+            return document
+        return registry.masked_config(document, SECRET_MASK)
 
     @route("GET", "/v1/configs")
     def get_configs(request):
-        show = lambda document: masked_config(request, document)  # noqa: E731
-        return resources.listing(request, "config", {}, ("pack",), 50, show)
+        return resources.listing(request, "configs", functools.partial(masked_config, request))
 
     @route("GET", "/v1/configs/{pack}")
     def get_config(request, pack):
@@ -75,8 +72,7 @@ def add_routes(router, engine, resources):
     def save_action(request, status):
         content = request.json()
         content["pack"] = content.get("pack") or "default"
-        if content["pack"] in ("core", "packs"):
-            raise HttpError(400, "Resources belonging to system level packs can't be manipulated")
+        refuse_system_pack(content["pack"])
         if content.get("data_files"):
             write_files(content["pack"], content["data_files"])
         content.setdefault("metadata_file", f"actions/{content['name']}.yaml")
@@ -84,11 +80,7 @@ def add_routes(router, engine, resources):
 
     @route("POST", "/v1/actions")
     def create_action(request):
-        body = request.json()
-        ref = f"{body.get('pack') or 'default'}.{body['name']}"
-        existing = registry.action(ref)
-        if existing:
-            conflict(ref, existing)
+        resources.refuse_existing("action", request.json())
         return save_action(request, 201)
 
     @route("PUT", "/v1/actions/{id_}")
@@ -99,13 +91,11 @@ def add_routes(router, engine, resources):
     @route("DELETE", "/v1/actions/{id_}")
     def delete_action(request, id_):
         action = resources.find("action", id_)
-        if action["pack"] in ("core", "packs"):
-            raise HttpError(400, "Resources belonging to system level packs can't be manipulated")
+        refuse_system_pack(action["pack"])
         store.delete("action", action["id"])
         if request.json().get("remove_files"):
-            base = registry.pack_path(action["pack"])
-            paths = [registry.entry_point(action), base / action["metadata_file"]]
-            for path in filter(None, paths):
+            metadata_file = registry.pack_path(action["pack"]) / action["metadata_file"]
+            for path in filter(None, [registry.entry_point(action), metadata_file]):
                 Path(path).unlink(missing_ok=True)
         return 204, None
 
@@ -117,11 +107,3 @@ def add_routes(router, engine, resources):
         kind = {".yaml": "application/x-yaml", ".py": "text/x-python"}
         content_type = kind.get(Path(path).suffix, "text/plain")
         return 200, Path(path).read_bytes(), {"Content-Type": content_type}
-
-    @route("POST", "/v1/workflows/inspect")
-    def inspect_workflow(request):
-        def find_action(ref):
-            action = registry.action(ref)
-            return action and (action, registry.runner(action["runner_type"]))
-
-        return 200, inspect(request.body.decode(), {}, find_action)

@@ -9,43 +9,32 @@ def add_routes(router, engine, resources):
     """Add them."""
     route, keys = router.route, engine.keys
 
-    def scope_of(request, default=SYSTEM):
-        scope = request.query.get("scope") or default
-        if request.query.get("user"):
-            scope = USER
-        return full_scope(default if scope == "all" else scope)
-
-    def owner(request):
-        return request.query.get("user") or request.user
+    def place(request, scope=None):
+        """(full scope, owner) that the query means."""
+        scope = scope or request.query.get("scope") or SYSTEM
+        owner = request.query.get("user")
+        return USER if owner else full_scope(scope), owner or request.user
 
     def no_key(name):
         return HttpError(404, f'The key "{name}" does not exist in the StackStorm datastore.')
 
     @route("GET", "/v1/keys")
     def get_keys(request):
-        limit, offset = request.page()
-        wanted = request.query.get("scope")
-        scopes = [SYSTEM, USER] if wanted == "all" else [scope_of(request)]
-        result = []
-        for scope in scopes:
-            found, _ = keys.find(
-                scope,
-                request.query.get("prefix"),
-                owner(request),
-                request.flag("decrypt"),
-                limit,
-                offset,
-            )
-            result += found
-        return 200, [select(request, document) for document in result]
+        decrypt, page = request.flag("decrypt"), request.page()
+        both = request.query.get("scope") == "all"
+        places = [place(request, scope) for scope in ([SYSTEM, USER] if both else [None])]
+        prefix = request.query.get("prefix")
+        found = [
+            k for scope, owner in places for k in keys.find(scope, prefix, owner, decrypt, *page)
+        ]
+        return 200, [select(request, document) for document in found]
 
     @route("GET", "/v1/keys/{name}")
     def get_key(request, name):
-        scope = scope_of(request)
-        found = keys.get(scope, name, owner(request), request.flag("decrypt"))
+        scope, owner = place(request)
+        found = keys.get(scope, name, owner, request.flag("decrypt"))
         if not found:
-            user = owner(request)
-            raise no_key(f"{user}:{name}" if scope == USER else name)
+            raise no_key(f"{owner}:{name}" if scope == USER else name)
         return 200, found
 
     @route("PUT", "/v1/keys/{name}")
@@ -58,18 +47,13 @@ def add_routes(router, engine, resources):
                 "the embedded engine does not take values that are already encrypted; "
                 "use StackStorm"
             )
-        scope = full_scope(body.get("scope") or scope_of(request))
-        return 200, keys.set(
-            scope,
-            name,
-            body["value"],
-            body.get("user") or owner(request),
-            body.get("ttl"),
-            body.get("secret"),
-        )
+        scope, owner = place(request, body.get("scope"))
+        owner = body.get("user") or owner
+        return 200, keys.set(scope, name, body["value"], owner, body.get("ttl"), body.get("secret"))
 
     @route("DELETE", "/v1/keys/{name}")
     def delete_key(request, name):
-        if not keys.delete(scope_of(request), name, owner(request)):
+        scope, owner = place(request)
+        if not keys.delete(scope, name, owner):
             raise no_key(name)
         return 204, None

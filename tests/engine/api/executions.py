@@ -1,10 +1,11 @@
 """Routes for executions, and their stream of events."""
 
+import datetime
 import queue
 
 from tests.engine import parameters
-from tests.engine.api.resources import EXECUTION_FILTERS, elapsed, select, shown
-from tests.engine.executions import CANCELABLE, COMPLETED, ActionNotFound
+from tests.engine.api.resources import select, shown
+from tests.engine.executions import CANCELABLE, COMPLETED
 from tests.engine.http_server import HttpError
 from tests.engine.parameters import ParameterError
 from tests.engine.store import timestamp
@@ -18,11 +19,13 @@ def add_routes(router, engine, resources):
     """Add them."""
     route = router.route
     executions = engine.executions
+    moment = datetime.datetime.fromisoformat
 
     def execution_view(execution, show_secrets=False):
         view = {name: value for name, value in shown(execution).items() if value}
         if "end_timestamp" in view:
-            view["elapsed_seconds"] = elapsed(view)
+            start, end = (moment(view[f"{name}_timestamp"]) for name in ("start", "end"))
+            view["elapsed_seconds"] = (end - start).total_seconds()
         if view.get("parameters") and not show_secrets:
             masked = parameters.mask_secrets(
                 view["parameters"], execution["action"], execution["runner"]
@@ -46,10 +49,7 @@ def add_routes(router, engine, resources):
         for name in request.names("exclude_attributes"):
             if name not in EXCLUDABLE:
                 raise HttpError(400, f"Invalid or unsupported exclude attribute specified: {name}")
-        sort = ("-start_timestamp", "action.ref")
-        return resources.listing(
-            request, "execution", EXECUTION_FILTERS, sort, 100, viewer(request)
-        )
+        return resources.listing(request, "executions", viewer(request))
 
     @route("POST", "/v1/executions")
     def create_execution(request):
@@ -64,8 +64,6 @@ def add_routes(router, engine, resources):
             # jsonschema's whole report is for logs; the API gives its first line.
             text = str(e).split("\n\n")[0] if e.kind == "ValidationError" else str(e)
             raise HttpError(400, text) from e
-        except ActionNotFound as e:
-            raise HttpError(400, str(e)) from e
         return 201, viewer(request)(made)
 
     @route("GET", "/v1/executions/{id_}")
@@ -87,12 +85,12 @@ def add_routes(router, engine, resources):
     @route("DELETE", "/v1/executions/{id_}")
     def cancel_execution(request, id_):
         execution = execution_by_id(id_)
-        if execution["status"] == "canceled":
-            return 200, viewer(request)(execution)
-        if execution["status"] not in (*CANCELABLE, "canceling"):
+        if execution["status"] in (*CANCELABLE, "canceling"):
+            execution = executions.cancel(execution["id"], request.user)
+        elif execution["status"] != "canceled":
             message = f"Action cannot be canceled. State = {execution['status']}."
             return 200, {"faultstring": message}
-        return 200, viewer(request)(executions.cancel(execution["id"], request.user))
+        return 200, viewer(request)(execution)
 
     @route("POST", "/v1/executions/{id_}/re_run")
     def re_run(request, id_):

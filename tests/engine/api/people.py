@@ -17,8 +17,7 @@ def add_routes(router, engine, resources):
         header = request.headers.get("Authorization", "")
         try:
             user, _, password = base64.b64decode(header.partition(" ")[2]).decode().partition(":")
-            body = request.json()
-            token = access.login(user, password, body.get("ttl"))
+            token = access.login(user, password, request.json().get("ttl"))
         except (Unauthorized, binascii.Error, UnicodeDecodeError) as e:
             raise HttpError(401, "Invalid or missing credentials") from e
         return 201, dict(token, service=False), {"X-Api-Url": engine.api_url}
@@ -28,11 +27,12 @@ def add_routes(router, engine, resources):
 
     @route("GET", "/v1/user")
     def get_user(request):
-        authentication = {"method": request.auth_method, "location": request.auth_location}
-        if request.token_expiry:
-            authentication["token_expire"] = request.token_expiry
         rbac = {"enabled": False, "roles": [], "is_admin": True}
-        return 200, {"username": request.user, "authentication": authentication, "rbac": rbac}
+        return 200, {
+            "username": request.user,
+            "authentication": request.authentication,
+            "rbac": rbac,
+        }
 
     def masked_key(document):
         return dict(document, uid=SECRET_MASK, key_hash=SECRET_MASK)
@@ -40,7 +40,7 @@ def add_routes(router, engine, resources):
     @route("GET", "/v1/apikeys")
     def get_api_keys(request):
         show = shown if request.flag("show_secrets") else masked_key
-        return resources.listing(request, "api_key", {"user": "user"}, ("user",), 50, show)
+        return resources.listing(request, "apikeys", show)
 
     def api_key(id_):
         found = store.get("api_key", id_)
@@ -56,9 +56,7 @@ def add_routes(router, engine, resources):
     def create_api_key(request):
         body = request.json()
         made = access.new_api_key(
-            body.get("user") or request.user,
-            body.get("metadata"),
-            enabled=body.get("enabled", True),
+            body.get("user") or request.user, body.get("metadata"), body.get("enabled", True)
         )
         return 201, {name: value for name, value in made.items() if name != "key_hash"}
 

@@ -1,74 +1,55 @@
 """Lists and single documents, as every kind of resource gives them."""
 
 import datetime
-import time
 
 from tests.engine.http_server import HttpError
 from tests.engine.store import lookup
 
-EXECUTION_FILTERS = {
-    "action": "action.ref",
-    "status": "status",
-    "liveaction": "liveaction.id",
-    "parent": "parent",
-    "rule": "rule.name",
-    "runner": "runner.name",
-    "timestamp": "start_timestamp",
-    "trigger": "trigger.name",
-    "trigger_type": "trigger_type.name",
-    "trigger_instance": "trigger_instance.id",
-    "user": "context.user",
-}
-INSTANCE_FILTERS = {"status": "status", "trigger": "trigger", "timestamp": "occurrence_time"}
-ENFORCEMENT_FILTERS = {
-    "rule_ref": "rule.ref",
-    "rule_id": "rule.id",
-    "execution": "execution_id",
-    "trigger_instance": "trigger_instance_id",
-    "enforced_at": "enforced_at",
-}
-# Lists and single documents that need nothing special: path -> (kind, filters, sort, limit).
+# Path -> (kind, sorted by, default limit, filters). A filter is the name of a query parameter,
+# with the field that it is compared with where that has another name.
 COLLECTIONS = {
-    "packs": ("pack", {"name": "name", "ref": "ref"}, ("ref",), 100),
-    "actions": ("action", {"name": "name", "pack": "pack"}, ("pack", "name"), 100),
-    "runnertypes": ("runner", {"name": "name"}, ("name",), 100),
+    "packs": ("pack", "ref", 100, "name ref"),
+    "actions": ("action", "pack name", 100, "name pack"),
+    "runnertypes": ("runner", "name", 100, "name"),
     "rules": (
         "rule",
-        {
-            "name": "name",
-            "pack": "pack",
-            "action": "action.ref",
-            "trigger": "trigger.ref",
-            "enabled": "enabled",
-            "user": "context.user",
-        },
-        ("pack", "name"),
+        "pack name",
         100,
+        "name pack enabled action=action.ref trigger=trigger.ref user=context.user",
     ),
-    "sensortypes": (
-        "sensor",
-        {"name": "name", "pack": "pack", "enabled": "enabled"},
-        ("pack", "name"),
-        100,
-    ),
-    "triggertypes": ("trigger_type", {"name": "name", "pack": "pack"}, ("ref",), 100),
-    "triggers": ("trigger", {}, ("ref",), 100),
+    "sensortypes": ("sensor", "pack name", 100, "name pack enabled"),
+    "triggertypes": ("trigger_type", "ref", 100, "name pack"),
+    "triggers": ("trigger", "ref", 100, ""),
     "triggerinstances": (
         "trigger_instance",
-        INSTANCE_FILTERS,
-        ("-occurrence_time", "trigger"),
+        "-occurrence_time trigger",
         100,
+        "status trigger timestamp=occurrence_time",
     ),
-    "ruleenforcements": ("enforcement", ENFORCEMENT_FILTERS, ("-enforced_at", "rule.ref"), 50),
-    "policytypes": ("policy_type", {"resource_type": "resource_type"}, ("name",), 100),
-    "policies": (
-        "policy",
-        {"pack": "pack", "resource_ref": "resource_ref", "policy_type": "policy_type"},
-        ("pack", "name"),
+    "ruleenforcements": (
+        "enforcement",
+        "-enforced_at rule.ref",
+        50,
+        "rule_ref=rule.ref rule_id=rule.id execution=execution_id enforced_at "
+        "trigger_instance=trigger_instance_id",
+    ),
+    "policytypes": ("policy_type", "name", 100, "resource_type"),
+    "policies": ("policy", "pack name", 100, "pack resource_ref policy_type"),
+    "config_schemas": ("config_schema", "pack", 50, ""),
+    "executions": (
+        "execution",
+        "-start_timestamp action.ref",
         100,
+        "action=action.ref status liveaction=liveaction.id parent rule=rule.name "
+        "runner=runner.name timestamp=start_timestamp trigger=trigger.name "
+        "trigger_type=trigger_type.name trigger_instance=trigger_instance.id user=context.user",
     ),
-    "config_schemas": ("config_schema", {}, ("pack",), 50),
+    "configs": ("config", "pack", 50, ""),
+    "apikeys": ("api_key", "user", 50, "user"),
+    "traces": ("trace", "-start_timestamp trace_tag", 100, "trace_tag"),
 }
+ID_FIELDS = {"config_schema": "pack", "runner": "name"}
+BY_ID_ONLY = ("trigger_instance", "enforcement", "trace", "execution")
 
 
 def shown(document):
@@ -86,57 +67,36 @@ def select(request, document):
             "exclude_attributes and include_attributes arguments are mutually exclusive. You need "
             "to provide either one or another, but not both.",
         )
-    if included:
-        result = {name: document[name] for name in ("id", "ref") if name in document}
-        for path in included:
-            value = lookup(document, path)
-            if value is not None:
-                *parents, last = path.split(".")
-                target = result
-                for parent in parents:
-                    target = target.setdefault(parent, {})
-                target[last] = value
-        return result
-    return {name: value for name, value in document.items() if name not in excluded}
+    if not included:
+        return {name: value for name, value in document.items() if name not in excluded}
+    result = {name: document[name] for name in ("id", "ref") if name in document}
+    for path in included:
+        value = lookup(document, path)
+        if value is not None:
+            *parents, last = path.split(".")
+            target = result
+            for parent in parents:
+                target = target.setdefault(parent, {})
+            target[last] = value
+    return result
 
 
-def sort_ascending(request):
+def _ascending(query):
     """Whether a list is to start with the oldest: ?sort_asc=, or only ?timestamp_gt= given."""
-    query = request.query
     if query.get("timestamp_lt") or query.get("sort_desc"):
         return False
     return bool(query.get("timestamp_gt") or query.get("sort_asc"))
 
 
-def conflict(ref, existing):
-    """Raise the 409 for a ref that is taken."""
-    message = f'Tried to save duplicate unique keys (E11000 duplicate key error: "{ref}")'
-    raise HttpError(409, message, **{"conflict-id": existing["id"]})
-
-
-def normal_timestamp(text):
+def _normal_timestamp(text):
     """A time as a client may write it, as documents have it. Raises HttpError 400."""
-    text = text.strip().replace(" ", "T")
-    for ending in ("Z", "+00:00", "+0000", "+00"):
-        if text.endswith(ending):
-            text = text[: -len(ending)]
-            break
-    main, _, fraction = text.partition(".")
     try:
-        time.strptime(main, "%Y-%m-%dT%H:%M:%S")
+        moment = datetime.datetime.fromisoformat(text.strip())
     except ValueError as e:
         raise HttpError(400, f"Invalid timestamp: {text}") from e
-    return f"{main}.{fraction:0<6}Z"
-
-
-def elapsed(execution):
-    """Seconds from start to end."""
-    start, end = (execution[f"{name}_timestamp"] for name in ("start", "end"))
-    return round(_epoch(end) - _epoch(start), 6)
-
-
-def _epoch(text):
-    return datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+    if moment.tzinfo:
+        moment = moment.astimezone(datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Resources:
@@ -145,38 +105,48 @@ class Resources:
     def __init__(self, store):
         self._store = store
 
-    def find(self, kind, id_or_ref, field="ref"):
-        found = self._store.get(kind, id_or_ref) or self._store.first(kind, **{field: id_or_ref})
-        if not found:
+    def find(self, kind, id_or_ref):
+        """The document with this id or ref. Raises HttpError 404."""
+        found = self._store.get(kind, id_or_ref)
+        if kind in BY_ID_ONLY:
+            message = f'Unable to identify resource with id "{id_or_ref}".'
+        else:
+            found = found or self._store.first(kind, **{ID_FIELDS.get(kind, "ref"): id_or_ref})
             words = "a ref or id" if kind == "pack" else "a reference or id"
-            raise HttpError(404, f'Resource with {words} "{id_or_ref}" not found')
-        return found
-
-    def by_id(self, kind, id_):
-        """The document. Raises HttpError 404."""
-        found = self._store.get(kind, id_)
+            message = f'Resource with {words} "{id_or_ref}" not found'
         if not found:
-            raise HttpError(404, f'Unable to identify resource with id "{id_}".')
+            raise HttpError(404, message)
         return found
 
-    def listing(self, request, kind, filters, sort, default_limit, show=shown):
+    def refuse_existing(self, kind, content):
+        """Raise the 409 when there is one of this pack and name."""
+        ref = f"{content.get('pack') or 'default'}.{content.get('name')}"
+        existing = self._store.first(kind, ref=ref)
+        if existing:
+            message = f'Tried to save duplicate unique keys (E11000 duplicate key error: "{ref}")'
+            raise HttpError(409, message, **{"conflict-id": existing["id"]})
+
+    def listing(self, request, name, show=shown):
+        """The answer to GET /v1/<name>, each document as `show(document)` gives it."""
+        kind, sort, default_limit, filters = COLLECTIONS[name]
+        query, sort = request.query, sort.split()
         limit, offset = request.page(default_limit)
         where = {}
-        for name, path in filters.items():
-            value = request.query.get(name)
+        for parameter, _, path in (word.partition("=") for word in filters.split()):
+            path, value = path or parameter, query.get(parameter)
             if value:
                 where[path] = {"null": None}.get(value, value)
             bounds = []
             for suffix, operator in (("_gt", ">"), ("_lt", "<")):
-                if request.query.get(name + suffix):
-                    bounds += [operator, normal_timestamp(request.query[name + suffix])]
+                if query.get(parameter + suffix):
+                    bounds += [operator, _normal_timestamp(query[parameter + suffix])]
             if bounds:
                 where[path] = tuple(bounds)
         if "enabled" in where:
             where["enabled"] = request.flag("enabled")
-        if request.query.get("id"):
+        if query.get("id"):
             where["id"] = request.names("id")
-        if sort_ascending(request):
+        if _ascending(query):
             sort = [key.lstrip("-") for key in sort]
         found = self._store.find(kind, where, sort, limit, offset)
         headers = {"X-Total-Count": str(self._store.count(kind, where))}
@@ -185,19 +155,15 @@ class Resources:
         return 200, [select(request, show(document)) for document in found], headers
 
     def add_routes(self, router):
-        """The lists and single documents that need nothing special."""
-        for name, collection in COLLECTIONS.items():
-            self._add_collection(router, name, *collection)
+        """The lists and single documents that no module has a route of its own for."""
+        for name, (kind, *_) in COLLECTIONS.items():
+            self._add_collection(router, name, kind)
 
-    def _add_collection(self, router, name, kind, filters, sort, limit):
-        field = {"config_schema": "pack", "runner": "name"}.get(kind, "ref")
-        by_id_only = kind in ("trigger_instance", "enforcement")
-
+    def _add_collection(self, router, name, kind):
         @router.route("GET", f"/v1/{name}")
         def get_all(request):
-            return self.listing(request, kind, filters, sort, limit)
+            return self.listing(request, name)
 
         @router.route("GET", f"/v1/{name}/{{id_}}")
         def get_one(request, id_):
-            found = self.by_id(kind, id_) if by_id_only else self.find(kind, id_, field)
-            return 200, select(request, shown(found))
+            return 200, select(request, shown(self.find(kind, id_)))
