@@ -109,10 +109,6 @@ def from_json_string(value):
     return orjson.loads(str(value))
 
 
-def from_yaml_string(value):
-    return yaml.load(str(value), YamlLoader)
-
-
 def to_json_string(value, indent=None, sort_keys=False, separators=(",", ": ")):
     options = {"indent": indent, "sort_keys": bool(sort_keys), "separators": separators}
     return json.dumps(_plain(value), **options)
@@ -123,29 +119,9 @@ def to_yaml_string(value, indent=None, allow_unicode=True):
     return yaml.dump(_plain(value), Dumper=YamlDumper, **options)
 
 
-def to_complex(value):
-    return json.dumps(value)
-
-
-def basename(path):
-    return os.path.basename(path)
-
-
-def dirname(path):
-    return os.path.dirname(path)
-
-
-def json_escape(value):
-    return json.dumps(value).strip('"')
-
-
 def jsonpath_query(value, query):
     """Values that a JSONPath selects, None when there are none."""
     return [match.value for match in jsonpath_rw.parse(query).find(value)] or None
-
-
-def use_none(value):
-    return NONE_MARKER if value is None else value
 
 
 def _text(value):
@@ -187,52 +163,23 @@ def to_human_time_from_seconds(seconds):
     return "".join(f"{part}{unit}" for part, unit in zip(parts, units, strict=True)) or "0s"
 
 
-def version_compare(value, pattern):
-    return semver.VersionInfo.parse(value).compare(pattern)
-
-
-def version_more_than(value, pattern):
-    return version_compare(value, pattern) == 1
-
-
-def version_less_than(value, pattern):
-    return version_compare(value, pattern) == -1
-
-
-def version_equal(value, pattern):
-    return version_compare(value, pattern) == 0
+_version = semver.VersionInfo.parse
 
 
 def version_match(value, pattern):
     if pattern[:1].isdigit():
         pattern = "==" + pattern  # newer versions of semver allow to leave it out
-    return semver.VersionInfo.parse(value).match(pattern)
+    return _version(value).match(pattern)
 
 
-def version_bump_major(value):
-    return str(semver.VersionInfo.parse(value).bump_major())
-
-
-def version_bump_minor(value):
-    return str(semver.VersionInfo.parse(value).bump_minor())
-
-
-def version_bump_patch(value):
-    return str(semver.VersionInfo.parse(value).bump_patch())
-
-
-def version_strip_patch(value):
-    version = semver.VersionInfo.parse(value)
-    return f"{version.major}.{version.minor}"
-
-
-# The filters that StackStorm also gives to workflows, as functions (workflows.py).
+# The filters that StackStorm also gives to workflows, as functions (workflows.py). The names of
+# their arguments count: YAQL can give them by name.
 FUNCTIONS = {
-    "basename": basename,
-    "dirname": dirname,
+    "basename": lambda path: os.path.basename(path),
+    "dirname": lambda path: os.path.dirname(path),
     "from_json_string": from_json_string,
-    "from_yaml_string": from_yaml_string,
-    "json_escape": json_escape,
+    "from_yaml_string": lambda value: yaml.load(str(value), YamlLoader),
+    "json_escape": lambda value: json.dumps(value).strip('"'),
     "jsonpath_query": jsonpath_query,
     "regex_match": regex_match,
     "regex_replace": regex_replace,
@@ -241,16 +188,16 @@ FUNCTIONS = {
     "to_human_time_from_seconds": to_human_time_from_seconds,
     "to_json_string": to_json_string,
     "to_yaml_string": to_yaml_string,
-    "use_none": use_none,
-    "version_bump_major": version_bump_major,
-    "version_bump_minor": version_bump_minor,
-    "version_bump_patch": version_bump_patch,
-    "version_compare": version_compare,
-    "version_equal": version_equal,
-    "version_less_than": version_less_than,
+    "use_none": lambda value: NONE_MARKER if value is None else value,
+    "version_bump_major": lambda value: str(_version(value).bump_major()),
+    "version_bump_minor": lambda value: str(_version(value).bump_minor()),
+    "version_bump_patch": lambda value: str(_version(value).bump_patch()),
+    "version_compare": lambda value, pattern: _version(value).compare(pattern),
+    "version_equal": lambda value, pattern: _version(value).compare(pattern) == 0,
+    "version_less_than": lambda value, pattern: _version(value).compare(pattern) == -1,
     "version_match": version_match,
-    "version_more_than": version_more_than,
-    "version_strip_patch": version_strip_patch,
+    "version_more_than": lambda value, pattern: _version(value).compare(pattern) == 1,
+    "version_strip_patch": lambda value: "{0.major}.{0.minor}".format(_version(value)),
 }
 
 
@@ -260,7 +207,7 @@ def environment():
     env = jinja2.sandbox.SandboxedEnvironment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    env.filters.update(FUNCTIONS, decrypt_kv=decrypt_kv, to_complex=to_complex)
+    env.filters.update(FUNCTIONS, decrypt_kv=decrypt_kv, to_complex=json.dumps)
     env.tests["in"] = lambda item, container: item in container
     return env
 

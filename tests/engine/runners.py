@@ -19,8 +19,6 @@ import orjson
 import requests
 
 HERE = Path(__file__).parent
-WRAPPER = HERE / "action_wrapper.py"
-STANDINS = HERE / "standins"
 TIMED_OUT = -9
 # Like StackStorm, any host key will do; the user's known_hosts stays as it is.
 SSH_OPTIONS = shlex.split(
@@ -44,32 +42,29 @@ def pack_environment(pack_path=None):
     """PYTHONPATH of a pack's process: actions/lib (actions only), stand-ins where needed."""
     paths = [str(pack_path / "actions/lib")] if pack_path else []
     if importlib.util.find_spec("st2common") is None:
-        paths.append(str(STANDINS))
+        paths.append(str(HERE / "standins"))
     return {"PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _run(command, timeout, environment, cwd=None, stdin=None, shell=False):
+def _run(command, timeout, environment, stdin=None, **more):
     """(exit code, stdout, stderr); TIMED_OUT after `timeout` seconds, the group killed."""
     process = subprocess.Popen(
         command,
-        shell=shell,
-        executable="/bin/bash" if shell and os.path.exists("/bin/bash") else None,
-        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        cwd=cwd,
         env=environment,
         start_new_session=True,
+        **more,
     )
-    code = None
     try:
         out, err = process.communicate(stdin, timeout=timeout)
+        code = process.returncode
     except subprocess.TimeoutExpired:
         code = TIMED_OUT
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
-    texts = (out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
-    return (process.returncode if code is None else code), *texts
+    return code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
 
 def run_noop(job):
@@ -79,20 +74,20 @@ def run_noop(job):
 
 def run_python(job):
     """The class in the entry point, in a process of its own."""
-    timeout = job.runner_parameters.get("timeout", 600)
+    params = job.runner_parameters
+    timeout = params.get("timeout", 600)
     delimiter = f"%%%%%~{uuid.uuid4().hex}~%%%%"
     request = {
         "pack": job.execution["action"]["pack"],
         "file_path": job.entry_point,
         "config": job.config,
         "parameters": job.action_parameters,
-        "log_level": job.runner_parameters.get("log_level") or "DEBUG",
+        "log_level": params.get("log_level") or "DEBUG",
         "delimiter": delimiter,
     }
-    env = {k: v for k, v in (job.runner_parameters.get("env") or {}).items()}
-    env = {k: str(v) for k, v in env.items() if k.lower() != "pythonpath"}
+    env = {k: str(v) for k, v in (params.get("env") or {}).items() if k.lower() != "pythonpath"}
     code, stdout, stderr = _run(
-        [sys.executable, "-u", str(WRAPPER)],
+        [sys.executable, "-u", str(HERE / "action_wrapper.py")],
         timeout,
         {**job.environment, **env},
         stdin=json.dumps(request).encode(),
@@ -116,17 +111,23 @@ def run_python(job):
     return ("succeeded" if code == 0 and status is not False else "failed"), output
 
 
+def _with_sudo(command):
+    return f"sudo -E -- bash -c {shlex.quote(command)}"
+
+
 def run_local(job, command=None):
     """`cmd` in a shell of this host, as the user the engine runs as."""
     params = job.runner_parameters
     timeout = params.get("timeout", 60)
     command = params.get("cmd") if command is None else command
     if params.get("sudo") and os.geteuid():
-        command = f"sudo -E -- bash -c {shlex.quote(command)}"
-    environment = dict(job.environment, **(params.get("env") or {}))
-    stdin = f"{params['sudo_password']}\n".encode() if params.get("sudo_password") else None
+        command = _with_sudo(command)
     code, stdout, stderr = _run(
-        command, timeout, environment, cwd=params.get("cwd"), stdin=stdin, shell=True
+        ["/bin/bash", "-c", command],
+        timeout,
+        dict(job.environment, **(params.get("env") or {})),
+        stdin=f"{params['sudo_password']}\n".encode() if params.get("sudo_password") else None,
+        cwd=params.get("cwd"),
     )
     result = _shell_result(code, stdout, stderr)
     if code == TIMED_OUT:
@@ -138,9 +139,8 @@ def run_local(job, command=None):
 def run_script(job):
     """The script in the entry point; action parameters become its arguments."""
     schema = job.execution["action"]["parameters"]
-    positional = {}
-    named = []
     operator = job.runner_parameters.get("kwarg_op") or "--"
+    positional, named = {}, []
     for name, value in sorted(job.action_parameters.items()):
         position = (schema.get(name) or {}).get("position")
         if position is not None:
@@ -165,30 +165,27 @@ def _argument(value):
 def run_remote(job):
     """`cmd` on each of `hosts` with the `ssh` command; keyed by host."""
     params = job.runner_parameters
+    private_key = params.get("private_key")
     for unsupported in ("password", "passphrase", "bastion_host"):
         if params.get(unsupported):
             raise NotImplementedError(
                 f'the embedded engine does not have "{unsupported}" for remote commands; use '
                 "StackStorm"
             )
-    command = params["cmd"]
-    if params.get("sudo"):
-        command = f"sudo -E -- bash -c {shlex.quote(command)}"
+    command = _with_sudo(params["cmd"]) if params.get("sudo") else params["cmd"]
     exports = [f"{k}={shlex.quote(str(v))}" for k, v in sorted((params.get("env") or {}).items())]
     words = ["export", *exports, "&&"] if exports else []
     words += ["cd", shlex.quote(params.get("cwd") or "/tmp"), "&&", command]
-    timeout = params.get("timeout", 60)
     result = {}
     for host in filter(None, (host.strip() for host in params["hosts"].split(","))):
         name, _, port = host.rpartition(":") if re.fullmatch(r"[^:]+:\d+", host) else (host, "", "")
         ssh = ["ssh", *SSH_OPTIONS]
         port = port or params.get("port")
-        ssh += ["-p", str(port)] if port else []
-        ssh += ["-l", params["username"]] if params.get("username") else []
-        ssh += ["-i", params["private_key"]] if params.get("private_key") else []
-        code, stdout, stderr = _run([*ssh, name, " ".join(words)], timeout, job.environment)
-        result[name] = _shell_result(code, stdout, stderr)
-        if code == TIMED_OUT:
+        for option, value in ("-p", port), ("-l", params.get("username")), ("-i", private_key):
+            ssh += [option, str(value)] if value else []
+        found = _run([*ssh, name, " ".join(words)], params.get("timeout", 60), job.environment)
+        result[name] = _shell_result(*found)
+        if found[0] == TIMED_OUT:
             result[name]["error"] = f'Failed executing command "{command}" on host {name}'
             result[name]["timeout"] = True
     if all(found["succeeded"] for found in result.values()):
@@ -208,8 +205,7 @@ def _shell_result(code, stdout, stderr):
 
 def _shell_output(text):
     """One line end less, and JSON objects and arrays parsed: StackStorm does so."""
-    text = text[:-1] if text.endswith(("\n", "\r")) else text
-    text = text[:-1] if text.endswith("\r") else text
+    text = re.sub(r"(\r?\n|\r)\Z", "", text)
     try:
         return orjson.loads(text)
     except ValueError:
@@ -219,28 +215,21 @@ def _shell_output(text):
 def run_http(job):
     """One request; 200 to 206 succeeds."""
     params, action = job.runner_parameters, job.action_parameters
-    headers = dict(params.get("headers") or {})
-    headers.update(
-        {"User-Agent": "st2/v3.9.0", "X-Stanley-Action": job.execution["action"]["name"]}
-    )
+    agent = {"User-Agent": "st2/v3.9.0", "X-Stanley-Action": job.execution["action"]["name"]}
     body = action.get("body")
-    auth = None
-    if params.get("username") or params.get("password"):
-        auth = (params.get("username"), params.get("password"))
+    credentials = (params.get("username"), params.get("password"))
     try:
         response = requests.request(
             action.get("method") or ("POST" if body else "GET"),
             params["url"],
             params=action.get("params"),
             data=body.encode() if isinstance(body, str) else body,
-            headers=headers,
+            headers={**(params.get("headers") or {}), **agent},
             cookies=params.get("cookies"),
-            auth=auth,
+            auth=credentials if any(credentials) else None,
             timeout=float(action.get("timeout") or 60),
             allow_redirects=params.get("allow_redirects", False),
-            proxies={
-                s: params[f"{s}_proxy"] for s in ("http", "https") if params.get(f"{s}_proxy")
-            },
+            proxies={s: params.get(f"{s}_proxy") for s in ("http", "https")},
             verify=params.get("verify_ssl_cert", True),
         )
     except requests.exceptions.Timeout as e:

@@ -35,10 +35,8 @@ class SensorContainer:
         self._registry = registry
         self._access = access
         self._api_url = api_url
-        self._processes = {}
-        self._started = {}
-        self._respawns = {}
-        self._respawn_at = {}
+        self._running = {}  # ref -> (process, when it was started, how often before)
+        self._due = {}  # ref -> (when to start it again, how often that was done before)
         self._lock = threading.Lock()
         self._wanted = {}
         self._wake = threading.Event()
@@ -70,40 +68,35 @@ class SensorContainer:
         while not self._stopped:
             with self._lock:
                 wanted, self._wanted = self._wanted, {}
-            self._stop_all([ref for ref in wanted if ref in self._processes])
+            self._stop_all([ref for ref in wanted if ref in self._running])
             for ref, sensor in wanted.items():
-                self._respawn_at.pop(ref, None)
+                self._due.pop(ref, None)
                 if sensor:
-                    self._respawns[ref] = 0
-                    self._spawn(sensor)
-            self._watch()
+                    self._due[ref] = (0, 0)
+            self._watch(time.monotonic())
             self._wake.wait(POLL_INTERVAL)
             self._wake.clear()
-        self._stop_all(list(self._processes))
+        self._stop_all(list(self._running))
 
-    def _watch(self):
-        now = time.monotonic()
-        for ref, process in list(self._processes.items()):
+    def _watch(self, now):
+        for ref, (process, started, respawns) in list(self._running.items()):
             code = process.poll()
             if code is None:
-                if now - self._started[ref] >= STARTED_AFTER:
-                    self._respawns[ref] = 0
                 continue
             LOG.info("Process for sensor %s has exited with code %s", ref, code)
-            del self._processes[ref]
-            if code == 0:
-                continue
-            if self._respawns[ref] >= MAX_RESPAWNS:
+            del self._running[ref]
+            if now - started >= STARTED_AFTER:
+                respawns = 0
+            if code and respawns >= MAX_RESPAWNS:
                 LOG.error("Sensor %s has already been respawned max times, giving up", ref)
-                continue
-            self._respawns[ref] += 1
-            self._respawn_at[ref] = now + RESPAWN_DELAY * self._respawns[ref]
-        for ref, at in list(self._respawn_at.items()):
+            elif code:
+                self._due[ref] = (now + RESPAWN_DELAY * (respawns + 1), respawns + 1)
+        for ref, (at, respawns) in list(self._due.items()):
             if now >= at:
-                del self._respawn_at[ref]
-                self._spawn(self._store.first("sensor", ref=ref))
+                del self._due[ref]
+                self._spawn(self._store.first("sensor", ref=ref), respawns)
 
-    def _spawn(self, sensor):
+    def _spawn(self, sensor, respawns):
         try:
             request = self._request(sensor)
         except Exception:
@@ -113,14 +106,14 @@ class SensorContainer:
         environment["ST2_ACTION_API_URL"] = self._api_url
         token = self._access.new_token("sensors_container", YEAR)
         environment["ST2_ACTION_AUTH_TOKEN"] = token["token"]
-        self._processes[sensor["ref"]] = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-u", str(WRAPPER), json.dumps(request)],
             env=environment,
             stdin=subprocess.DEVNULL,
             # What a sensor prints belongs into the log.
             stdout=2,
         )
-        self._started[sensor["ref"]] = time.monotonic()
+        self._running[sensor["ref"]] = (process, time.monotonic(), respawns)
         LOG.info("Sensor %s started", sensor["ref"])
 
     def _request(self, sensor):
@@ -136,7 +129,7 @@ class SensorContainer:
         }
 
     def _stop_all(self, refs):
-        processes = [self._processes.pop(ref) for ref in refs]
+        processes = [self._running.pop(ref)[0] for ref in refs]
         for process in processes:
             process.terminate()
         deadline = time.monotonic() + STOP_TIMEOUT

@@ -438,7 +438,7 @@ register_functions(
         "json_dump": expressions.to_json_string,
         "json_parse": expressions.from_json_string,
         "yaml_dump": expressions.to_yaml_string,
-        "yaml_parse": expressions.from_yaml_string,
+        "yaml_parse": expressions.FUNCTIONS["from_yaml_string"],
         "st2kv": _st2kv,
         "task": _task,
     }
