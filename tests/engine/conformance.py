@@ -119,10 +119,10 @@ def run_parameter(case, payload):
     number = re.search(r"[\"']case[\"']: (\d+)", str(case.get("value")))
     payload = {**payload, "case": int(number.group(1)) if number else 0}
     action = {"ref": "conf.p", "name": "p", "parameters": {"p": {"type": case["type"]}}}
-    context = {"context": {"user": "stanley", "pack": "conf"}}
+    context = {"user": "stanley", "pack": "conf"}
     try:
-        given = parameters.render_rule_parameters(
-            {"p": case["template"]}, action, {}, payload, _Datastore(), context
+        given = parameters.request_parameters(
+            {"p": case["template"]}, action, {}, context, {}, _Datastore(), {"trigger": payload}
         )
     except parameters.ParameterError:
         return {"enforced": False}

@@ -15,27 +15,12 @@ import jsonpath_rw
 from . import expressions
 
 
-class CriteriaError(Exception):
-    """The rule does not match, and StackStorm records a failed rule enforcement with this text."""
-
-
-def matches(criteria, payload, kv):
-    """Whether all criteria match the payload. Raises CriteriaError where one of them is broken.
-
-    An operator that does not exist raises ValueError; StackStorm refuses such a rule, and marks
-    the trigger instance as failed if it meets one nevertheless.
-    """
-    matched, failures = check(criteria, payload, kv)
-    if failures and not matched:
-        raise CriteriaError(failures[0])
-    return matched
-
-
 def check(criteria, payload, kv):
-    """(whether the rule matches, texts of the failed enforcements that this left).
+    """(whether all criteria match the payload, texts of the failed enforcements that this left).
 
     Both can be the case: an item that a `search` cannot compare does not match, and is recorded,
-    but another item may match.
+    but another item may match. An operator that does not exist raises ValueError; StackStorm
+    refuses such a rule, and marks the trigger instance as failed if it meets one nevertheless.
     """
     if criteria and not payload:
         return False, []
@@ -69,11 +54,12 @@ class _Scope:
         except Exception as error:
             return self._fail("Failed transforming criteria key %s", error, key)
         value = found[0].value if found else None
-        function = _operator(operator)
+        if operator.lower() not in OPERATORS:
+            raise ValueError("Invalid operator: " + operator.lower())
         try:
             if operator == "search":
                 return self._search(value, pattern, criterion.get("condition"))
-            return function(value, pattern)
+            return OPERATORS[operator.lower()](value, pattern)
         except Exception as error:
             return self._fail("There might be a problem with the criteria", error)
 
@@ -133,20 +119,8 @@ def _seconds_since(value):
     return (datetime.datetime.now(datetime.UTC) - moment).total_seconds()
 
 
-def _decoded(value):
-    return value.decode("utf-8") if isinstance(value, bytes) else value
-
-
-def _unless_none(function):
-    """Most operators do not match when the pattern is None, whatever the value."""
-
-    def operator(value, pattern):
-        return False if pattern is None else function(_decoded(value), _decoded(pattern))
-
-    return operator
-
-
-_UNLESS_NONE = {
+# None of these matches when the pattern is None, whatever the value.
+_COMPARISONS = {
     "eq equals": lambda v, p: v == p,
     "ieq iequals": lambda v, p: v.lower() == p.lower(),
     "contains": lambda v, p: p in v,
@@ -170,18 +144,15 @@ _UNLESS_NONE = {
 }
 
 OPERATORS = {
-    name: _unless_none(function)
-    for names, function in _UNLESS_NONE.items()
-    for name in names.split()
+    "exists": lambda value, pattern: value is not None,
+    "nexists": lambda value, pattern: value is None,
+    "neq": lambda value, pattern: value != pattern,
+    "nequals": lambda value, pattern: value != pattern,
+    "search": None,  # needs the scope: _Scope._search
 }
-OPERATORS["exists"] = lambda value, pattern: value is not None
-OPERATORS["nexists"] = lambda value, pattern: value is None
-OPERATORS["neq"] = OPERATORS["nequals"] = lambda v, p: _decoded(v) != _decoded(p)
-OPERATORS["search"] = None  # needs the scope: _Scope._search
-
-
-def _operator(name):
-    try:
-        return OPERATORS[name.lower()]
-    except KeyError:
-        raise ValueError("Invalid operator: " + name.lower()) from None
+for _names, _function in _COMPARISONS.items():
+    for _name in _names.split():
+        OPERATORS[_name] = functools.partial(
+            lambda function, value, pattern: pattern is not None and function(value, pattern),
+            _function,
+        )

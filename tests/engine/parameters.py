@@ -3,8 +3,8 @@
 StackStorm does this at two moments, and so does the engine:
 
 1. When an execution is requested (by a rule, the API or a workflow's task), every string given is
-   rendered as a Jinja template: `request_parameters`, and for rules `render_rule_parameters`.
-   The result is what the execution document holds.
+   rendered as a Jinja template: `request_parameters`. The result is what the execution document
+   holds.
 2. When the runner starts, the missing parameters get their defaults, which may be templates too;
    values that were given are not rendered again: `finalize_parameters`.
 
@@ -46,23 +46,11 @@ class ParameterError(Exception):
         self.kind = kind
 
 
-def render_rule_parameters(templates, action, runner, payload, kv, trigger_context=None):
-    """The parameters of the execution that a rule asks for, from the rule's templates.
-
-    `trigger_context` may hold the execution's `context` and the `config` of the action's pack.
-    Raises ParameterError; its text is the `failure_reason` of the rule enforcement.
-    """
-    more = trigger_context or {}
-    context, config = more.get("context") or {}, more.get("config") or {}
-    return request_parameters(
-        templates, action, runner, context, config, kv, variables={"trigger": payload}
-    )
-
-
 def request_parameters(params, action, runner, context, config, kv, variables=None):
     """The parameters an execution is requested with: rendered, cast and validated.
 
-    Raises ParameterError.
+    `variables` are further names for the templates: of a rule, {"trigger": payload}. Raises
+    ParameterError; for a rule its text is the `failure_reason` of the enforcement.
     """
     schemas = _schemas(action, runner)
     nodes = _nodes(context, config, kv)
@@ -90,14 +78,8 @@ def finalize_parameters(params, action, runner, context, config, kv):
     rendered = nodes.resolve()
     final = _cast_all(rendered, rendered, schemas)
     of_action, of_runner = schemas
-    return (
-        {name: value for name, value in final.items() if name in of_runner},
-        {
-            name: value
-            for name, value in final.items()
-            if name in of_action and name not in of_runner
-        },
-    )
+    of_runner = {name: final[name] for name in final if name in of_runner}
+    return of_runner, {n: final[n] for n in final if n in of_action and n not in of_runner}
 
 
 def mask_secrets(params, action, runner):
@@ -113,11 +95,11 @@ def _schemas(action, runner):
 
 
 def _nodes(context, config, kv):
-    nodes = _Nodes()
-    nodes.add("st2kv", value=expressions.datastore_context(kv))
-    nodes.add("action_context", value=context)
-    nodes.add("config_context", value=config)
-    return nodes
+    return _Nodes(
+        st2kv={"value": expressions.datastore_context(kv)},
+        action_context={"value": context},
+        config_context={"value": config},
+    )
 
 
 class _Nodes(dict):
@@ -127,8 +109,8 @@ class _Nodes(dict):
     A node may end up with both a value and a template; the template wins.
     """
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **nodes):
+        super().__init__(nodes)
         self.dependencies = {}
 
     def add(self, name, **content):

@@ -205,7 +205,7 @@ def _shell_result(code, stdout, stderr):
 
 def _shell_output(text):
     """One line end less, and JSON objects and arrays parsed: StackStorm does so."""
-    text = re.sub(r"(\r?\n|\r)\Z", "", text)
+    text = re.sub(r"\r?\n?\Z", "", text, count=1)
     try:
         return orjson.loads(text)
     except ValueError:

@@ -58,21 +58,9 @@ class ActionRequest:
     delay: int
     context: dict
 
-    @property
-    def task_execution_id(self):
-        return self.context["task_execution_id"]
-
-
-def inspect(definition, st2_context, find_action):
-    """Errors that keep a workflow from starting, as [{"type", "message", "spec_path", ...}].
-
-    `st2_context` see Workflow.start. `find_action(ref)` gives (action, runner) documents, or None
-    for an unknown action. Raises ValueError for YAML that does not parse.
-    """
-    return _inspect(load_definition(definition), st2_context, find_action)
-
 
 def _inspect(spec, st2_context, find_action):
+    """Errors that keep a workflow from starting, as [{"type", "message", "spec_path", ...}]."""
     errors = []
     for category, entries in spec.inspect(app_ctx=st2_context).items():
         for entry in entries:
@@ -132,22 +120,21 @@ class Workflow:
         self._halted = False
 
     @classmethod
-    def start(cls, definition, inputs, st2_context, kv, find_action, workflow_id=None):
+    def start(cls, definition, inputs, st2_context, kv, find_action):
         """A run that is about to start; it may have failed already: look at `status`.
 
         `definition` is the YAML, `inputs` the action's final parameters, all of them (an input
         that is absent gets its default from the workflow, one that is None stays None).
         `st2_context` is {"st2": {action_execution_id, api_url, user, pack, action, runner},
-        "parent": context of the execution}. `workflow_id` must be unique.
-
-        Raises WorkflowError.
+        "parent": context of the execution}. `find_action(ref)` gives (action, runner) documents,
+        or None for an unknown action. Raises WorkflowError.
         """
         try:
             spec = load_definition(definition)
             errors = _inspect(spec, st2_context, find_action)
             if not errors:
                 conductor = conducting.WorkflowConductor(spec, context=st2_context, inputs=inputs)
-                workflow = cls(conductor, [], workflow_id or uuid.uuid4().hex[:24], kv)
+                workflow = cls(conductor, [], uuid.uuid4().hex[:24], kv)
                 workflow._begin()
         except Exception as error:
             raise WorkflowError([{"message": str(error)}]) from error
@@ -172,19 +159,11 @@ class Workflow:
         return self.status in statuses.COMPLETED_STATUSES
 
     @property
-    def output(self):
-        return self._conductor.get_workflow_output()
-
-    @property
-    def errors(self):
-        return self._conductor.errors
-
-    @property
     def result(self):
         """The result of the workflow's execution."""
-        result = {"output": self.output or None}
+        result = {"output": self._conductor.get_workflow_output() or None}
         if self.status in statuses.ABENDED_STATUSES:
-            result["errors"] = self.errors
+            result["errors"] = self._conductor.errors
         return result
 
     def next_actions(self):
@@ -223,7 +202,7 @@ class Workflow:
         """
         if status not in statuses.COMPLETED_STATUSES:
             return
-        task = self._task(request_context["task_execution_id"])
+        task = self._task(request_context)
         if task["status"] in statuses.COMPLETED_STATUSES:
             return
         event = events.ActionExecutionEvent(status, result=result)
@@ -247,7 +226,7 @@ class Workflow:
 
     def request_failed(self, request, error, kind=None):
         """Tell that an action could not be started. `kind` names StackStorm's exception."""
-        task = self._task(request.task_execution_id)
+        task = self._task(request.context)
         message = f"{kind or type(error).__name__}: {error}"
         place = {"task_id": task["task_id"], "route": task["route"]}
         if not task["_itemized"]:
@@ -274,8 +253,9 @@ class Workflow:
     def find_tasks(self, task_id, route):
         return [t for t in self._tasks if t["task_id"] == task_id and t["route"] == route]
 
-    def _task(self, task_execution_id):
-        return next(t for t in self._tasks if t["task_execution_id"] == task_execution_id)
+    def _task(self, context):
+        id_ = context["task_execution_id"]
+        return next(task for task in self._tasks if task["task_execution_id"] == id_)
 
     @staticmethod
     def _end_task(task, status):
