@@ -9,11 +9,14 @@ import importlib.util
 import inspect
 import os
 import sys
+import types
 
 # The engine's own folder, which the interpreter put first, must not hide the pack's modules.
 sys.path.pop(0)
 
 import json  # noqa: E402
+
+from st2common.runners.base_action import Action, get_action_logger  # noqa: E402
 
 try:
     from orjson import dumps
@@ -24,8 +27,6 @@ except ImportError:
         return json.dumps(value).encode()
 
 
-from st2common.runners.base_action import Action  # noqa: E402
-
 INVALID_STATUS_EXIT_CODE = 220
 
 
@@ -34,57 +35,45 @@ class ActionService:
 
     def __init__(self, wrapper):
         self._action_wrapper = wrapper
-        self._datastore_service = None
 
-    @property
-    def datastore_service(self):
-        """Made at first use, because it imports st2client."""
-        if self._datastore_service is None:
-            from st2common.runners.base_action import get_action_logger
+    def __getattr__(self, name):
+        if name == "datastore_service":
+            # Made at first use, because it imports st2client.
             from st2common.services.datastore import ActionDatastoreService
 
             wrapper = self._action_wrapper
-            self._datastore_service = ActionDatastoreService(
+            self.datastore_service = ActionDatastoreService(
                 logger=get_action_logger(wrapper._class_name, wrapper._log_level),
                 pack_name=wrapper._pack,
                 class_name=wrapper._class_name,
                 auth_token=os.environ.get("ST2_ACTION_AUTH_TOKEN"),
             )
-        return self._datastore_service
-
-    def __getattr__(self, name):
+            return self.datastore_service
         if name in ("get_user_info", "list_values", "get_value", "set_value", "delete_value"):
             return getattr(self.datastore_service, name)
         raise AttributeError(name)
 
 
-class Wrapper:
-    """Names the action for its logger and its datastore service."""
-
-    def __init__(self, request):
-        self._pack = request["pack"]
-        self._log_level = request["log_level"]
-        self._class_name = None
-
-    def load(self, path):
-        """The action class that the file defines. Raises what importing the file raises."""
-        sys.path.append(os.path.dirname(os.path.realpath(path)))
-        name = os.path.splitext(os.path.basename(path))[0]
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        for _, found in inspect.getmembers(module, inspect.isclass):
-            if found.__module__ == name and "run" in dir(found):
-                self._class_name = found.__name__
-                return found
-        raise Exception(f'File "{path}" has no action class or the file doesn\'t exist.')
+def load(path):
+    """The action class that the file defines. Raises what importing the file raises."""
+    sys.path.append(os.path.dirname(os.path.realpath(path)))
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for _, found in inspect.getmembers(module, inspect.isclass):
+        if found.__module__ == name and "run" in dir(found):
+            return found
+    raise Exception(f'File "{path}" has no action class or the file doesn\'t exist.')
 
 
 def main():
     """Run the one action that stdin asks for."""
     request = json.loads(sys.stdin.buffer.read())
-    wrapper = Wrapper(request)
-    action_class = wrapper.load(request["file_path"])
+    action_class = load(request["file_path"])
+    wrapper = types.SimpleNamespace(
+        _pack=request["pack"], _log_level=request["log_level"], _class_name=action_class.__name__
+    )
     action = action_class(config=request["config"], action_service=ActionService(wrapper))
     assert isinstance(action, Action), f"{action_class.__name__} is not an Action"
     output = action.run(**request["parameters"])

@@ -119,7 +119,7 @@ def _seconds_since(value):
     return (datetime.datetime.now(datetime.UTC) - moment).total_seconds()
 
 
-# None of these matches when the pattern is None, whatever the value.
+# With a pattern of None, none of these matches whatever the value.
 _COMPARISONS = {
     "eq equals": lambda v, p: v == p,
     "ieq iequals": lambda v, p: v.lower() == p.lower(),

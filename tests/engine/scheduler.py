@@ -1,5 +1,6 @@
 """From `requested` to a runner: delays, policies, the pools that run executions."""
 
+import functools
 import heapq
 import itertools
 import logging
@@ -65,7 +66,7 @@ class Scheduler:
             try:
                 call(*args)
             except Exception:
-                LOG.exception("Scheduling failed: %s%s", call.__name__, args)
+                LOG.exception("Scheduling failed: %s%s", call, args)
 
     def _on_status(self, execution):
         if execution["status"] == "requested":
@@ -105,7 +106,7 @@ class Scheduler:
             try:
                 call(*args)
             except Exception:
-                LOG.exception("Failed: %s%s", call.__name__, args)
+                LOG.exception("Failed: %s%s", call, args)
 
         if not self._stopped:
             pool.submit(logged)
@@ -156,14 +157,12 @@ class Scheduler:
                         "retried_liveaction_id": execution["liveaction"]["id"],
                     }
                 }
-                fields = {
-                    name: execution[name]
-                    for name in ("rule", "trigger", "trigger_type", "trigger_instance")
-                    if name in execution
-                }
-                self.later(rule.get("delay") or 0, self._rerun, execution, context, fields)
-
-    def _rerun(self, execution, context, fields):
-        self._executions.request(
-            execution["action"]["ref"], execution["parameters"], context, fields=fields
-        )
+                cause = ("rule", "trigger", "trigger_type", "trigger_instance")
+                again = functools.partial(
+                    self._executions.request,
+                    execution["action"]["ref"],
+                    execution["parameters"],
+                    context,
+                    fields={name: execution[name] for name in cause if name in execution},
+                )
+                self.later(rule.get("delay") or 0, again)

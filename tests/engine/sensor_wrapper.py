@@ -1,7 +1,7 @@
 """The process of one sensor: eventlet's monkey patch, the sensor's class, its service.
 
 Arguments: one JSON object {"pack", "file_path", "class_name", "poll_interval", "config",
-"trigger_types", "api_url"}; the token is in ST2_ACTION_AUTH_TOKEN. Exits non-zero when `run`
+"triggers", "api_url"}; the token is in ST2_ACTION_AUTH_TOKEN. Exits non-zero when `run`
 raises, 0 when it returns.
 """
 
@@ -29,6 +29,7 @@ import json  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
+import types  # noqa: E402
 
 import requests  # noqa: E402
 from st2common.models.api.trace import TraceContext  # noqa: E402
@@ -82,46 +83,41 @@ class SensorService:
         raise AttributeError(name)
 
 
-class SensorWrapper:
-    """Loads and runs one sensor."""
+def load(path, class_name):
+    """The sensor class in the file. Raises what importing the file raises."""
+    sys.path.append(os.path.dirname(os.path.realpath(path)))
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, class_name)
 
-    def __init__(self, request):
-        self._pack = request["pack"]
-        self._class_name = request["class_name"]
-        self._logger = logging.getLogger(f"SensorWrapper.{self._pack}.{self._class_name}")
-        sensor_class = self._load(request["file_path"])
-        kwargs = {
-            "sensor_service": SensorService(self, request["api_url"]),
-            "config": request["config"],
-        }
-        if request["poll_interval"] and issubclass(sensor_class, PollingSensor):
-            kwargs["poll_interval"] = request["poll_interval"]
-        self._sensor = sensor_class(**kwargs)
-        self._triggers = request["triggers"]
-        self._poll_interval = request["poll_interval"]
 
-    def _load(self, path):
-        sys.path.append(os.path.dirname(os.path.realpath(path)))
-        name = os.path.splitext(os.path.basename(path))[0]
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return getattr(module, self._class_name)
-
-    def run(self):
-        """Set up, tell of the triggers there are, run until the sensor ends."""
-        atexit.register(self._sensor.cleanup)
-        for trigger in self._triggers:
-            self._sensor.add_trigger(trigger=trigger)
-        self._sensor.setup()
-        mode = f"active mode (poll interval={self._poll_interval}s)"
-        self._logger.info("Running sensor in %s", mode if self._poll_interval else "passive mode")
-        try:
-            self._sensor.run()
-        except Exception as e:
-            message = f'Sensor "{self._class_name}" run method raised an exception: {e}.'
-            self._logger.warning(message, exc_info=True)
-            raise
+def run(request):
+    """Make the sensor, tell it of the triggers there are, run it until it ends."""
+    pack, class_name, interval = (request[n] for n in ("pack", "class_name", "poll_interval"))
+    logger = logging.getLogger(f"SensorWrapper.{pack}.{class_name}")
+    sensor_class = load(request["file_path"], class_name)
+    wrapper = types.SimpleNamespace(_pack=pack, _class_name=class_name, _logger=logger)
+    arguments = {
+        "sensor_service": SensorService(wrapper, request["api_url"]),
+        "config": request["config"],
+    }
+    if interval and issubclass(sensor_class, PollingSensor):
+        arguments["poll_interval"] = interval
+    sensor = sensor_class(**arguments)
+    atexit.register(sensor.cleanup)
+    for trigger in request["triggers"]:
+        sensor.add_trigger(trigger=trigger)
+    sensor.setup()
+    mode = f"active mode (poll interval={interval}s)" if interval else "passive mode"
+    logger.info("Running sensor in %s", mode)
+    try:
+        sensor.run()
+    except Exception as e:
+        message = f'Sensor "{class_name}" run method raised an exception: {e}.'
+        logger.warning(message, exc_info=True)
+        raise
 
 
 if __name__ == "__main__":
@@ -132,4 +128,4 @@ if __name__ == "__main__":
     )
     # urllib3 logs each new connection.
     logging.getLogger("urllib3").setLevel(logging.WARNING)
-    SensorWrapper(json.loads(sys.argv[1])).run()
+    run(json.loads(sys.argv[1]))

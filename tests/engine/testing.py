@@ -12,7 +12,6 @@ import requests
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT = 60
 
 
 class EngineHandle:
@@ -37,11 +36,10 @@ class EngineHandle:
             file = self.folder / f"{pack}.config.yaml"
             file.write_text(yaml.safe_dump(values))
             command += ["--config", f"{pack}={file}"]
-        log = open(self.log_path, "ab")  # noqa: SIM115
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
-        )
-        log.close()
+        with open(self.log_path, "ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         try:
             line = self._process.stdout.readline()
             if not line.startswith("engine ready"):
@@ -133,15 +131,15 @@ class EngineHandle:
         self._end(signal.SIGKILL)
 
     def _end(self, signum):
-        if self._process and self._process.poll() is None:
-            self._process.send_signal(signum)
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        if self._process:
-            self._process.stdout.close()
+        if not self._process:
+            return
+        self._process.send_signal(signum)  # nothing happens when it is over already
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
 
     def restart(self):
         """Stop, and start on the same state and port."""
