@@ -142,7 +142,7 @@ class Engine:
             if runner["name"] == "orquesta":
                 self.workflows.begin(execution, action_params, entry_point)
                 return
-            token = self.access.new_token(user or ADMIN)
+            token = self.access.passing_token(user or ADMIN)
             job = runners.Job(
                 execution=execution,
                 runner_parameters=runner_params,
@@ -168,5 +168,5 @@ class Engine:
         environment["ST2_ACTION_PACK_NAME"] = pack
         environment["ST2_ACTION_EXECUTION_ID"] = execution["id"]
         environment["ST2_ACTION_API_URL"] = self.api_url
-        environment["ST2_ACTION_AUTH_TOKEN"] = token["token"]
+        environment["ST2_ACTION_AUTH_TOKEN"] = token
         return environment

@@ -110,7 +110,7 @@ class Orchestrator:
                 # A workflow's error message starts with the name of StackStorm's exception.
                 kind = getattr(e, "kind", "ValueError" if isinstance(e, ValueError) else None)
                 workflow.request_failed(request, e, kind)
-        self._save(id_, workflow)
+        # What changed after the last of them follows from what is saved.
         if workflow.completed:
             self._executions.finish(id_, workflow.status, workflow.result)
             self._live.pop(id_, None)

@@ -8,6 +8,7 @@ through this module only: the order of what happens here matters.
 import collections
 import collections.abc
 import fractions
+import functools
 import math
 import types
 import warnings
@@ -29,6 +30,7 @@ with warnings.catch_warnings():
     from orquesta import conducting, events, exceptions, machines, requests, statuses
     from orquesta.expressions import base as expressions
     from orquesta.expressions.functions import base as functions
+    from orquesta.specs.base import Spec
     from orquesta.specs.native.v1 import models
     from orquesta.utils import parameters as inline_parameters
 
@@ -101,6 +103,20 @@ def load_definition(text):
     except Exception as error:
         raise ValueError(f"Failed to load workflow definition because {error}.") from error
     return models.instantiate(definition)
+
+
+@functools.cache
+def _schema(cls, includes, resolve_specs, _original=Spec.get_schema.__func__):
+    """A class's schema, which Orquesta makes anew for each part of each workflow that it loads."""
+    return _original(cls, includes, resolve_specs)
+
+
+def _get_schema(cls, includes=("meta",), resolve_specs=True):
+    return _schema(cls, includes and tuple(includes), resolve_specs)
+
+
+Spec.get_schema = classmethod(_get_schema)
+Spec.get_meta_schema = classmethod(functools.cache(Spec.get_meta_schema.__func__))
 
 
 # What follows brings the changes after 1.2.0 that show in how a workflow ends or is refused.

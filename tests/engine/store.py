@@ -27,13 +27,16 @@ INDEXES = {
     "trigger_instance": (("occurrence_time",), ("status",), ("trigger", "occurrence_time")),
     "enforcement": (("trigger_instance_id",), ("enforced_at",)),
     "trace": (("trace_tag",), ("start_timestamp",)),
-    "rule": (("ref",), ("trigger.ref",)),
     "token": (("token",),),
     "api_key": (("key_hash",),),
 }
 KINDS = (
     "action api_key config config_schema enforcement execution pack policy policy_type rule "
     "runner sensor setting token trace trigger trigger_instance trigger_type workflow"
+).split()
+# Kinds that every execution asks for and that seldom change: what was found is kept in memory.
+STEADY = (
+    "action config config_schema pack policy policy_type rule runner sensor trigger trigger_type"
 ).split()
 # A datastore key that has not expired by the time that goes with it.
 LIVE = "(expires IS NULL OR expires > ?)"
@@ -71,6 +74,7 @@ class Store:
 
     def __init__(self, path):
         self.lock = threading.RLock()
+        self._found = {kind: {} for kind in KINDS}
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -96,6 +100,7 @@ class Store:
         document.setdefault("id", new_id())
         body = orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode()
         with self.lock:
+            self._found[kind] = {}
             self._db.execute(f"INSERT OR REPLACE INTO {kind} VALUES (?, ?)", (document["id"], body))
         return document
 
@@ -108,6 +113,7 @@ class Store:
     def delete(self, kind, id_):
         """Delete the document, if there."""
         with self.lock:
+            self._found[kind] = {}
             self._db.execute(f"DELETE FROM {kind} WHERE id = ?", (id_,))
 
     def update(self, kind, id_, change):
@@ -124,8 +130,13 @@ class Store:
             _sql_path(key.lstrip("+-")) + (" DESC" if key.startswith("-") else "") for key in sort
         )
         sql = f"SELECT body FROM {kind} {sql} ORDER BY {order} LIMIT ? OFFSET ?"
-        with self.lock:
-            rows = self._db.execute(sql, (*values, limit or -1, offset)).fetchall()
+        values = (*values, limit or -1, offset)
+        rows = self._found[kind].get((sql, values)) if kind in STEADY else None
+        if rows is None:
+            with self.lock:
+                rows = self._db.execute(sql, values).fetchall()
+                if kind in STEADY:
+                    self._found[kind][sql, values] = rows
         return [orjson.loads(row[0]) for row in rows]
 
     def first(self, kind, **where):
