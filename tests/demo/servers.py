@@ -24,7 +24,7 @@ import subprocess
 import tempfile
 import time
 import urllib.parse
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from unittest import mock
 
@@ -399,7 +399,9 @@ class Alertmanager(Server):
 
 
 def _rfc3339(from_now):
-    return (datetime.now(UTC) + from_now).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Tests against a real StackStorm run on its Python, which may be 3.8.
+    now = datetime.now(timezone.utc)  # noqa: UP017
+    return (now + from_now).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class _Agent(Server):
