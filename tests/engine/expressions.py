@@ -224,4 +224,10 @@ def render(template, variables, kv=None):
     """
     if kv is not None:
         variables = {**variables, "st2kv": datastore_context(kv)}
-    return environment().from_string(template).render(variables)
+    return _compiled(template).render(variables)
+
+
+@functools.lru_cache(maxsize=1000)
+def _compiled(template):
+    # Compiling takes most of the time, and a rule's templates come with every trigger instance.
+    return environment().from_string(template)
