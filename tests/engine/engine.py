@@ -114,6 +114,8 @@ class Engine:
 
     def run(self, id_):
         """Run a scheduled execution to its end, or a workflow to its first wait."""
+        if self.store.get("execution", id_)["status"] != "scheduled":
+            return
         info = {"hostname": socket.gethostname(), "pid": os.getpid()}
         execution = self.executions.set_status(
             id_, "running", change=lambda found: found["liveaction"].update(runner_info=info)

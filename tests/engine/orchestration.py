@@ -178,9 +178,6 @@ class Orchestrator:
             if not self._active_children(id_):
                 self._executions.finish(id_, "canceled", None)
                 self._live.pop(id_, None)
-        self._cancel_root(execution, user)
-
-    def _cancel_root(self, execution, user):
         root = execution
         while "parent" in root:
             root = self._store.get("execution", root["parent"])

@@ -19,40 +19,6 @@ DEFAULT_PACK = """
 {ref: default, name: default, description: Default pack., version: 3.9.0, author: StackStorm,
  email: info@example.com}
 """
-# For each kind the prefix of its uid, and its fields beside those that every kind has: name, with
-# the value where the metadata has none.
-FIELDS = {
-    "trigger_type": ("trigger_type", {"payload_schema": {}, "parameters_schema": {}, "tags": []}),
-    "action": (
-        "action",
-        {
-            "enabled": True,
-            "description": "",
-            "metadata_file": "",
-            "runner_type": None,
-            "entry_point": "",
-            "parameters": {},
-            "output_schema": {},
-            "tags": [],
-            "notify": {},
-        },
-    ),
-    "sensor": ("sensor_type", {"enabled": True, "entry_point": None}),
-    "rule": (
-        "rule",
-        {
-            "enabled": False,
-            "type": {"ref": "standard", "parameters": {}},
-            "criteria": {},
-            "context": {},
-            "tags": [],
-        },
-    ),
-    "policy": (
-        "policy",
-        {"enabled": True, "resource_ref": None, "policy_type": None, "parameters": {}},
-    ),
-}
 
 
 def load_yaml(path):
@@ -60,13 +26,15 @@ def load_yaml(path):
     return yaml.safe_load(Path(path).read_text()) or {}
 
 
+FIELDS = load_yaml(CONTENT / "fields.yaml")
+
+
 def document_of(kind, content, **more):
     """The document of a pack's resource: what its metadata `content` says, and `more`."""
-    prefix, fields = FIELDS[kind]
     name, pack = content["name"], content.get("pack") or "default"
     document = {"name": name, "pack": pack, "ref": f"{pack}.{name}"}
-    document["uid"] = f"{prefix}:{pack}:{name}"
-    for field, default in {"description": None, "metadata_file": None, **fields}.items():
+    document["uid"] = f"{'sensor_type' if kind == 'sensor' else kind}:{pack}:{name}"
+    for field, default in {"description": None, "metadata_file": None, **FIELDS[kind]}.items():
         given = content.get(field)
         document[field] = given if given is not None else default
     return {**document, **more}

@@ -111,12 +111,13 @@ class RulesEngine:
         rules = self._store.find(
             "rule", {"trigger.ref": instance["trigger"], "enabled": True}, sort=("ref",)
         )
-        backstop = [rule for rule in rules if rule["type"]["ref"] == "backstop"]
-        matching = [r for r in rules if r not in backstop and self._matches(r, instance)]
-        if not matching:
-            matching = [rule for rule in backstop if self._matches(rule, instance)]
-        for rule in matching:
-            self._enforce(rule, instance, trace)
+        for backstop in (False, True):  # those of the type "backstop" only when no other matches
+            kind = [rule for rule in rules if (rule["type"]["ref"] == "backstop") == backstop]
+            matching = [rule for rule in kind if self._matches(rule, instance)]
+            for rule in matching:
+                self._enforce(rule, instance, trace)
+            if matching:
+                return
 
     def _matches(self, rule, instance):
         matched, failures = criteria.check(rule["criteria"], instance["payload"], self._kv)

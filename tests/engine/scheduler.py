@@ -63,10 +63,7 @@ class Scheduler:
                 if self._stopped:
                     return
                 _, _, call, args = heapq.heappop(self._due)
-            try:
-                call(*args)
-            except Exception:
-                LOG.exception("Scheduling failed: %s%s", call, args)
+            self._logged(call, *args)
 
     def _on_status(self, execution):
         if execution["status"] == "requested":
@@ -93,27 +90,22 @@ class Scheduler:
                 return self._executions.set_status(id_, "canceling")
             execution = self._executions.set_status(id_, "scheduled")
         workflow = execution["runner"]["name"] == "orquesta"
-        self.submit(self._workflows if workflow else self._actions, self._run_scheduled, id_)
+        self._submit(self._workflows if workflow else self._actions, self._run, id_)
 
     def conduct(self, call, *args):
-        """Call on one of the threads for workflows."""
-        self.submit(self._workflows, call, *args)
+        """Call on one of the threads for workflows; what it raises is logged."""
+        self._submit(self._workflows, call, *args)
 
-    def submit(self, pool, call, *args):
-        """Call on a thread of the pool; what it raises is logged."""
-
-        def logged():
-            try:
-                call(*args)
-            except Exception:
-                LOG.exception("Failed: %s%s", call, args)
-
+    def _submit(self, pool, call, *args):
         if not self._stopped:
-            pool.submit(logged)
+            pool.submit(self._logged, call, *args)
 
-    def _run_scheduled(self, id_):
-        if self._store.get("execution", id_)["status"] == "scheduled":
-            self._run(id_)
+    @staticmethod
+    def _logged(call, *args):
+        try:
+            call(*args)
+        except Exception:
+            LOG.exception("Failed: %s%s", call, args)
 
     def _held_by(self, execution):
         """`delay` or `cancel` when a concurrency policy says so, else None."""
@@ -148,21 +140,19 @@ class Scheduler:
             rule = policy["parameters"]
             if policy["policy_type"] != "action.retry" or rule["retry_on"] != reason:
                 continue
-            if done < rule.get("max_retry_count", 2):
-                context = dict(execution["context"])
-                context["policies"] = {
-                    "retry": {
-                        "applied_policy": policy["ref"],
-                        "retry_count": done + 1,
-                        "retried_liveaction_id": execution["liveaction"]["id"],
-                    }
-                }
-                cause = ("rule", "trigger", "trigger_type", "trigger_instance")
-                again = functools.partial(
-                    self._executions.request,
-                    execution["action"]["ref"],
-                    execution["parameters"],
-                    context,
-                    fields={name: execution[name] for name in cause if name in execution},
-                )
-                self.later(rule.get("delay") or 0, again)
+            if done >= rule.get("max_retry_count", 2):
+                continue
+            retry = {
+                "applied_policy": policy["ref"],
+                "retry_count": done + 1,
+                "retried_liveaction_id": execution["liveaction"]["id"],
+            }
+            cause = ("rule", "trigger", "trigger_type", "trigger_instance")
+            again = functools.partial(
+                self._executions.request,
+                execution["action"]["ref"],
+                execution["parameters"],
+                {**execution["context"], "policies": {"retry": retry}},
+                fields={name: execution[name] for name in cause if name in execution},
+            )
+            self.later(rule.get("delay") or 0, again)

@@ -385,18 +385,18 @@ def _st2kv(context, key, **kwargs):
         raise exceptions.ExpressionEvaluationException(str(error)) from error
 
 
+def _variable(context, name):
+    try:
+        return context[name] or {}
+    except KeyError:
+        return {}
+
+
 def _task(context, task_id=None, route=None):
     """`task(name)`: the latest execution of a task, on this route or one it branched off."""
-    try:
-        current = context["__current_task"] or {}
-    except KeyError:
-        current = {}
+    current, state = _variable(context, "__current_task"), _variable(context, "__state")
     task_id = current["id"] if task_id is None else task_id
     route = current.get("route", 0) if route is None else route
-    try:
-        state = context["__state"] or {}
-    except KeyError:
-        state = {}
     pointer = (state.get("tasks") or {}).get(f"{task_id}__r{route}")
     if pointer is None and route > 0:
         here = state["routes"][route]
