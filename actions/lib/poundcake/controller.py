@@ -296,6 +296,14 @@ class Controller:
         row, attempt = self._ledger.flight(identity)
         self._sent_at[identity] = self._now()
         payload_ = triggers.alert_payload(row, attempt)
+        try:
+            self._schemas.check(triggers.ALERT, payload_)
+        except ValueError as error:
+            self._log.error("dispatch %s cannot be sent: %s", identity, error)
+            fact = {"kind": "settled", "fingerprint": row["fingerprint"], "reason": str(error)}
+            fact.update(episode=attempt["starts_at"], dispatch_id=identity)
+            self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
+            return
         self._outgoing.append((triggers.ALERT, payload_, attempt["request_id"]))
 
     def _watch(self):
