@@ -965,3 +965,44 @@ def test_the_fake_forgets_what_has_expired(stackstorm):
     now.advance(11)
     assert fake.get_key("a") is None and fake.list_keys("") == {"b": "2"}
     assert clock.to_seconds(clock.to_text(now())) == NOW + 11
+
+
+def test_a_dispatch_that_waits_for_the_bus_is_not_sent_twice(pack):
+    """The bus comes back between the dispatch that failed and the probe that follows it."""
+    pack.stackstorm.bus_away = True
+    pack.post(alert())
+    pack.step()
+    original = pack.stackstorm.dispatch
+
+    def back_for_probes(trigger, payload_, trace_tag=None):
+        pack.stackstorm.bus_away = trigger != triggers.PROBE
+        original(trigger, payload_, trace_tag)
+
+    pack.controller._dispatch = back_for_probes
+    for _ in range(2 * LOST_SECONDS + PROBE_SECONDS):
+        pack.step()
+    pack.controller._dispatch = original
+    pack.stackstorm.bus_away = False
+    pack.settle()
+    assert len(pack.stackstorm.dispatched()) == 1
+
+
+def test_a_fault_in_a_decision_stops_no_other_alert(pack, monkeypatch, caplog):
+    """The request is rejected and says so; the next one is remediated, now and after a restart."""
+    original = lifecycle.describe
+
+    def fails_on_one(described, notification_):
+        if described.alertname == "Poison":
+            raise RuntimeError("a bug")
+        return original(described, notification_)
+
+    monkeypatch.setattr(lifecycle, "describe", fails_on_one)
+    poisoned = dict(alert(), labels={"alertname": "Poison"}, fingerprint="poison")
+    bad = pack.post(poisoned)
+    pack.post(alert())
+    pack.settle()
+    assert pack.alert()["state"] == "remediated"
+    entry = pack.request(bad)["alerts"][0]
+    assert entry["decision"] == "rejected"
+    assert "internal error (RuntimeError)" in entry["reason"]
+    assert bad in caplog.text

@@ -62,7 +62,7 @@ class Controller:
         self._done = collections.OrderedDict()  # request ids of the latest ones that left it
         self._outgoing = collections.deque()  # dispatches, to be sent once their rows are safe
         self._reports = collections.deque()  # alert_resolved and lifecycle, likewise
-        self._sent_at = {}  # dispatch_id -> when this process sent it last
+        self._sent_at = {}  # dispatch_id -> when this process sent it last; endless when it did not
         self._removals = []  # (batch_id, request_id): remove the entry once the batch is tracked
         self._newest_batch = None
         self._tracking = None  # (batch_id, sent_at) of the tracking trigger under way
@@ -71,6 +71,7 @@ class Controller:
         self._bus_seen_at = 0.0
         self._due = collections.defaultdict(float)
         self._loaded = False
+        self._loaded_at = 0.0
         self._stopping = ""
         self.wake = threading.Event()
 
@@ -147,6 +148,7 @@ class Controller:
             self._newest_batch = waiting[-1]["batch_id"]
         self._poll_inbox()
         self._loaded = True
+        self._loaded_at = self._now()
         self._log.info(
             "loaded: alerts=%d in_flight=%d pending=%d inbox=%d outbox=%d",
             len(self._ledger.alerts),
@@ -213,23 +215,21 @@ class Controller:
         for _ in range(min(ENTRIES_A_TICK, len(self._queue))):
             entry = self._queue[0]
             if entry["request_id"] not in self._ledger.requests:
-                self._decide(entry)
+                try:
+                    self._decide(entry)
+                except Exception as error:
+                    # A fault of PoundCake's must not stop every other alert, now and after a
+                    # restart: this one is rejected, and says so.
+                    self._log.error("request %s failed", entry["request_id"], exc_info=True)
+                    reason = "internal error (%s), see the sensor's log" % type(error).__name__
+                    refused = [_request_entry("", "", None, admission.REJECTED, reason)]
+                    self._ledger.add_request(_request(entry, refused))
             self._removals.append((None, entry["request_id"]))
             self._queue.popleft()
 
     def _decide(self, entry):
         notification = payload.parse(entry["notification"])
-        request = {
-            "request_id": entry["request_id"],
-            "received_at": entry["received_at"],
-            "completed_at": None,
-            "source": entry["source"],
-            "receiver": notification.receiver,
-            "group_key": notification.group_key,
-            "truncated_alerts": notification.truncated_alerts,
-            "warnings": notification.warnings,
-            "alerts": [],
-        }
+        alerts = []
         seen = set()
         for item in notification.entries:
             if isinstance(item, payload.Alert):
@@ -238,9 +238,8 @@ class Controller:
                 item = self._decide_alert(item, notification, entry, again)
             else:
                 item = _request_entry(item.fingerprint, "", None, admission.REJECTED, item.reason)
-            request["alerts"].append(item)
-        counts = collections.Counter(item["decision"] for item in request["alerts"])
-        request["counts"] = dict(counts, alerts=len(request["alerts"]))
+            alerts.append(item)
+        request = _request(entry, alerts, notification)
         self._ledger.add_request(request)
         self._log.info(
             "request %s: %s",
@@ -294,7 +293,7 @@ class Controller:
 
     def _queue_dispatch(self, identity):
         row, attempt = self._ledger.flight(identity)
-        self._sent_at[identity] = self._now()
+        self._sent_at[identity] = float("inf")
         payload_ = triggers.alert_payload(row, attempt)
         try:
             self._schemas.check(triggers.ALERT, payload_)
@@ -320,15 +319,13 @@ class Controller:
         No trace of it may also mean that the rules engine is behind. The bus keeps the order, so a
         probe that was sent later and has arrived says that the dispatch never will.
         """
-        now = self._now()
-        late = [d for d in lost if abs(now - self._sent_at.get(d, 0.0)) > LOST_SECONDS]
-        if not late:
-            return
-        if self._probe is None:
+        # What an earlier process sent counts from the start of this one.
+        sent_at = {identity: self._sent_at.get(identity, self._loaded_at) for identity in lost}
+        late = [d for d in lost if self._now() - sent_at[d] > LOST_SECONDS]
+        if late and self._probe is None:
             self._send_probe()
-        arrived_after = self._bus_seen_at
         for identity in late:
-            if self._sent_at.get(identity, 0.0) < arrived_after:
+            if sent_at[identity] < self._bus_seen_at:
                 self._log.warning("dispatch %s never reached StackStorm; sent again", identity)
                 self._queue_dispatch(identity)
 
@@ -366,8 +363,11 @@ class Controller:
         reports = REPORTS_A_BUSY_TICK if self._ledger.in_flight else REPORTS_A_TICK
         for queue, most in ((self._outgoing, len(self._outgoing)), (self._reports, reports)):
             for _ in range(min(most, len(queue))):
-                if not self._emit(*queue[0]):
+                trigger, payload_, trace_tag = queue[0]
+                if not self._emit(trigger, payload_, trace_tag):
                     return
+                if trigger == triggers.ALERT:
+                    self._sent_at[payload_["dispatch_id"]] = self._now()
                 queue.popleft()
 
     def _emit(self, trigger, payload_, trace_tag=None):
@@ -462,6 +462,23 @@ def _decided_before(row, episode, alert, request_id):
         if known["starts_at"] == episode and pended and pended["request_id"] == request_id:
             return admission.Decision(admission.PEND, pended["reason"])
     return None
+
+
+def _request(entry, alerts, notification=None):
+    """Return the row of a request whose alerts are decided."""
+    counts = collections.Counter(item["decision"] for item in alerts)
+    return {
+        "request_id": entry["request_id"],
+        "received_at": entry["received_at"],
+        "completed_at": None,
+        "source": entry["source"],
+        "receiver": notification.receiver if notification else "",
+        "group_key": notification.group_key if notification else "",
+        "truncated_alerts": notification.truncated_alerts if notification else 0,
+        "warnings": notification.warnings if notification else [],
+        "counts": dict(counts, alerts=len(alerts)),
+        "alerts": alerts,
+    }
 
 
 def _request_entry(fingerprint, alertname, episode, decision, reason):
