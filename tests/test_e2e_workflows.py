@@ -178,6 +178,15 @@ def test_no_service_is_a_failure_with_a_reason(place):
     assert place.log() == [""]
 
 
+@pytest.mark.parametrize("hosts", ["{0},{0}", "root@{0}", "-oProxyCommand=x", "{0} {0}"])
+def test_only_one_host_is_worked_on(place, hosts):
+    """core.remote takes lists and user names; whoever controls a label must not choose them."""
+    execution = place.service_down(host=hosts.format(place.host or "127.0.0.1"))
+    assert execution["status"] == "failed"
+    assert "one host only" in output_of(execution)["reason"]
+    assert place.log() == [""]
+
+
 def test_a_check_that_hangs_is_ended_and_the_service_restarted(place):
     """A service that hangs is down as well."""
     check = "test -e {folder}/up || sleep 60"
@@ -294,10 +303,11 @@ def test_a_services_name_is_data_all_the_way_from_the_alert(world):
     mark = "/tmp/" + unique("poundcake-e2e-mark-")
     names = [text.format(mark=mark) for text in EVIL_NAMES.values()]
     alerts = [alert("ServiceDown", instance="127.0.0.1:9100", service=name) for name in names]
-    alerts.append(alert("ServiceDown", instance="$(touch %s):9100" % mark, service=unique("shop-")))
+    no_host = alert("ServiceDown", instance="$(touch %s):9100" % mark, service=unique("shop-"))
     with enabled(world, "service_down"):
-        request_id = world.accept(*alerts)
-        world.completed(request_id)
+        request_id = world.accept(*alerts, no_host)
+        row = world.completed(request_id)
+    assert row["alerts"][-1]["outcome"] == "unmatched", "what is no host is worked on nowhere"
     found = world.status(request_id)["executions"]
     assert len(found) == len(alerts)
     passed = [world.execution(one["execution_id"])["parameters"]["service"] for one in found]
@@ -326,7 +336,7 @@ def test_the_alert_says_that_the_host_does_not_answer(world):
     """The same for host_down."""
     parameters = {"host": "{{ trigger.host }}", "ping_command": "false", "retries": 0}
     reason = reason_of(world, "poundcake.host_down", parameters)
-    assert "no answer to 1 pings" in reason
+    assert "no answer after 0 retries" in reason
 
 
 def test_the_rule_takes_a_host_down_alert(world):
@@ -393,7 +403,7 @@ def test_a_host_that_does_not_answer_is_told_to_a_person(world):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert (output["outcome"], output["notified"]) == ("the host does not answer", True)
-    assert output["reason"] == "no answer to 2 pings"
+    assert output["reason"] == "no answer after 1 retries"
     assert len(children_of(world, execution, "core.local")) == 2
     told = children_of(world, execution, "poundcake.log_notification")
     assert [one["status"] for one in told] == ["succeeded"]
@@ -408,7 +418,7 @@ def test_a_host_that_nobody_has_does_not_answer(world):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert (output["outcome"], output["notified"]) == ("the host does not answer", True)
-    assert output["reason"] == "no answer to 1 pings"
+    assert output["reason"] == "no answer after 0 retries"
 
 
 def test_a_ping_that_hangs_is_ended(world):
@@ -443,7 +453,7 @@ def test_a_notify_action_that_fails_is_part_of_the_reason(world):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["notified"] is False
-    assert output["reason"] == "no answer to 2 pings, and notify_action failed"
+    assert output["reason"] == "no answer after 1 retries, and notify_action failed"
 
 
 def test_a_notify_action_that_does_not_exist_is_shown_by_the_alert(world):

@@ -176,6 +176,12 @@ def test_the_host_is_the_instance_without_its_port(instance, wanted):
     assert payload.host_of(instance) == wanted
 
 
+@pytest.mark.parametrize("instance", ["a,b", "a b:1", "root@a", "-oX=y", "a\nb", "{{ x }}", "a;b"])
+def test_what_is_not_one_host_is_no_host(instance):
+    """core.remote takes lists and user names; a label must not choose where a fix works."""
+    assert payload.host_of(instance) == ""
+
+
 # --- what is wrong is named -----------------------------------------------------------------------
 
 

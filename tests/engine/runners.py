@@ -183,7 +183,8 @@ def run_remote(job):
         port = port or params.get("port")
         for option, value in ("-p", port), ("-l", params.get("username")), ("-i", private_key):
             ssh += [option, str(value)] if value else []
-        found = _run([*ssh, name, " ".join(words)], params.get("timeout", 60), job.environment)
+        command = [*ssh, "--", name, " ".join(words)]
+        found = _run(command, params.get("timeout", 60), job.environment)
         result[name] = _shell_result(*found)
         if found[0] == TIMED_OUT:
             result[name]["error"] = f'Failed executing command "{command}" on host {name}'

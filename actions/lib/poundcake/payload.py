@@ -6,6 +6,7 @@ Source: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
@@ -15,6 +16,7 @@ FIRING = "firing"
 RESOLVED = "resolved"
 _STATUSES = (FIRING, RESOLVED)
 _MOST_LEVELS = 50  # of unknown fields; copying and writing them recurses
+_HOST = re.compile(r"[\w:][\w.:%-]*\Z")
 _FNV_OFFSET = 14695981039346656037
 _FNV_PRIME = 1099511628211
 
@@ -150,8 +152,16 @@ def fingerprint(labels):
 
 
 def host_of(instance):
-    """Return an instance label without its port: ``web:9100``, ``[::1]:9100``, ``::1``, URLs."""
-    text = instance.strip()
+    """Return an instance label without its port: ``web:9100``, ``[::1]:9100``, ``::1``, URLs.
+
+    What is not one host name or address gives "": ``core.remote`` takes a list of hosts, and
+    ``a,b`` or ``user@a`` in a label must not choose where a remediation works.
+    """
+    text = _without_port(instance.strip())
+    return text if _HOST.match(text) else ""
+
+
+def _without_port(text):
     if "://" in text:
         text = text.split("://", 1)[1].split("/", 1)[0].rpartition("@")[2]
     if text.startswith("["):
