@@ -1,5 +1,6 @@
 """The sensor: HTTP in, triggers out. Thin: what it does is in actions/lib/poundcake."""
 
+import logging
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../actions/lib"))
 
 import waitress  # noqa: E402
+import waitress.trigger  # noqa: E402
 from poundcake import settings as pack_settings  # noqa: E402
 from poundcake import triggers  # noqa: E402
 from poundcake.controller import Controller  # noqa: E402
@@ -86,18 +88,42 @@ class AlertmanagerSensor(Sensor):
 
     def _open_port(self, listener):
         settings = self._settings
+        # One warning a request that waits for a thread would bury everything else in a storm.
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+        sockets = {}
         try:
-            return waitress.create_server(
+            server = waitress.create_server(
                 listener,
+                map=sockets,
                 host=settings.host,
                 port=settings.port,
                 threads=settings.threads,
                 max_request_body_size=settings.max_body_bytes + BODY_HEADROOM_BYTES,
                 ident=None,
             )
+            for item in sockets.values():
+                if isinstance(item, waitress.trigger.trigger):
+                    item.pull_trigger = _one_at_a_time(item.pull_trigger)
+            return server
         except (OSError, ValueError) as error:
             raise RuntimeError(
                 "cannot listen on %s:%d (%s): set host and port in the config of the pack "
                 "poundcake to an address of this machine that is free"
                 % (settings.host, settings.port, error)
             )
+
+
+def _one_at_a_time(call):
+    """Return ``call`` behind a lock.
+
+    All of waitress's threads wake its loop through one pipe. Sensors run under eventlet, which
+    raises when two greenthreads write to one file at the same time, and the answer that was to be
+    sent never is.
+    """
+    lock = threading.Lock()
+
+    def locked(*args):
+        with lock:
+            call(*args)
+
+    return locked

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -229,6 +230,17 @@ def test_credentials_are_in_no_log_and_no_row(guarded, tmp_path):
     for text in (guarded.log(), rows, instances, world.st2("run", "-j", "poundcake.list_alerts")):
         assert TOKEN not in text
         assert PASSWORD not in text
+
+
+def test_many_senders_at_once_are_all_answered(tmp_path):
+    """The sensor runs under eventlet, which refuses two threads that write to one file at a time."""
+    with servers.Engine(tmp_path) as engine:
+        world = world_of(engine)
+        body = notification(alert(unique("E2eMany"), "resolved"))
+        with ThreadPoolExecutor(24) as pool:
+            answers_ = list(pool.map(lambda _: world.post(body)[0], range(480)))
+        assert answers_ == [202] * 480
+        assert "Traceback" not in engine.log()
 
 
 def test_the_listener_stays_closed_to_a_network_without_credentials(tmp_path):
