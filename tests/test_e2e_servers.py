@@ -233,7 +233,7 @@ def test_credentials_are_in_no_log_and_no_row(guarded, tmp_path):
 
 
 def test_many_senders_at_once_are_all_answered(tmp_path):
-    """The sensor runs under eventlet, which refuses two threads that write to one file at a time."""
+    """Eventlet, under which sensors run, refuses two threads that write to one file at a time."""
     with servers.Engine(tmp_path) as engine:
         world = world_of(engine)
         body = notification(alert(unique("E2eMany"), "resolved"))
