@@ -167,15 +167,15 @@ def rate(world, before, start):
     wanted = before + REMEDIATIONS
     deadline = start + LONGEST_SECONDS
     while ended(world) < wanted:
-        if time.perf_counter() > deadline:
-            raise SystemExit("%d of %d ended" % (ended(world) - before, REMEDIATIONS))
+        if time.perf_counter() > deadline or ended(world, "failed"):
+            raise SystemExit("%d of %d succeeded" % (ended(world) - before, REMEDIATIONS))
         time.sleep(0.05)
     return REMEDIATIONS / (time.perf_counter() - start)
 
 
-def ended(world):
-    """How many executions of the workflow have succeeded; asked so that it costs little."""
-    params = {"action": ACTION, "status": "succeeded", "include_attributes": "id", "limit": 1}
+def ended(world, status="succeeded"):
+    """How many executions of the workflow have ended so; asked so that it costs little."""
+    params = {"action": ACTION, "status": status, "include_attributes": "id", "limit": 1}
     return world.count("/executions", params)
 
 

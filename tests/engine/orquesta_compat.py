@@ -10,6 +10,7 @@ import collections.abc
 import fractions
 import functools
 import math
+import threading
 import types
 import warnings
 
@@ -56,6 +57,19 @@ inline_parameters.REGEX_INLINE_PARAMS = inline_parameters.REGEX_INLINE_PARAMS.re
     "(?i)true", "(?i:true)"
 ).replace("(?i)false", "(?i:false)")
 
+
+# YAQL's parser is one object with state; StackStorm's processes have one thread, the engine many.
+_parse_yaql = _Yaql._engine
+_parsing = threading.Lock()
+
+
+@functools.lru_cache(maxsize=1024)
+def _yaql_statement(text):
+    with _parsing:
+        return _parse_yaql(text)
+
+
+_Yaql._engine = staticmethod(_yaql_statement)
 
 # Later versions evaluate Jinja in a sandbox.
 _Jinja._jinja_env = jinja2.sandbox.SandboxedEnvironment(
