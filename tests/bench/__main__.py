@@ -75,11 +75,19 @@ def accepted(world, body):
 
 
 def quiet(world):
-    """Wait until the queues are empty: what is measured next must not meet earlier work."""
+    """Wait until nothing is left to do: what is measured next must not meet earlier work.
+
+    The queues are empty, and no more reports of state changes go out.
+    """
+    seen = [-1]
 
     def empty():
         keys = ("/keys?limit=1&prefix=poundcake.inbox.", "/keys?limit=1&prefix=poundcake.outbox.")
-        return not any(world.api("GET", path) for path in keys)
+        if any(world.api("GET", path) for path in keys):
+            return False
+        seen.append(world.count("/triggerinstances", {"limit": 1}))
+        time.sleep(2)
+        return seen[-1] == seen[-2]
 
     world.wait(empty, "the queues to be empty", timeout=3600)
 

@@ -16,6 +16,7 @@ from poundcake.ledger import Ledger
 from poundcake.stackstorm import StackStormError
 
 WATCH_SECONDS = 0.5
+WATCH_AT_EASE_SECONDS = 1.0  # when nobody waits for room
 INBOX_POLL_SECONDS = 1.0
 INBOX_WHOLE_SECONDS = 30
 INBOX_OVERLAP = 20
@@ -26,7 +27,7 @@ TRACK_AFTER_SECONDS = 1.0
 TRACK_EVERY_SECONDS = 2.0
 # Dispatches go out at once. What only tells of them is a trigger as well, which StackStorm must
 # take through its rules: while remediations run, 20 a second are more than it makes of them.
-REPORTS_A_TICK = 20
+REPORTS_A_TICK = 50
 REPORTS_A_BUSY_TICK = 2
 TRACK_AGAIN_SECONDS = 60
 PROBE_SECONDS = 60
@@ -176,7 +177,8 @@ class Controller:
         """Do everything that is due, once. Raises StackStormError when StackStorm is away."""
         if self._is_due("inbox", INBOX_POLL_SECONDS):
             self._poll_inbox()
-        if self._ledger.in_flight and self._is_due("watch", WATCH_SECONDS):
+        pace = WATCH_SECONDS if self._ledger.waiting else WATCH_AT_EASE_SECONDS
+        if self._ledger.in_flight and self._is_due("watch", pace):
             self._watch()
         self._intake()  # before the release: a pending alert may have resolved
         self._release()
@@ -440,7 +442,7 @@ class Controller:
             self._probe = (probe_id, self._now())
 
     def _has_arrived(self, probe_id, sent_at):
-        since = clock.to_text(sent_at - watch.CLOCK_MARGIN_SECONDS)
+        since = clock.to_text(sent_at - watch.WIDE_MARGIN_SECONDS)
         found = self._stackstorm.list_trigger_instances(triggers.PROBE, since)
         return any(instance["payload"].get("probe_id") == probe_id for instance in found)
 

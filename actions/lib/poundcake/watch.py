@@ -4,8 +4,9 @@ import time
 
 from poundcake import clock, lifecycle, triggers
 
-# The sensor's clock and StackStorm's may differ a little.
-CLOCK_MARGIN_SECONDS = 60
+# The sensor's clock and StackStorm's may differ a little, and at worst by the wide margin.
+CLOCK_MARGIN_SECONDS = 5
+WIDE_MARGIN_SECONDS = 600
 _DONE = ("processed", "processing_failed")
 ERROR_CHARACTERS = 500
 
@@ -33,14 +34,13 @@ def _settle(stackstorm, unsettled, now):
     facts, started, lost = [], [], []
     if not unsettled:
         return facts, started, lost
-    oldest = min(clock.to_seconds(attempt["dispatched_at"]) for _, attempt in unsettled)
-    since = clock.to_text(oldest - CLOCK_MARGIN_SECONDS)
-    instances = {}
-    for instance in stackstorm.list_trigger_instances(triggers.ALERT, since):
-        instances.setdefault(instance["payload"].get("dispatch_id"), []).append(instance)
+    instances = _instances(stackstorm, unsettled, now)
+    times = [item["occurrence_time"] for found in instances.values() for item in found]
     enforcements = {}
-    # Read after the instances: those of a processed instance are all there by then.
-    for enforcement in stackstorm.list_enforcements(since):
+    # Read after the instances, those of a processed instance are all there; and by StackStorm's
+    # own clock.
+    since = clock.to_text(clock.to_seconds(min(times)) - 1) if times else None
+    for enforcement in stackstorm.list_enforcements(since) if times else []:
         enforcements.setdefault(enforcement["trigger_instance_id"], []).append(enforcement)
     for row, attempt in unsettled:
         found = instances.get(attempt["dispatch_id"], [])
@@ -51,6 +51,29 @@ def _settle(stackstorm, unsettled, now):
             started += [(row, attempt, execution_id) for execution_id in execution_ids]
             facts.append(_fact("settled", row, attempt, now, reason=reason))
     return facts, started, lost
+
+
+def _instances(stackstorm, unsettled, now):
+    """Return ``{dispatch_id: [trigger instance]}`` of some dispatches, as far as there are any."""
+    wanted = {attempt["dispatch_id"]: _dispatched(attempt) for _, attempt in unsettled}
+    found = {}
+    for margin in (CLOCK_MARGIN_SECONDS, WIDE_MARGIN_SECONDS):
+        missing = [at for dispatch_id, at in wanted.items() if dispatch_id not in found]
+        if margin == WIDE_MARGIN_SECONDS:
+            # Before a dispatch counts as lost, clocks that differ much are allowed for.
+            missing = [at for at in missing if now - at > CLOCK_MARGIN_SECONDS]
+        if missing:
+            since = clock.to_text(min(missing) - margin)
+            found = {}
+            for instance in stackstorm.list_trigger_instances(triggers.ALERT, since):
+                dispatch_id = instance["payload"].get("dispatch_id")
+                if dispatch_id in wanted:
+                    found.setdefault(dispatch_id, []).append(instance)
+    return found
+
+
+def _dispatched(attempt):
+    return clock.to_seconds(attempt["dispatched_at"])
 
 
 def _enforced(instances, enforcements):
@@ -72,7 +95,7 @@ def _follow(stackstorm, started, now):
     """Read the status of executions that have not ended."""
     if not started:
         return []
-    oldest = min(clock.to_seconds(attempt["dispatched_at"]) for _, attempt, _ in started)
+    oldest = min(_dispatched(attempt) for _, attempt, _ in started)
     since = clock.to_text(oldest - CLOCK_MARGIN_SECONDS)
     name = triggers.ALERT.split(".", 1)[1]
     listed = {item["id"]: item for item in stackstorm.list_executions(name, since)}
