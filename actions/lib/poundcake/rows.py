@@ -28,9 +28,8 @@ def key(prefix, name):
 def dump(value):
     """Return a JSON value as text without loss and without any expression in it."""
     text = json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
-    text = _STRING.sub(_escape, text)
     # Outside strings JSON can write "{{" nowhere; "{}" and '{"' stay as they are.
-    return text
+    return _STRING.sub(_escape, text)
 
 
 def load(text):

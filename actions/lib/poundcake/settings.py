@@ -76,9 +76,6 @@ def check_exposure(settings):
 
 
 def _checked(name, kind, value):
-    kind = (
-        kind if isinstance(kind, type) else {"str": str, "int": int, "bool": bool}.get(kind, dict)
-    )
     if kind is int and isinstance(value, bool) or not isinstance(value, kind):
         wanted = {str: "a string", int: "a whole number", bool: "true or false", dict: "an object"}
         raise SettingsError("%s: expected %s in the config of poundcake" % (name, wanted[kind]))
