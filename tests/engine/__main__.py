@@ -67,6 +67,8 @@ def main(arguments=None):
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # A request is short and a step of a workflow long: requests must not wait 5 ms for each.
+    sys.setswitchinterval(0.001)
     done = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: done.set())

@@ -34,9 +34,10 @@ KINDS = (
     "action api_key config config_schema enforcement execution pack policy policy_type rule "
     "runner sensor setting token trace trigger trigger_instance trigger_type workflow"
 ).split()
-# Kinds that every execution asks for and that seldom change: what was found is kept in memory.
+# Kinds asked for all the time and that seldom change: what was found is kept in memory.
 STEADY = (
-    "action config config_schema pack policy policy_type rule runner sensor trigger trigger_type"
+    "action api_key config config_schema pack policy policy_type rule runner sensor trigger "
+    "trigger_type"
 ).split()
 # A datastore key that has not expired by the time that goes with it.
 LIVE = "(expires IS NULL OR expires > ?)"

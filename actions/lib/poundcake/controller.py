@@ -17,6 +17,7 @@ from poundcake.stackstorm import StackStormError
 
 WATCH_SECONDS = 0.5
 WATCH_AT_EASE_SECONDS = 1.0  # when nobody waits for room
+WATCH_STORM_SECONDS = 2.0  # likewise, and many run: a look costs with their number
 INBOX_POLL_SECONDS = 1.0
 INBOX_WHOLE_SECONDS = 30
 INBOX_OVERLAP = 20
@@ -25,6 +26,8 @@ TRACK_POLL_SECONDS = 0.25
 # A run of track costs a process; in a storm one run for many rows costs next to nothing.
 TRACK_AFTER_SECONDS = 1.0
 TRACK_EVERY_SECONDS = 2.0
+TRACK_EVERY_STORM_SECONDS = 5.0
+STORM_IN_FLIGHT = 5
 # Dispatches go out at once. What only tells of them is a trigger as well, which StackStorm must
 # take through its rules: while remediations run, 20 a second are more than it makes of them.
 REPORTS_A_TICK = 50
@@ -35,6 +38,8 @@ PROBE_AGAIN_SECONDS = 5
 LOST_SECONDS = 15
 SWEEP_SECONDS = 60
 ENTRIES_A_TICK = 50
+# What arrives together is decided together: one batch and one look at the datastore.
+TOGETHER_SECONDS = 0.05
 
 
 class Controller:
@@ -170,14 +175,18 @@ class Controller:
                 self._log.warning("StackStorm is away, trying again: %s", error)
                 self.wake.wait(1.0)
             busy = self._queue or self._reports or self._ledger.in_flight or self._newest_batch
-            self.wake.wait(0.1 if busy else 0.5)
-            self.wake.clear()
+            if self.wake.wait(0.1 if busy else 0.5):
+                self.wake.clear()
+                time.sleep(TOGETHER_SECONDS)
 
     def tick(self):
         """Do everything that is due, once. Raises StackStormError when StackStorm is away."""
         if self._is_due("inbox", INBOX_POLL_SECONDS):
             self._poll_inbox()
-        pace = WATCH_SECONDS if self._ledger.waiting else WATCH_AT_EASE_SECONDS
+        if self._ledger.waiting:
+            pace = WATCH_SECONDS
+        else:
+            pace = WATCH_STORM_SECONDS if self._storm else WATCH_AT_EASE_SECONDS
         if self._ledger.in_flight and self._is_due("watch", pace):
             self._watch()
         self._intake()  # before the release: a pending alert may have resolved
@@ -188,6 +197,10 @@ class Controller:
         self._check_bus()
         if self._is_due("sweep", SWEEP_SECONDS):
             self._ledger.forget(self._now(), self._settings)
+
+    @property
+    def _storm(self):
+        return self._ledger.in_flight > STORM_IN_FLIGHT
 
     def _is_due(self, name, seconds):
         now = self._now()
@@ -347,7 +360,8 @@ class Controller:
         changed = self._ledger.take_changed()
         if any(changed.values()):
             if not self._newest_batch:
-                soon = self._now() + TRACK_AFTER_SECONDS
+                after = TRACK_EVERY_STORM_SECONDS if self._storm else TRACK_AFTER_SECONDS
+                soon = self._now() + after
                 self._due["tracking"] = max(self._due["tracking"], soon)
             try:
                 self._newest_batch = outbox.put(self._stackstorm, changed)
@@ -402,7 +416,8 @@ class Controller:
                 self._tracking = None
             else:
                 return
-        if not self._newest_batch or not self._is_due("tracking", TRACK_EVERY_SECONDS):
+        pace = TRACK_EVERY_STORM_SECONDS if self._storm else TRACK_EVERY_SECONDS
+        if not self._newest_batch or not self._is_due("tracking", pace):
             return
         if self._emit(triggers.TRACKING, {"batch_id": self._newest_batch}):
             self._tracking = (self._newest_batch, now)
