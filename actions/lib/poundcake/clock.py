@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)\Z"
 )
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def to_text(seconds):
@@ -30,6 +31,21 @@ def canonical(text):
     date = "%04d-%02d-%02d" % (moment.year, moment.month, moment.day)
     clock = "%02d:%02d:%02d" % (moment.hour, moment.minute, moment.second)
     return "%sT%s.%09dZ" % (date, clock, nanoseconds)
+
+
+def span(text):
+    """Return a length of time such as ``90s``, ``15m``, ``1h30m``, ``7d`` or ``2w`` in seconds.
+
+    Raises ValueError when the text is none, or is nothing at all.
+    """
+    if not re.match(r"(?:\d{1,9}[smhdw])+\Z", text):
+        raise ValueError('"%s" is no length of time; write one as in 90s, 15m, 1h30m or 7d' % text)
+    seconds = sum(
+        int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([smhdw])", text)
+    )
+    if not seconds:
+        raise ValueError('"%s" is no time at all' % text)
+    return seconds
 
 
 def is_zero(text):

@@ -1,6 +1,13 @@
 """The pack's configuration as values. Names, defaults and texts stand in config.schema.yaml."""
 
+import functools
+import re
 from dataclasses import dataclass, fields
+
+from poundcake import clock
+
+# What a row keeps of earlier attempts is what a rate can be counted over.
+MOST_IN_RATE = 50
 
 
 class SettingsError(ValueError):
@@ -21,6 +28,16 @@ class Settings:
     threads: int = 8
     max_backlog: int = 1000
     max_concurrent: int = 10
+    serialize_by: str = "host"
+    cooldown_seconds: int = 300
+    backoff_factor: int = 2
+    max_attempts: int = 3
+    rate_limit: tuple = ("3/1h", "7/1d")
+    breaker_failures: int = 5
+    breaker_seconds: int = 1800
+    dry_run: bool = False
+    dry_run_alertnames: tuple = ()
+    cancel_on_resolve: bool = False
     request_retention_seconds: int = 604800
     alert_retention_seconds: int = 86400
     execution_retention_seconds: int = 604800
@@ -31,6 +48,15 @@ class Settings:
     def has_credentials(self):
         return bool(self.token or (self.username and self.password))
 
+    @functools.cached_property
+    def rates(self):
+        """``rate_limit`` as a list of ``(how many, seconds)``."""
+        return [_rate(text) for text in self.rate_limit]
+
+    def is_dry(self, alertname):
+        """True when nothing is dispatched for this alertname."""
+        return self.dry_run or alertname in self.dry_run_alertnames
+
 
 _RANGES = {
     "port": (0, 65535),
@@ -38,6 +64,11 @@ _RANGES = {
     "threads": (1, 100),
     "max_backlog": (1, 1000000),
     "max_concurrent": (1, 10000),
+    "cooldown_seconds": (0, 604800),
+    "backoff_factor": (1, 100),
+    "max_attempts": (1, 50),
+    "breaker_failures": (0, 1000),
+    "breaker_seconds": (1, 604800),
     "request_retention_seconds": (60, 31536000),
     "alert_retention_seconds": (60, 31536000),
     "execution_retention_seconds": (60, 31536000),
@@ -55,6 +86,7 @@ def from_config(config):
         if value is not None:
             values[item.name] = _checked(item.name, item.type, value)
     settings = Settings(**values)
+    settings.rates  # noqa: B018 - raises for a rate that is none
     if bool(settings.username) != bool(settings.password):
         missing = "password" if settings.username else "username"
         raise SettingsError("%s: missing; username and password go together" % missing)
@@ -76,11 +108,34 @@ def check_exposure(settings):
 
 
 def _checked(name, kind, value):
+    if kind is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        value = tuple(value)
     if kind is int and isinstance(value, bool) or not isinstance(value, kind):
-        wanted = {str: "a string", int: "a whole number", bool: "true or false", dict: "an object"}
+        wanted = {
+            str: "a string",
+            int: "a whole number",
+            bool: "true or false",
+            dict: "an object",
+            tuple: "a list of strings",
+        }
         raise SettingsError("%s: expected %s in the config of poundcake" % (name, wanted[kind]))
     low, high = _RANGES.get(name, (None, None))
     if low is not None and not low <= value <= high:
         text = "%s: %d is out of range; expected %d to %d"
         raise SettingsError(text % (name, value, low, high))
     return value
+
+
+def _rate(text):
+    match = re.match(r"\s*(\d{1,9})\s*/\s*(\S+)\s*\Z", text)
+    try:
+        count, seconds = int(match.group(1)), clock.span(match.group(2))
+    except (AttributeError, ValueError):
+        raise SettingsError(
+            'rate_limit: "%s" is no rate; write how many and in which time, as in 3/1h or 7/1d'
+            % text
+        )
+    if not 1 <= count <= MOST_IN_RATE:
+        message = 'rate_limit: "%s" is out of range; expected 1 to %d in a span'
+        raise SettingsError(message % (text, MOST_IN_RATE))
+    return count, seconds
