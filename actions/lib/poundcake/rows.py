@@ -14,6 +14,7 @@ OUTBOX = "poundcake.outbox."
 REQUEST = "poundcake.request."
 ALERT = "poundcake.alert."
 EXECUTION = "poundcake.execution."
+CONTROL = "poundcake.control."
 # In this order they are written: a request row that is there says that all it names is there.
 KINDS = {"alerts": ALERT, "executions": EXECUTION, "requests": REQUEST}
 

@@ -1,0 +1,8 @@
+from poundcake import by_hand
+from poundcake.pack_action import PackAction
+
+
+class RetryAlert(PackAction):
+    def run(self, fingerprint, reason, by):
+        by = by_hand.operator(self.action_service, by)
+        return self.answer(by_hand.command, by_hand.RETRY, fingerprint, reason, by)
