@@ -51,7 +51,8 @@ def parse(text):
     """
     text = text.strip()
     if text.startswith("{") != text.endswith("}"):
-        raise ValueError("%s: one brace is missing; write both { and }, or neither" % text)
+        remedy = "write both { and }, or neither, and quotes around a value with braces"
+        raise ValueError("%s: one brace is missing; %s" % (text[:60], remedy))
     if text.startswith("{"):
         text = text[1:-1]
     found = tuple(_read_all(text))

@@ -1,0 +1,261 @@
+"""What a person decides about one alert, by hand: commands that the sensor finds in the inbox."""
+
+from types import SimpleNamespace
+
+import acknowledge_alert
+import dismiss_alert
+import pytest
+import requests
+import retry_alert
+from hypothesis import given
+from poundcake import by_hand, clock, inbox, lifecycle, rows
+from poundcake.queries import QueryError
+
+from tests.fakes import JSON_TEXT, NOW, PROPERTY, Clock, FakeStackStorm
+from tests.test_actions import PackActionTestCase
+
+FINGERPRINT = "0123456789abcdef"
+EPISODE = "2026-11-21T08:00:00.000000000Z"
+ALERT = {"alertname": "HostDown", "severity": "critical", "labels": {"alertname": "HostDown"}}
+
+
+def facts(*kinds):
+    """Return facts of one alert, a second apart; the remediation runs until "executed"."""
+    execution = {
+        "execution_id": "execution1",
+        "status": "running",
+        "rule_ref": "mine.fix",
+        "action_ref": "mine.fix",
+        "started_at": clock.to_text(NOW),
+        "ended_at": None,
+        "error": "",
+        "ran": True,
+    }
+    ended = dict(execution, status="failed", ended_at=clock.to_text(NOW + 9))
+    more = {
+        "notified": {"status": "firing", "alert": ALERT},
+        "dispatched": {"dispatch_id": "dispatch1", "attempt": 1},
+        "running": {"dispatch_id": "dispatch1", "execution": execution},
+        "settled": {"dispatch_id": "dispatch1", "reason": ""},
+        "executed": {"dispatch_id": "dispatch1", "execution": ended},
+        "resolved": {"status": "resolved", "alert": ALERT},
+    }
+    named = {"running": "executed", "resolved": "notified"}
+    for second, kind in enumerate(kinds):
+        yield dict(
+            more[kind],
+            kind=named.get(kind, kind),
+            fingerprint=FINGERPRINT,
+            episode=EPISODE,
+            at=clock.to_text(NOW + second),
+            request_id="request%d" % second,
+        )
+
+
+WAITING = ("notified",)
+STARTING = ("notified", "dispatched")
+RUNNING = ("notified", "dispatched", "running", "settled")
+FAILED = RUNNING + ("executed",)
+RESOLVED = FAILED + ("resolved",)
+
+
+def bring(stackstorm, kinds):
+    """Write the row of the alert to which these facts happened."""
+    row = None
+    for fact in facts(*kinds):
+        row = lifecycle.apply(row, fact)
+    rows.write(stackstorm, rows.ALERT, FINGERPRINT, row)
+
+
+@pytest.fixture
+def stackstorm():
+    return FakeStackStorm(Clock())
+
+
+def order(stackstorm, do, fingerprint=FINGERPRINT, reason="disk replaced", by="ann"):
+    return by_hand.command(stackstorm, do, fingerprint, reason, by, NOW)
+
+
+@pytest.mark.parametrize(
+    "do, kinds",
+    [(by_hand.RETRY, kinds) for kinds in (WAITING, FAILED)]
+    + [
+        (do, kinds)
+        for do in (by_hand.ACKNOWLEDGE, by_hand.DISMISS)
+        for kinds in (WAITING, STARTING, RUNNING, FAILED)
+    ],
+)
+def test_a_command_goes_into_the_inbox_and_changes_no_row(stackstorm, do, kinds):
+    """The sensor decides, and track writes."""
+    bring(stackstorm, kinds)
+    before = dict(stackstorm.keys)
+    answer = order(stackstorm, do)
+    (entry,) = inbox.entries(stackstorm)
+    assert entry == {
+        "request_id": answer["request_id"],
+        "received_at": "2026-11-21T08:20:00.000000Z",
+        "source": "by_hand",
+        "command": {"do": do, "fingerprint": FINGERPRINT, "by": "ann", "reason": "disk replaced"},
+    }
+    inbox.remove(stackstorm, answer["request_id"])
+    assert stackstorm.keys == before
+
+
+def test_a_command_stays_in_the_inbox_until_the_sensor_is_done_with_it(stackstorm):
+    """It is acknowledged, so it is durable."""
+    bring(stackstorm, FAILED)
+    answer = order(stackstorm, by_hand.RETRY)
+    assert stackstorm.ttl(rows.key(rows.INBOX, answer["request_id"])) is None
+
+
+def test_the_answer_says_which_alert_it_is_and_how_it_stands(stackstorm):
+    """And the request_id that the row's history will show."""
+    bring(stackstorm, FAILED)
+    answer = order(stackstorm, by_hand.ACKNOWLEDGE)
+    assert dict(answer, request_id="") == {
+        "status": "accepted",
+        "request_id": "",
+        "fingerprint": FINGERPRINT,
+        "alertname": "HostDown",
+        "state": "failed",
+    }
+
+
+@pytest.mark.parametrize("do", [by_hand.RETRY, by_hand.ACKNOWLEDGE, by_hand.DISMISS])
+def test_a_resolved_alert_takes_no_command(stackstorm, do):
+    """There is nothing to remediate, and nothing to keep from being remediated."""
+    bring(stackstorm, RESOLVED)
+    with pytest.raises(QueryError, match="resolved at .*: there is nothing to %s" % do):
+        order(stackstorm, do)
+    assert inbox.entries(stackstorm) == []
+
+
+@pytest.mark.parametrize(
+    "kinds, named", [(STARTING, "no execution yet"), (RUNNING, "mine.fix execution1")]
+)
+def test_an_alert_is_not_retried_while_its_remediation_runs(stackstorm, kinds, named):
+    """One at a time; the sentence names the execution that runs."""
+    bring(stackstorm, kinds)
+    with pytest.raises(QueryError) as caught:
+        order(stackstorm, by_hand.RETRY)
+    assert "one remediation at a time" in str(caught.value) and named in str(caught.value)
+    assert inbox.entries(stackstorm) == []
+
+
+def test_an_unknown_fingerprint_is_an_error_that_says_what_exists(stackstorm):
+    """A person finds the right one in it."""
+    with pytest.raises(QueryError, match='fingerprint: "f" is not known; there are no alerts yet'):
+        order(stackstorm, by_hand.RETRY, fingerprint="f")
+    bring(stackstorm, FAILED)
+    with pytest.raises(QueryError, match=FINGERPRINT):
+        order(stackstorm, by_hand.RETRY, fingerprint="f")
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"reason": "\n"}, "reason: is empty; say why"),
+        ({"reason": "x" * 1001}, "reason: has 1001 characters; 1000 is the most"),
+        ({"by": ""}, "by: is empty; StackStorm does not say who you are"),
+        ({"by": "x" * 201}, "by: has 201 characters; 200 is the most"),
+    ],
+)
+def test_a_command_without_a_person_or_a_reason_is_refused(stackstorm, change, sentence):
+    """Both stand on the row afterwards."""
+    bring(stackstorm, FAILED)
+    with pytest.raises(QueryError) as caught:
+        order(stackstorm, by_hand.RETRY, **change)
+    assert sentence in str(caught.value)
+    assert inbox.entries(stackstorm) == []
+
+
+@PROPERTY
+@given(JSON_TEXT, JSON_TEXT)
+def test_whatever_the_texts_the_sensor_reads_what_was_accepted(reason, by):
+    """On one line each, otherwise as the person wrote them."""
+    stackstorm = FakeStackStorm(Clock())
+    bring(stackstorm, FAILED)
+    try:
+        order(stackstorm, by_hand.RETRY, reason=reason, by=by)
+    except QueryError:
+        assert inbox.entries(stackstorm) == []
+    else:
+        (entry,) = inbox.entries(stackstorm)
+        assert entry["command"]["reason"].split() == reason.split()
+        assert entry["command"]["by"].split() == by.split()
+
+
+# --- who ------------------------------------------------------------------------------------------
+
+
+def service(answer):
+    return SimpleNamespace(get_user_info=answer)
+
+
+def test_who_acts_is_the_user_of_the_execution_unless_another_is_named():
+    """ChatOps runs actions as its own user, for somebody else."""
+    action_service = service(lambda: {"username": "stanley"})
+    assert by_hand.operator(action_service, "") == "stanley"
+    assert by_hand.operator(action_service, "ann") == "ann"
+
+
+def test_without_authentication_stackstorm_knows_no_user():
+    """It answers 500 then; the person is asked for a name."""
+
+    def refuse():
+        raise requests.HTTPError("500 Server Error")
+
+    with pytest.raises(QueryError, match="give your name"):
+        by_hand.person(by_hand.operator(service(refuse), ""))
+
+
+def test_an_api_that_is_away_is_no_reason_to_ask_for_a_name():
+    """The cause stays to be seen."""
+
+    def away():
+        raise requests.ConnectionError("refused")
+
+    with pytest.raises(requests.ConnectionError):
+        by_hand.operator(service(away), "")
+
+
+# --- the actions ----------------------------------------------------------------------------------
+
+
+class CommandTestCase(PackActionTestCase):
+    """One action, on an alert whose remediation failed."""
+
+    __test__ = False
+    do = None
+
+    def test_it_gives_the_command_of_its_name(self):
+        """As the user of the execution."""
+        bring(self.stackstorm, FAILED)
+        answer = self.succeed(fingerprint=FINGERPRINT, reason="why", by="")
+        (entry,) = inbox.entries(self.stackstorm)
+        wanted = {"do": self.do, "fingerprint": FINGERPRINT, "by": "admin", "reason": "why"}
+        self.assertEqual(entry["command"], wanted)
+        self.assertEqual(entry["request_id"], answer["request_id"])
+
+    def test_a_mistake_is_an_expected_failure(self):
+        """A sentence, not a traceback."""
+        error = self.fail_with(fingerprint="f{{", reason="why", by="ann")
+        self.assertIn("there are no alerts yet", error)
+
+
+class RetryAlertTest(CommandTestCase):
+    __test__ = True
+    action_cls = retry_alert.RetryAlert
+    do = by_hand.RETRY
+
+
+class AcknowledgeAlertTest(CommandTestCase):
+    __test__ = True
+    action_cls = acknowledge_alert.AcknowledgeAlert
+    do = by_hand.ACKNOWLEDGE
+
+
+class DismissAlertTest(CommandTestCase):
+    __test__ = True
+    action_cls = dismiss_alert.DismissAlert
+    do = by_hand.DISMISS
