@@ -76,12 +76,18 @@ def test_what_does_not_parse_is_an_error_with_the_matcher_and_what_was_expected(
     assert named in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ['host!="a"', 'host=~".*"', 'a="",b!~"x"'])
-def test_a_list_that_matches_an_alert_without_labels_is_refused_with_the_remedy(text):
+@pytest.mark.parametrize("text", ['host=""', 'host=~".*"', 'a="",b=~"x?"'])
+def test_a_list_that_names_nothing_in_particular_is_refused_with_the_remedy(text):
     """As for a silence in Alertmanager: a slip of the pen must not cover everything."""
-    with pytest.raises(ValueError, match="even an alert without labels; add one"):
+    with pytest.raises(ValueError, match="where the labels are empty; add one"):
         parse(text)
     assert parse(text + ',alertname=~".+"')
+
+
+@pytest.mark.parametrize("text", ['host!="a"', 'host!~"a|b"', 'a="",b!="x"'])
+def test_a_list_may_name_only_what_it_spares(text):
+    """As for a silence in Alertmanager."""
+    assert ",".join(str(matcher) for matcher in parse(text)) == text
 
 
 @pytest.mark.parametrize(

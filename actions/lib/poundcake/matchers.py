@@ -44,8 +44,9 @@ class Matcher:
 def parse(text):
     """Return the matchers in a text as a tuple of Matcher; all of them must match an alert.
 
-    As Alertmanager does for silences, it refuses a list that matches an alert without any label:
-    such a list names nothing in particular.
+    As Alertmanager does for silences, it refuses a list of which every matcher asks for the empty
+    text, or is content with it: such a list names nothing in particular. One with != or !~ names
+    what it spares.
 
     :raises ValueError: with the matcher, what is wrong with it and what was expected.
     """
@@ -58,10 +59,10 @@ def parse(text):
     found = tuple(_read_all(text))
     if not found:
         raise ValueError("there are no matchers; " + _EXAMPLE)
-    if all(matcher.matches({}) for matcher in found):
+    if all(matcher.op in ("=", "=~") and matcher.matches({}) for matcher in found):
         everything = ", ".join(str(matcher) for matcher in found)
-        remedy = 'add one that does not match the empty text, such as alertname=~".+"'
-        raise ValueError("%s: matches even an alert without labels; %s" % (everything, remedy))
+        remedy = 'add one that does not, such as alertname=~".+"'
+        raise ValueError("%s: matches where the labels are empty; %s" % (everything, remedy))
     return found
 
 
