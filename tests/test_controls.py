@@ -274,9 +274,9 @@ def test_resume_says_what_remains_paused(stackstorm):
 @pytest.mark.parametrize(
     "paused, alertname, sentence",
     [
-        ([], "", "alertname: everything is not paused; nothing is"),
-        (["A", "B"], "", "alertname: everything is not paused; paused: A, B"),
-        ([""], "C", 'alertname: "C" is not paused; paused: everything'),
+        ([], "", "alertname: there is no pause of everything; nothing is paused"),
+        (["A", "B"], "", "alertname: there is no pause of everything; paused: A, B"),
+        ([""], "C", 'alertname: there is no pause of "C"; paused: everything'),
     ],
 )
 def test_to_resume_what_is_not_paused_is_an_error_that_says_what_is(
@@ -383,7 +383,7 @@ class ResumeActionTest(PackActionTestCase):
         """And an error says when there was none."""
         pause_it(self.stackstorm, "A")
         self.assertEqual(self.succeed(alertname="A", by="")["status"], "resumed")
-        self.assertIn("nothing is", self.fail_with(alertname="A", by=""))
+        self.assertIn("nothing is paused", self.fail_with(alertname="A", by=""))
 
 
 class StartMaintenanceActionTest(PackActionTestCase):

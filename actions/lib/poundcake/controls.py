@@ -129,9 +129,9 @@ def resume(stackstorm, alertname, by):
     ended = controls.pauses.pop(alertname, None)
     remain = [name or "everything" for name in controls.pauses] + list(controls.unreadable)
     if ended is None:
-        text = "alertname: %s is not paused; %s"
-        rest = "paused: " + ", ".join(remain) if remain else "nothing is"
-        raise QueryError(text % ('"%s"' % alertname if alertname else "everything", rest))
+        what = '"%s"' % alertname if alertname else "everything"
+        rest = "paused: " + ", ".join(remain) if remain else "nothing is paused"
+        raise QueryError("alertname: there is no pause of %s; %s" % (what, rest))
     rows.delete(stackstorm, rows.CONTROL, _pause_name(alertname))
     return {
         "status": "resumed",
