@@ -45,7 +45,7 @@ class AlertmanagerSensor(Sensor):
         stackstorm = StackStorm(self.sensor_service.datastore_service.get_api_client)
         schemas = triggers.Schemas(triggers.sensor_yaml(__file__))
         self._controller = Controller(
-            self._settings, stackstorm, self._dispatch, schemas, self._log
+            self._settings, stackstorm, self._dispatch, _bus_answers, schemas, self._log
         )
         listener = Listener(self._settings, stackstorm, self._controller, self._log)
         self._server = self._open_port(listener)
@@ -111,6 +111,22 @@ class AlertmanagerSensor(Sensor):
                 "poundcake to an address of this machine that is free"
                 % (settings.host, settings.port, error)
             )
+
+
+def _bus_answers():
+    """True when a new connection to the message bus can be made.
+
+    StackStorm's publisher stays broken in a process that lived through an outage of the bus, so
+    the connection is one of its own.
+    """
+    from st2common.transport import utils
+
+    try:
+        with utils.get_connection() as connection:
+            connection.ensure_connection(max_retries=1, timeout=5)
+        return True
+    except Exception:
+        return False
 
 
 def _one_at_a_time(call):

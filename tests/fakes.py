@@ -154,6 +154,7 @@ class FakeStackStorm:
         self._failing = {}
         self.away = False
         self.bus_away = False
+        self.bus_answers = False  # to a connection of one's own
         self.swallow = False  # the bus takes triggers and loses them
         self.keys = {}
         self.events = []
@@ -204,6 +205,25 @@ class FakeStackStorm:
             for item in self.executions.values()
             if item["trigger_name"] == trigger_name and item["start_timestamp"] > since
         ]
+
+    def list_executions_of(self, trigger_instance_id):
+        self._answer("list_executions_of")
+        started = [e for e in self.enforcements if e["trigger_instance_id"] == trigger_instance_id]
+        return [e["execution_id"] for e in started if "execution_id" in e]
+
+    def last_execution(self, action_ref):
+        self._answer("last_execution")
+        found = [e for e in self.executions.values() if e["action"]["ref"] == action_ref]
+        return copy.deepcopy(found[-1]) if found else None
+
+    def cancel_execution(self, execution_id):
+        self._answer("cancel_execution")
+        if self.executions[execution_id]["status"] == "running":
+            self.finish(execution_id, "canceled")
+
+    def get_rule(self, ref):
+        self._answer("get_rule")
+        return next(({"ref": ref, "enabled": True} for r in self.rules if r["ref"] == ref), None)
 
     def get_execution(self, execution_id):
         self._answer("get_execution")
@@ -265,10 +285,12 @@ class FakeStackStorm:
                         self._enforce(rule, instance)
                 instance["status"] = "processed"
 
-    def finish(self, execution_id, status="succeeded", result=None):
-        """End an execution."""
+    def finish(self, execution_id, status="succeeded", result=None, ran=True):
+        """End an execution; ``ran`` says whether it did before that."""
         execution = self.executions[execution_id]
         execution["status"] = status
+        passed = ["requested", "scheduled"] + ["running"] * ran + [status]
+        execution["log"] = [{"status": name} for name in passed]
         execution["result"] = {} if result is None else result
         execution["end_timestamp"] = clock.to_text(self._now())
 

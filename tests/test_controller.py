@@ -7,15 +7,11 @@ import os
 
 import pytest
 from poundcake import clock, inbox, ledger, lifecycle, outbox, payload, rows, triggers
-from poundcake.controller import (
-    LOST_SECONDS,
-    PROBE_SECONDS,
-    SWEEP_SECONDS,
-    TRACK_AGAIN_SECONDS,
-    Controller,
-)
+from poundcake.bus import LOST_SECONDS, PROBE_SECONDS
+from poundcake.controller import SWEEP_SECONDS, Controller
 from poundcake.settings import Settings
 from poundcake.stackstorm import StackStorm, StackStormError
+from poundcake.tracking import AGAIN_SECONDS as TRACK_AGAIN_SECONDS
 
 from tests.fakes import (
     NOW,
@@ -32,7 +28,7 @@ from tests.fakes import (
 TOKEN = "t0ken-that-nobody-may-see"
 SCHEMAS = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
 LOG = logging.getLogger("poundcake.test_controller")
-FINAL = ("remediated", "failed", "unmatched", "resolved")
+FINAL = ("remediated", "failed", "unmatched", "resolved", "suppressed", "exhausted")
 
 
 class Pack:
@@ -48,7 +44,13 @@ class Pack:
     def start(self):
         """Start the sensor, or start it again after a kill: only StackStorm is as it was."""
         self.controller = Controller(
-            self.settings, self.stackstorm, self.stackstorm.dispatch, SCHEMAS, LOG, now=self.clock
+            self.settings,
+            self.stackstorm,
+            self.stackstorm.dispatch,
+            lambda: self.stackstorm.bus_answers,
+            SCHEMAS,
+            LOG,
+            now=self.clock,
         )
         self.controller.load()
 
@@ -713,7 +715,7 @@ def test_health_tells_each_part_apart(pack):
     """Ready when all are; the detail says what is wrong."""
     pack.step()
     health = pack.controller.health()
-    assert sorted(health) == ["api", "datastore", "sensor", "trigger_bus"]
+    assert sorted(health) == ["api", "datastore", "sensor", "tracking", "trigger_bus"]
     assert all(part["ok"] for part in health.values())
     pack.stackstorm.away = True
     health = pack.controller.health()
@@ -736,7 +738,9 @@ def test_a_bus_that_swallows_triggers_is_found_by_the_probe(pack):
 def test_a_controller_that_is_not_loaded_or_stops_is_not_ready():
     """And takes nothing when it stops."""
     pack = Pack()
-    fresh = Controller(pack.settings, pack.stackstorm, pack.stackstorm.dispatch, SCHEMAS, LOG)
+    fresh = Controller(
+        pack.settings, pack.stackstorm, pack.stackstorm.dispatch, lambda: False, SCHEMAS, LOG
+    )
     assert fresh.health()["sensor"] == {"ok": False, "detail": "loading its rows"}
     assert fresh.refusal() == ""
     fresh.stop("the sensor is shutting down")
@@ -763,7 +767,9 @@ def test_run_works_until_it_is_told_to_stop(pack):
         calls.append(trigger)
         pack.controller.stop("enough")
 
-    pack.controller = Controller(pack.settings, pack.stackstorm, dispatch, SCHEMAS, LOG)
+    pack.controller = Controller(
+        pack.settings, pack.stackstorm, dispatch, lambda: False, SCHEMAS, LOG
+    )
     pack.post(alert())
     pack.stackstorm.fail("list_keys")
     pack.controller.run()
@@ -887,12 +893,16 @@ def test_nothing_changed_writes_no_batch(stackstorm):
 
 def test_a_write_that_failed_is_kept_for_the_next_time():
     """What has changed meanwhile is newer and stays."""
-    book = ledger.Ledger()
+    book = ledger.Ledger(Settings())
     taken = {"alerts": {"a": {"rev": 1}, "b": {"rev": 1}}, "executions": {}, "requests": {}}
     book.changed["alerts"]["a"] = {"rev": 2}
-    book.put_back(taken)
-    assert book.take_changed()["alerts"] == {"a": {"rev": 2}, "b": {"rev": 1}}
-    assert not any(book.take_changed().values())
+    book.reports = ["later"]
+    book.put_back(taken, ["earlier"])
+    changed, reports = book.take_changed()
+    assert changed["alerts"] == {"a": {"rev": 2}, "b": {"rev": 1}}
+    assert reports == ["earlier", "later"]
+    changed, reports = book.take_changed()
+    assert not any(changed.values()) and not reports
 
 
 def test_a_ledger_comes_back_from_rows_and_outbox(pack):
@@ -902,11 +912,11 @@ def test_a_ledger_comes_back_from_rows_and_outbox(pack):
     pack.step()
     pack.finish()
     pack.tick()
-    book = ledger.Ledger()
+    book = ledger.Ledger(pack.settings)
     book.load(pack.stackstorm)
     (row,) = book.alerts.values()
     assert row["state"] == "remediated" and pack.alert()["state"] == "remediating"
-    assert book.in_flight == 0 and book.waiting == []
+    assert book.in_flight == 0 and book.held == []
 
 
 def test_the_inbox_keeps_order_and_acknowledges_nothing_that_failed(stackstorm):
@@ -937,8 +947,11 @@ def test_a_notification_that_cannot_be_written_is_refused(stackstorm):
 
 def test_retention_counts_from_the_resolve(stackstorm):
     """An alert that is not resolved is kept at least as long as its requests."""
-    settings = Settings(request_retention_seconds=1000, alert_retention_seconds=100)
+    config = dict(request_retention_seconds=1000, alert_retention_seconds=100)
+    settings = Settings(rate_limit=(), **config)
     live = outbox.time_to_live
+    day = Settings(rate_limit=("7/1d",), **config)
+    assert live("alerts", {"state": lifecycle.RESOLVED}, day) == 86400, "a rate looks back"
     assert live("alerts", {"state": lifecycle.RESOLVED}, settings) == 100
     assert live("alerts", {"state": lifecycle.FAILED}, settings) == 1000
     assert live("requests", {}, settings) == 1000
@@ -978,10 +991,10 @@ def test_a_dispatch_that_waits_for_the_bus_is_not_sent_twice(pack):
         pack.stackstorm.bus_away = trigger != triggers.PROBE
         original(trigger, payload_, trace_tag)
 
-    pack.controller._dispatch = back_for_probes
+    pack.controller._bus._dispatch = back_for_probes
     for _ in range(2 * LOST_SECONDS + PROBE_SECONDS):
         pack.step()
-    pack.controller._dispatch = original
+    pack.controller._bus._dispatch = original
     pack.stackstorm.bus_away = False
     pack.settle()
     assert len(pack.stackstorm.dispatched()) == 1

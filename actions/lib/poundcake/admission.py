@@ -1,52 +1,123 @@
-"""Admission: one decision with a reason for every alert of every notification. Pure."""
+"""Admission: one decision with a reason for every alert of every notification. Pure.
 
-from dataclasses import dataclass
+What may be dispatched is asked in two places: when a notification comes (``decide``), and when
+something has changed for an alert whose next attempt is held back (``release``).
+"""
 
-from poundcake import lifecycle, payload
-from poundcake.lifecycle import PENDING
+from dataclasses import dataclass, field
+
+from poundcake import clock, lifecycle, payload
+from poundcake.lifecycle import PENDING, SUPPRESSED
 
 DISPATCH = "dispatch"
 PEND = "pend"
 DUPLICATE = "duplicate"
+SUPPRESS = "suppress"
 RESOLVE = "resolve"
 REJECTED = "rejected"
-DECISIONS = (DISPATCH, PEND, DUPLICATE, RESOLVE, REJECTED)
+DECISIONS = (DISPATCH, PEND, DUPLICATE, SUPPRESS, RESOLVE, REJECTED)
+
+NEW_EPISODE = "new episode"
+
+# Why an attempt is held back. Of the suppressed ones, dry_run alone does not end by itself.
+WINDOW = "window"
+SERIALIZED = "serialized"
+PREVIOUS = "previous"
+RETRY = "retry"
+PAUSED = "paused"
+MAINTENANCE = "maintenance"
+BREAKER = "breaker"
+RATE = "rate"
+DRY_RUN = "dry_run"
+
+# An attempt that never ran is tried again so soon, and so often, without a further notification.
+RETRY_SECONDS = 15
+MOST_RETRIES = 5
+MOST_DOUBLINGS = 10  # of a wait, whatever the attempts
 
 _SEVERITIES = {"critical": 0, "error": 1, "warning": 2}
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do with an alert and why. ``attempt`` counts from 1 and is set for a dispatch."""
+    """What to do with an alert and why.
+
+    ``attempt`` counts from 1 and is set for a dispatch. ``hold`` is set when the attempt is held
+    back. ``ineffective`` and ``exhausted`` are the dispatch id of the attempt of which that has
+    become known, "" otherwise.
+    """
 
     kind: str
     reason: str
     attempt: int = 0
+    hold: object = None
+    ineffective: str = ""
+    exhausted: str = ""
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """What admission knows besides the alert itself.
+class Hold:
+    """What holds an attempt back: a state (pending or suppressed), a cause, a reason."""
 
-    ``row``: the alert's row before this notification, None when it is new.
-    ``in_flight``: dispatches that have not ended. ``waiting``: pending alerts.
+    state: str
+    cause: str
+    reason: str
+
+    @property
+    def decision(self):
+        return PEND if self.state == PENDING else SUPPRESS
+
+
+@dataclass
+class Standing:
+    """What admission knows besides the alert itself, at one moment.
+
+    ``now``: Unix time. ``in_flight``: dispatches that have not ended; ``busy``: the ``place`` of
+    each. ``waiting``: how many alerts wait for room. ``times_of``: callable, ``rate_key`` -> Unix
+    times of dispatches. ``breaker_of``: callable, alertname -> Breaker. ``controls``:
+    controls.Controls, what an operator has paused.
     """
 
-    row: object
+    now: float
     in_flight: int
+    busy: set
     waiting: int
+    times_of: object
+    breaker_of: object
+    controls: object
+    started: list = field(default_factory=list)  # rows
+
+    def start(self, row, settings):
+        """Count one more dispatch, which the callables do not know yet."""
+        self.in_flight += 1
+        self.busy.add(place(row, settings))
+        self.started.append(row)
 
 
-def decide(alert, episode, ledger, settings):
+@dataclass(frozen=True)
+class Breaker:
+    """How the remediations of one alertname have fared of late.
+
+    ``failures``: in a row, without a success since. ``opened_at``: Unix time of the failure that
+    opened it, None while it is closed. ``trial``: a dispatch since the pause was over has not
+    ended.
+    """
+
+    failures: int = 0
+    opened_at: object = None
+    trial: bool = False
+
+
+def decide(alert, episode, row, standing, settings):
     """Return the Decision for one alert of a notification.
 
     :param alert: payload.Alert.
     :param episode: ``lifecycle.episode_of`` it.
-    :param ledger: Ledger.
+    :param row: the alert's row before this notification, None when it is new.
+    :param standing: Standing.
     :param settings: settings.Settings.
     """
-    row = ledger.row
-    known = _known_episode(row, episode)
+    known = lifecycle.episode(row, episode) if row else None
     if alert.status == payload.RESOLVED:
         if known and known["resolved_at"]:
             return Decision(DUPLICATE, "resolved already at %s" % known["resolved_at"])
@@ -57,47 +128,236 @@ def decide(alert, episode, ledger, settings):
         return Decision(DUPLICATE, "late: this episode resolved at %s" % known["resolved_at"])
     if known and row["starts_at"] != episode:
         return Decision(DUPLICATE, "late: a newer episode began at %s" % row["starts_at"])
-    if known and (known["pended"] or lifecycle.attempts_of(row, episode)):
-        return Decision(DUPLICATE, "this episode is %s" % row["state"])
-    hindrance = _hindrance(ledger, settings)
-    if hindrance:
-        return Decision(PEND, hindrance)
-    return Decision(DISPATCH, "new episode", attempt=1)
+    attempts = lifecycle.attempts_of(row, episode) if known else []
+    if known:
+        settled = _settled_before(row, known, attempts, standing.now, settings)
+        if settled:
+            return settled
+    reason, ineffective, attempt = NEW_EPISODE, "", 1
+    if attempts:
+        last, attempt = attempts[-1], lifecycle.next_attempt(row)
+        ineffective = last["dispatch_id"] if last["outcome"] == "succeeded" else ""
+        reason = "it fires on after attempt %d: %s" % (last["attempt"], last["outcome"])
+        used = lifecycle.counted(row, episode)
+        if used >= settings.max_attempts:
+            text = "attempts exhausted: %s; max_attempts is %d" % (reason, settings.max_attempts)
+            exhausted = "" if last["exhausted"] else last["dispatch_id"]
+            return Decision(SUPPRESS, text, ineffective=ineffective, exhausted=exhausted)
+    about = {
+        "fingerprint": alert.fingerprint,
+        "alertname": alert.alertname,
+        "host": alert.host,
+        "labels": alert.labels,
+        "attempts": row["attempts"] if row else [],
+    }
+    hold = _hindrance(about, standing, settings)
+    if hold is None and standing.waiting:
+        hold = Hold(PENDING, WINDOW, "%d alerts wait before it" % standing.waiting)
+    if hold:
+        return Decision(hold.decision, hold.reason, hold=hold, ineffective=ineffective)
+    return Decision(DISPATCH, reason, attempt=attempt, ineffective=ineffective)
 
 
-def release(waiting, in_flight, busy, settings):
-    """Return the fingerprints of the pending alerts that may be dispatched now, in order.
+def release(held, standing, settings):
+    """Go through the alerts whose next attempt is held back, in the order in which they may go.
 
-    By severity (critical, error, warning, others), then by the time since when they wait.
+    What a person asked for goes first; then by severity (critical, error, warning, others), then
+    by the time since when they wait.
 
-    :param waiting: rows of alerts in state pending.
-    :param in_flight: number of dispatches that have not ended.
-    :param busy: fingerprints with a dispatch that has not ended.
+    :param held: rows of alerts for which ``lifecycle.hold`` is something.
+    :param standing: Standing; what is released is counted in it.
+    :returns: list of ``(row, Hold)`` of what has changed: None is free to go, and a Hold is what
+        holds it back now.
     """
-    room = settings.max_concurrent - in_flight
-    free = [row for row in waiting if row["state"] == PENDING and row["fingerprint"] not in busy]
-    free.sort(key=_release_order)
-    return [row["fingerprint"] for row in free[: max(0, room)]]
+    changed = []
+    for row in sorted(held, key=_release_order):
+        hold = lifecycle.hold(row)
+        if hold["cause"] == DRY_RUN:
+            continue  # when dry run is over, the next notification brings it
+        if hold["until"] and standing.now < clock.to_seconds(hold["until"]):
+            continue
+        new = _hindrance(row, standing, settings, forced=hold["forced"])
+        if new is None:
+            standing.start(row, settings)
+            changed.append((row, None))
+        elif new.state != hold["state"] or (SUPPRESSED == new.state and new.cause != hold["cause"]):
+            changed.append((row, new))
+    return changed
+
+
+def by_hand(row, standing, settings):
+    """Return the Decision on one more attempt that a person asked for.
+
+    The limits do not matter, the invariants do: one at a time, and ``max_concurrent``.
+    """
+    episode = lifecycle.current(row)
+    if episode["resolved_at"]:
+        return Decision(REJECTED, "resolved at %s: nothing to remediate" % episode["resolved_at"])
+    if _runs(row):
+        return Decision(REJECTED, "a remediation of it runs: one at a time")
+    if settings.is_dry(row["alertname"]):
+        return Decision(REJECTED, "dry_run: nothing is dispatched")
+    hold = _hindrance(row, standing, settings, forced=True)
+    if hold:
+        return Decision(PEND, hold.reason, hold=hold)
+    return Decision(DISPATCH, "by hand", attempt=lifecycle.next_attempt(row))
+
+
+def after_attempt(row, settings):
+    """Return what follows from the end of an alert's latest attempt, as a fact without a time.
+
+    It is exhausted when its last attempt failed, and an attempt that never ran is to be tried
+    again; None when nothing follows before the next notification.
+    """
+    if row is None or row["state"] not in (lifecycle.FAILED, lifecycle.UNMATCHED):
+        return None
+    episode = row["starts_at"]
+    attempts = lifecycle.attempts_of(row, episode)
+    last = attempts[-1]
+    if lifecycle.current(row)["acknowledged"] or last["exhausted"] or lifecycle.hold(row):
+        return None
+    if last["outcome"] == "failed":
+        used = lifecycle.counted(row, episode)
+        if used < settings.max_attempts:
+            return None
+        reason = "%d of %d attempts are used; a person is needed" % (used, settings.max_attempts)
+        return dict(
+            kind="exhausted",
+            dispatch_id=last["dispatch_id"],
+            reason=reason,
+            request_id=last["request_id"],
+        )
+    in_vain = sum(1 for a in attempts if a["outcome"] == lifecycle.NEVER_RAN)
+    if last["outcome"] != lifecycle.NEVER_RAN or in_vain > MOST_RETRIES:
+        return None
+    until = clock.to_seconds(last["ended_at"]) + RETRY_SECONDS * 2 ** (in_vain - 1)
+    return dict(
+        kind="held",
+        attempt=lifecycle.next_attempt(row),
+        state=PENDING,
+        cause=RETRY,
+        reason="attempt %d never ran; it does not count" % last["attempt"],
+        request_id=last["request_id"],
+        until=clock.to_text(until),
+    )
+
+
+def breaker(attempts, settings):
+    """Return the Breaker of an alertname from its attempts, across hosts and episodes.
+
+    :param attempts: attempts as rows have them, in any order.
+    """
+    failures, opened_at = 0, None
+    ended = [a for a in attempts if a["outcome"] in ("succeeded", "failed")]
+    for attempt in sorted(ended, key=lambda a: (a["ended_at"], a["dispatch_id"])):
+        if attempt["outcome"] == "succeeded":
+            failures, opened_at = 0, None
+        else:
+            failures += 1
+            if settings.breaker_failures and failures >= settings.breaker_failures:
+                opened_at = clock.to_seconds(attempt["ended_at"])
+    trial = opened_at is not None and any(
+        clock.to_seconds(a["dispatched_at"]) >= opened_at + settings.breaker_seconds
+        for a in attempts
+        if a["dispatched_at"] and not a["outcome"]
+    )
+    return Breaker(failures, opened_at, trial)
+
+
+def place(row, settings):
+    """Return the value that no two remediations may share at a time, None when there is none."""
+    name = settings.serialize_by
+    value = row["host"] if name == "host" else row["labels"].get(name, "")
+    return value or None
+
+
+def rate_key(row):
+    """Return what a rate is counted for: the alertname on a host, or the alert if it has none."""
+    return row["alertname"], row["host"] or row["fingerprint"]
+
+
+def cooldown_ends(attempts, settings):
+    """Return until when (Unix time) notifications of an episode are duplicates of its attempts."""
+    ended_at = clock.to_seconds(attempts[-1]["ended_at"])
+    doublings = min(len(attempts) - 1, MOST_DOUBLINGS)
+    return ended_at + settings.cooldown_seconds * settings.backoff_factor**doublings
 
 
 def _release_order(row):
     severity = _SEVERITIES.get(row["severity"].lower(), len(_SEVERITIES))
-    return severity, lifecycle.current(row)["pended"]["at"], row["fingerprint"]
+    forced = lifecycle.hold(row)["forced"]
+    return not forced, severity, lifecycle.held_since(row), row["fingerprint"]
 
 
-def _known_episode(row, episode):
-    for known in row["episodes"] if row else []:
-        if known["starts_at"] == episode:
-            return known
+def _runs(row):
+    """True when an attempt of the alert's latest episode has not ended."""
+    return any(a["starts_at"] == row["starts_at"] for a in lifecycle.open_attempts(row))
+
+
+def _settled_before(row, known, attempts, now, settings):
+    """Return the Decision on an episode about which nothing new is to be decided, None if so."""
+    if _runs(row):
+        return Decision(DUPLICATE, "this episode is %s" % row["state"])
+    hold = lifecycle.hold(row)
+    if hold and (hold["cause"] != DRY_RUN or settings.is_dry(row["alertname"])):
+        kind = DUPLICATE if hold["state"] == PENDING else SUPPRESS
+        return Decision(kind, "this episode is %s: %s" % (hold["state"], hold["reason"]))
+    said = known["acknowledged"]
+    if said:
+        what = "dismissed" if said["dismissed"] else "acknowledged"
+        return Decision(SUPPRESS, "%s by %s: %s" % (what, said["by"], said["reason"]))
+    if attempts:
+        ends = cooldown_ends(attempts, settings)
+        if now < ends and not attempts[-1]["exhausted"]:
+            text = "attempt %d %s at %s; within its cooldown, which ends at %s"
+            last = attempts[-1]
+            ended = (last["attempt"], last["outcome"], last["ended_at"], clock.to_text(ends))
+            return Decision(DUPLICATE, text % ended)
     return None
 
 
-def _hindrance(ledger, settings):
-    if ledger.row and lifecycle.open_attempts(ledger.row):
-        return "the remediation of this alert's previous episode has not ended"
-    if ledger.in_flight >= settings.max_concurrent:
+def _hindrance(row, standing, settings, forced=False):
+    """Return the Hold on the next attempt of an alert, None when it may be dispatched."""
+    if lifecycle.open_attempts(row):
+        text = "the remediation of this alert's previous episode has not ended"
+        return Hold(PENDING, PREVIOUS, text)
+    if not forced:
+        hold = _limit(row, standing, settings)
+        if hold:
+            return hold
+    if standing.in_flight >= settings.max_concurrent:
         text = "%d remediations in flight, max_concurrent is %d"
-        return text % (ledger.in_flight, settings.max_concurrent)
-    if ledger.waiting:
-        return "%d alerts wait before it" % ledger.waiting
-    return ""
+        return Hold(PENDING, WINDOW, text % (standing.in_flight, settings.max_concurrent))
+    value = place(row, settings)
+    if value is not None and value in standing.busy:
+        text = 'a remediation for the same %s, "%s", is in flight (serialize_by)'
+        return Hold(PENDING, SERIALIZED, text % (settings.serialize_by, value))
+    return None
+
+
+def _limit(row, standing, settings):
+    """Return the Hold by a limit that a person has set, None when there is none."""
+    name, now = row["alertname"], standing.now
+    found = standing.controls and standing.controls.hindrance(name, row["labels"], now)
+    if found:
+        return Hold(SUPPRESSED, *found)
+    known = standing.breaker_of(name)
+    if known.opened_at is not None:
+        ends = known.opened_at + settings.breaker_seconds
+        text = "the breaker of %s is open after %d failures in a row" % (name, known.failures)
+        if now < ends:
+            text += "; one remediation is tried at %s" % clock.to_text(ends)
+            return Hold(SUPPRESSED, BREAKER, text)
+        if known.trial or any(started["alertname"] == name for started in standing.started):
+            return Hold(SUPPRESSED, BREAKER, text + "; one remediation is being tried")
+    key = rate_key(row)
+    used = standing.times_of(key) + [now for item in standing.started if rate_key(item) == key]
+    for count, seconds in settings.rates:
+        times = [at for at in used if at > now - seconds]
+        if len(times) >= count:
+            ends = clock.to_text(sorted(times)[-count] + seconds)
+            text = "rate limit: %d in %d s are used; the next one may go at %s"
+            return Hold(SUPPRESSED, RATE, text % (count, seconds, ends))
+    if settings.is_dry(name):
+        return Hold(SUPPRESSED, DRY_RUN, "dry run: it would have been dispatched")
+    return None

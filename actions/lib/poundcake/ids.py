@@ -46,6 +46,12 @@ def dispatch_id(fingerprint, episode, attempt):
     return str(uuid.uuid5(uuid.NAMESPACE_URL, "poundcake:dispatch:" + text))
 
 
+def event_id(*parts):
+    """Return the id of something that is told of, the same whenever it is told again."""
+    text = "\n".join(str(part) for part in parts)
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, "poundcake:event:" + text))
+
+
 def key_part(text):
     """Return ``text`` if it is safe inside a datastore key, else a hash of it.
 

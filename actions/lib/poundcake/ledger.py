@@ -6,19 +6,28 @@ it from the rows and the outbox and goes on.
 
 import copy
 
-from poundcake import admission, clock, lifecycle, outbox, rows
+from poundcake import admission, clock, lifecycle, outbox, rows, triggers
+
+# Of the attempts of one alertname, the breaker looks at so many of the latest; the memory is for
+# a multiple, so that it is seldom tidied.
+MOST_FARES = 1000
 
 
 class Ledger:
     """Alert rows by fingerprint and request rows by id; rows in it are replaced, never changed."""
 
-    def __init__(self):
+    def __init__(self, settings):
+        self._settings = settings
         self.alerts = {}
         self.requests = {}
         self.changed = {kind: {} for kind in rows.KINDS}
-        self.transitions = []  # (row, from, to, entry) since the last take_transitions
+        self.reports = []  # what is to be told of the changes, as (trigger, payload, trace_tag)
+        self.version = 0  # counts what may let a held alert go
         self._open = {}  # dispatch_id -> fingerprint
-        self._waiting = set()  # fingerprints of pending alerts
+        self._held = {}  # fingerprint -> state of the hold
+        self._times = {}  # admission.rate_key -> {dispatch_id: Unix time of the dispatch}
+        self._fares = {}  # alertname -> {dispatch_id: attempt}
+        self._breakers = {}  # alertname -> Breaker, as far as it has been asked for
 
     def load(self, stackstorm):
         """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open."""
@@ -43,8 +52,13 @@ class Ledger:
 
     @property
     def waiting(self):
-        """The rows of the pending alerts."""
-        return [self.alerts[fingerprint] for fingerprint in self._waiting]
+        """How many alerts wait for room."""
+        return sum(1 for state in self._held.values() if state == lifecycle.PENDING)
+
+    @property
+    def held(self):
+        """The rows of the alerts whose next attempt is held back."""
+        return [self.alerts[fingerprint] for fingerprint in self._held]
 
     @property
     def busy(self):
@@ -67,27 +81,42 @@ class Ledger:
                 return row, attempt
         return None
 
-    def view_for(self, fingerprint):
-        """Return what admission may know for a decision on one alert."""
-        return admission.Ledger(
-            row=self.alerts.get(fingerprint),
+    def standing(self, now, controls):
+        """Return what admission may know of everything else, as an admission.Standing."""
+        places = {admission.place(self.alerts[f], self._settings) for f in self.busy}
+        return admission.Standing(
+            now=now,
             in_flight=len(self._open),
-            waiting=len(self._waiting),
+            busy=places,
+            waiting=self.waiting,
+            times_of=lambda key: list(self._times.get(key, {}).values()),
+            breaker_of=self._breaker_of,
+            controls=controls,
         )
 
     def apply(self, fact):
-        """Add one lifecycle fact."""
+        """Add one lifecycle fact; return the row with it."""
         before = self.alerts.get(fact["fingerprint"])
         after = lifecycle.apply(before, fact)
         if after is before:
-            return
+            return after
+        breaker = self._breaker_of(after["alertname"])
         self._put_alert(after)
         self.changed["alerts"][after["fingerprint"]] = after
         for came_from, went_to, entry in lifecycle.transitions(before, after):
-            self.transitions.append((after, came_from, went_to, entry))
+            # No trace tag: StackStorm opens a trace of its own for each trigger that arrives at
+            # the same moment, and the trace of the remediation would be hard to find among them.
+            report = triggers.lifecycle_payload(after, came_from, went_to, entry)
+            self.reports.append((triggers.LIFECYCLE, report, None))
+        changed = self._breaker_of(after["alertname"])
+        if changed.opened_at != breaker.opened_at:
+            report = triggers.breaker_payload(after, breaker, changed, fact["at"])
+            self.reports.append((triggers.LIFECYCLE, report, None))
         if fact["kind"] == "executed":
-            self._put_execution(after, fact)
+            execution = fact["execution"]["execution_id"]
+            self.changed["executions"][execution] = lifecycle.execution_row(after, fact)
         self._complete_requests(after, fact["at"])
+        return after
 
     def add_request(self, row):
         """Add the row of a request whose alerts are all decided."""
@@ -98,29 +127,31 @@ class Ledger:
                 self._complete_requests(self.alerts[entry["fingerprint"]], row["received_at"])
 
     def take_changed(self):
-        """Return the changed rows and begin a new collection."""
-        changed, self.changed = self.changed, {kind: {} for kind in rows.KINDS}
-        return changed
+        """Return the changed rows and the reports of them, and begin new collections."""
+        taken = self.changed, self.reports
+        self.changed, self.reports = {kind: {} for kind in rows.KINDS}, []
+        return taken
 
-    def put_back(self, changed):
-        """Give back rows that could not be written; what changed since then is newer."""
+    def put_back(self, changed, reports):
+        """Give back what could not be written; what changed since then is newer."""
         for kind, found in changed.items():
             for name, row in found.items():
                 self.changed[kind].setdefault(name, row)
+        self.reports = reports + self.reports
 
-    def take_transitions(self):
-        """Return the state changes and begin a new collection."""
-        found, self.transitions = self.transitions, []
-        return found
-
-    def forget(self, now, settings):
-        """Drop what the datastore drops by its TTL as well: old alerts and tracked requests."""
+    def forget(self, now):
+        """Drop what the datastore drops by its TTL as well: old alerts."""
         for fingerprint, row in list(self.alerts.items()):
-            keep = outbox.time_to_live("alerts", row, settings)
+            keep = outbox.time_to_live("alerts", row, self._settings)
             seen = max(filter(None, (row["last_seen_at"], row["state_since"])), default=None)
             idle = seen is None or now - clock.to_seconds(seen) > keep
-            if idle and fingerprint not in self._waiting and not lifecycle.open_attempts(row):
+            if idle and fingerprint not in self._held and not lifecycle.open_attempts(row):
                 del self.alerts[fingerprint]
+        longest = max((seconds for _, seconds in self._settings.rates), default=0)
+        for key, times in list(self._times.items()):
+            self._times[key] = {name: at for name, at in times.items() if at > now - longest}
+            if not self._times[key]:
+                del self._times[key]
 
     def forget_requests(self):
         """Drop the complete requests when everything is tracked: their rows answer from now on."""
@@ -131,39 +162,50 @@ class Ledger:
     def _put_alert(self, row):
         fingerprint = row["fingerprint"]
         for attempt in row["attempts"]:
-            if attempt["dispatched_at"] and not attempt["outcome"]:
-                self._open[attempt["dispatch_id"]] = fingerprint
-            else:
-                self._open.pop(attempt["dispatch_id"], None)
-        if row["state"] == lifecycle.PENDING:
-            self._waiting.add(fingerprint)
-        else:
-            self._waiting.discard(fingerprint)
+            if attempt["dispatched_at"]:
+                self._note_attempt(row, attempt)
+        held = lifecycle.hold(row)
+        if (held and held["state"]) != self._held.get(fingerprint):
+            self.version += 1
+            self._held.pop(fingerprint, None)
+            if held:
+                self._held[fingerprint] = held["state"]
         self.alerts[fingerprint] = row
+
+    def _note_attempt(self, row, attempt):
+        identity, name = attempt["dispatch_id"], row["alertname"]
+        if attempt["outcome"]:
+            if self._open.pop(identity, None):
+                self.version += 1
+        elif identity not in self._open:
+            self._open[identity] = row["fingerprint"]
+            self.version += 1
+        times = self._times.setdefault(admission.rate_key(row), {})
+        times[identity] = clock.to_seconds(attempt["dispatched_at"])
+        if attempt["outcome"] in lifecycle.UNCOUNTED:
+            del times[identity]
+        fares = self._fares.setdefault(name, {})
+        known = fares.get(identity)
+        if known is None or known["outcome"] != attempt["outcome"]:
+            fares[identity] = attempt
+            self._breakers.pop(name, None)
+        if len(fares) > 2 * MOST_FARES:
+            latest = sorted(fares.values(), key=lambda a: a["ended_at"] or "~")[-MOST_FARES:]
+            self._fares[name] = {a["dispatch_id"]: a for a in latest}
+
+    def _breaker_of(self, alertname):
+        if alertname not in self._breakers:
+            fares = self._fares.get(alertname, {}).values()
+            self._breakers[alertname] = admission.breaker(fares, self._settings)
+        return self._breakers[alertname]
 
     def _put_request(self, row):
         self.requests[row["request_id"]] = row
         self.changed["requests"][row["request_id"]] = row
 
-    def _put_execution(self, row, fact):
-        execution = fact["execution"]
-        attempt = next(a for a in row["attempts"] if a["dispatch_id"] == fact["dispatch_id"])
-        known = dict(execution)
-        known.update(
-            rev=row["rev"],
-            request_id=attempt["request_id"],
-            fingerprint=row["fingerprint"],
-            alertname=row["alertname"],
-            host=row["host"],
-            dispatch_id=attempt["dispatch_id"],
-            attempt=attempt["attempt"],
-            elapsed=clock.elapsed(execution["started_at"], execution["ended_at"]),
-        )
-        self.changed["executions"][execution["execution_id"]] = known
-
     def _open_request_ids(self):
         found = {attempt["request_id"] for _, attempt in self.flights()}
-        found |= {lifecycle.current(row)["pended"]["request_id"] for row in self.waiting}
+        found |= {lifecycle.hold(row)["request_id"] for row in self.held}
         return found - {None}
 
     def _complete_requests(self, row, at):
@@ -192,6 +234,8 @@ def _with_outcomes(request, row):
             continue
         if episode and episode["resolved_at"]:
             entry["outcome"] = lifecycle.RESOLVED
+        elif episode and episode["acknowledged"]:
+            entry["outcome"] = "acknowledged"
         elif entry["starts_at"] != row["starts_at"]:
             entry["outcome"] = "superseded by a newer episode"
     return request

@@ -8,12 +8,17 @@ give the same row. A fact is a dict with ``kind``, ``fingerprint``, ``episode``,
 kind           further fields
 =============  ==================================================================================
 notified       status, request_id, alert (``describe`` of it)
-pended         reason, request_id
-dispatched     dispatch_id, attempt, request_id
+held           attempt (the one that must wait), state (pending or suppressed), cause (a word of
+               admission's), reason, request_id; until, by and forced where they apply
+dispatched     dispatch_id, attempt, request_id; reason and by where they apply
 executed       dispatch_id, execution (execution_id, status, rule_ref, action_ref, started_at,
-               ended_at, error)
+               ended_at, error, ran)
 settled        dispatch_id, reason: StackStorm has evaluated every rule on the dispatch; no further
                execution will come. ``reason`` says what hindered a rule, if anything did
+ineffective    dispatch_id: the attempt succeeded, and the alert fired on when its cooldown was over
+exhausted      dispatch_id (of the last attempt), reason, request_id
+acknowledged   request_id, by, reason, dismissed: a person took it over; no attempt follows in this
+               episode but by hand
 =============  ==================================================================================
 """
 
@@ -27,14 +32,35 @@ REMEDIATING = "remediating"
 REMEDIATED = "remediated"
 FAILED = "failed"
 UNMATCHED = "unmatched"
+SUPPRESSED = "suppressed"
+EXHAUSTED = "exhausted"
 RESOLVED = "resolved"
-STATES = (RECEIVED, PENDING, REMEDIATING, REMEDIATED, FAILED, UNMATCHED, RESOLVED)
+STATES = (
+    RECEIVED,
+    PENDING,
+    REMEDIATING,
+    REMEDIATED,
+    FAILED,
+    EXHAUSTED,
+    UNMATCHED,
+    SUPPRESSED,
+    RESOLVED,
+)
 
 SUCCEEDED = "succeeded"
 ENDED_STATUSES = (SUCCEEDED, "failed", "timeout", "abandoned", "canceled")
-_STATE_OF_OUTCOME = {"succeeded": REMEDIATED, "failed": FAILED, "unmatched": UNMATCHED}
+NEVER_RAN = "never ran"
+UNCOUNTED = (UNMATCHED, NEVER_RAN)  # outcomes of attempts that did nothing
+_STATE_OF_OUTCOME = {
+    "succeeded": REMEDIATED,
+    "failed": FAILED,
+    NEVER_RAN: FAILED,
+    UNMATCHED: UNMATCHED,
+}
 
 KEPT_EPISODES = 5
+KEPT_ATTEMPTS = 50  # of whatever episode: rates and the breaker look back over them
+KEPT_HOLDS = 20
 KEPT_REQUEST_IDS = 20
 
 
@@ -94,13 +120,13 @@ def apply(row, fact):
 
 def transitions(before, after):
     """Return the state changes between two versions of a row, as ``(from, to, entry)``."""
-    known = {_entry_key(entry) for entry in before["history"]} if before else set()
+    known = {key for key, _ in _keyed(before["history"])} if before else set()
     found = []
     previous = None
-    for entry in after["history"]:
+    for key, entry in _keyed(after["history"]):
         same_episode = previous is not None and previous["starts_at"] == entry["starts_at"]
         came_from = previous["state"] if same_episode else None
-        if _entry_key(entry) not in known and came_from != entry["state"]:
+        if key not in known and came_from != entry["state"]:
             found.append((came_from, entry["state"], entry))
         previous = entry
     return found
@@ -111,6 +137,11 @@ def current(row):
     return row["episodes"][-1]
 
 
+def episode(row, starts_at):
+    """Return one of the episodes that a row keeps, None when it keeps it not (any more)."""
+    return next((item for item in row["episodes"] if item["starts_at"] == starts_at), None)
+
+
 def attempts_of(row, episode):
     """Return the attempts of one episode, oldest first."""
     return [attempt for attempt in row["attempts"] if attempt["starts_at"] == episode]
@@ -119,6 +150,55 @@ def attempts_of(row, episode):
 def open_attempts(row):
     """Return the attempts that have not ended, of whatever episode."""
     return [a for a in row["attempts"] if a["dispatched_at"] and not a["outcome"]]
+
+
+def counted(row, episode):
+    """Return how many attempts of an episode did something, or still may."""
+    return sum(1 for a in attempts_of(row, episode) if a["outcome"] not in UNCOUNTED)
+
+
+def next_attempt(row):
+    """Return the number of the next attempt of the latest episode."""
+    return 1 + max([a["attempt"] for a in attempts_of(row, row["starts_at"])], default=0)
+
+
+def hold(row):
+    """Return what holds the next attempt of the latest episode back, None when nothing does."""
+    episode = current(row)
+    holds = [item for item in episode["holds"] if item["attempt"] == next_attempt(row)]
+    if not holds or episode["resolved_at"]:
+        return None
+    last = holds[-1]
+    acknowledged = episode["acknowledged"]
+    if acknowledged and not (last["forced"] and last["at"] >= acknowledged["at"]):
+        return None
+    return last
+
+
+def held_since(row):
+    """Return since when the next attempt of the latest episode waits, whatever held it."""
+    return min(i["at"] for i in current(row)["holds"] if i["attempt"] == next_attempt(row))
+
+
+def execution_row(row, fact):
+    """Return the row of an execution: the link from it to its attempt, alert and request.
+
+    :param row: the alert's row, with the fact applied.
+    :param fact: of kind executed.
+    """
+    execution = fact["execution"]
+    attempt = next(a for a in row["attempts"] if a["dispatch_id"] == fact["dispatch_id"])
+    return dict(
+        execution,
+        rev=row["rev"],
+        request_id=attempt["request_id"],
+        fingerprint=row["fingerprint"],
+        alertname=row["alertname"],
+        host=row["host"],
+        dispatch_id=attempt["dispatch_id"],
+        attempt=attempt["attempt"],
+        elapsed=clock.elapsed(execution["started_at"], execution["ended_at"]),
+    )
 
 
 def _new_row(fact):
@@ -152,23 +232,24 @@ def _new_row(fact):
 
 
 def _episode(row, starts_at):
-    for episode in row["episodes"]:
-        if episode["starts_at"] == starts_at:
-            return episode
+    known = episode(row, starts_at)
+    if known:
+        return known
     if len(row["episodes"]) >= KEPT_EPISODES and starts_at < row["episodes"][0]["starts_at"]:
         return None
-    episode = {
+    new = {
         "starts_at": starts_at,
         "received_at": None,
         "request_id": None,
-        "pended": None,
+        "holds": [],
+        "acknowledged": None,
         "resolved_at": None,
         "resolved_request_id": None,
         "occurrences": 0,
     }
-    row["episodes"].append(episode)
+    row["episodes"].append(new)
     row["episodes"].sort(key=lambda item: item["starts_at"])
-    return episode
+    return new
 
 
 def _notified(row, episode, fact):
@@ -193,14 +274,22 @@ def _count(row, episode, request_id):
         episode["occurrences"] += 1
 
 
-def _pended(row, episode, fact):
-    known = episode["pended"]
-    if not known or fact["at"] < known["at"]:
-        episode["pended"] = {
-            "at": fact["at"],
-            "reason": fact["reason"],
-            "request_id": fact["request_id"],
-        }
+def _held(row, episode, fact):
+    new = {
+        "attempt": fact["attempt"],
+        "at": fact["at"],
+        "state": fact["state"],
+        "cause": fact["cause"],
+        "reason": fact["reason"],
+        "request_id": fact["request_id"],
+        "until": fact.get("until"),
+        "by": fact.get("by", ""),
+        "forced": fact.get("forced", False),
+    }
+    if new not in episode["holds"]:
+        holds = episode["holds"] + [new]
+        holds.sort(key=lambda item: (item["attempt"], item["at"], item["state"], item["cause"]))
+        episode["holds"] = holds[-KEPT_HOLDS:]
 
 
 def _dispatched(row, episode, fact):
@@ -209,6 +298,8 @@ def _dispatched(row, episode, fact):
         attempt["dispatched_at"] = fact["at"]
         attempt["attempt"] = fact["attempt"]
         attempt["request_id"] = fact["request_id"]
+        attempt["why"] = fact.get("reason", "")
+        attempt["by"] = fact.get("by", "")
 
 
 def _executed(row, episode, fact):
@@ -230,12 +321,35 @@ def _settled(row, episode, fact):
         attempt["reason"] = fact["reason"]
 
 
+def _ineffective(row, episode, fact):
+    attempt = _attempt(row, episode, fact["dispatch_id"])
+    if not attempt["ineffective_at"] or fact["at"] < attempt["ineffective_at"]:
+        attempt["ineffective_at"] = fact["at"]
+
+
+def _exhausted(row, episode, fact):
+    attempt = _attempt(row, episode, fact["dispatch_id"])
+    known = attempt["exhausted"]
+    if not known or fact["at"] < known["at"]:
+        attempt["exhausted"] = {name: fact[name] for name in ("at", "reason", "request_id")}
+
+
+def _acknowledged(row, episode, fact):
+    known = episode["acknowledged"]
+    if not known or (fact["at"], fact["request_id"]) < (known["at"], known["request_id"]):
+        names = ("at", "by", "reason", "request_id", "dismissed")
+        episode["acknowledged"] = {name: fact[name] for name in names}
+
+
 _FACTS = {
     "notified": _notified,
-    "pended": _pended,
+    "held": _held,
     "dispatched": _dispatched,
     "executed": _executed,
     "settled": _settled,
+    "ineffective": _ineffective,
+    "exhausted": _exhausted,
+    "acknowledged": _acknowledged,
 }
 
 
@@ -249,12 +363,16 @@ def _attempt(row, episode, dispatch_id):
         "starts_at": episode["starts_at"],
         "attempt": 0,
         "request_id": None,
+        "why": "",
+        "by": "",
         "dispatched_at": None,
         "settled_at": None,
         "reason": "",
         "executions": [],
         "outcome": None,
         "ended_at": None,
+        "ineffective_at": None,
+        "exhausted": None,
     }
     row["attempts"].append(attempt)
     return attempt
@@ -263,13 +381,20 @@ def _attempt(row, episode, dispatch_id):
 def _forget_old_episodes(row):
     row["episodes"] = row["episodes"][-KEPT_EPISODES:]
     kept = {episode["starts_at"] for episode in row["episodes"]}
-    row["attempts"] = [a for a in row["attempts"] if a["starts_at"] in kept or not a["outcome"]]
+    latest = sorted(row["attempts"], key=_attempt_order)[-KEPT_ATTEMPTS:]
+    row["attempts"] = [
+        a for a in row["attempts"] if a in latest or a["starts_at"] in kept or not a["outcome"]
+    ]
+
+
+def _attempt_order(attempt):
+    return attempt["starts_at"], attempt["attempt"], attempt["dispatch_id"]
 
 
 def _derive(row):
     for attempt in row["attempts"]:
         _derive_outcome(attempt)
-    row["attempts"].sort(key=lambda a: (a["starts_at"], a["attempt"], a["dispatch_id"]))
+    row["attempts"].sort(key=_attempt_order)
     row["history"] = [entry for episode in row["episodes"] for entry in _history(row, episode)]
     last = current(row)
     entries = [entry for entry in row["history"] if entry["starts_at"] == last["starts_at"]]
@@ -286,11 +411,13 @@ def _derive_outcome(attempt):
     if not attempt["settled_at"]:
         return
     if not executions:
-        attempt["outcome"], attempt["ended_at"] = "unmatched", attempt["settled_at"]
+        attempt["outcome"], attempt["ended_at"] = UNMATCHED, attempt["settled_at"]
         return
     if all(item["status"] in ENDED_STATUSES for item in executions):
-        good = all(item["status"] == SUCCEEDED for item in executions)
-        attempt["outcome"] = "succeeded" if good else "failed"
+        if all(item["status"] == SUCCEEDED for item in executions):
+            attempt["outcome"] = "succeeded"
+        else:
+            attempt["outcome"] = "failed" if any(e["ran"] for e in executions) else NEVER_RAN
         ends = [item["ended_at"] for item in executions if item["ended_at"]]
         # StackStorm's clock and the sensor's differ: an attempt never ends before it began.
         attempt["ended_at"] = max(ends + [attempt["dispatched_at"] or attempt["settled_at"]])
@@ -309,17 +436,36 @@ def _history(row, episode):
     if episode["received_at"]:
         add(episode["received_at"], RECEIVED, "", episode["request_id"])
     received = floor
-    if episode["pended"]:
-        pended = episode["pended"]
-        add(pended["at"], PENDING, pended["reason"], pended["request_id"])
-    for attempt in attempts_of(row, episode["starts_at"]):
+    attempts = attempts_of(row, episode["starts_at"])
+    holds = list(episode["holds"])
+
+    def add_holds(number):
+        while holds and (number is None or holds[0]["attempt"] <= number):
+            item = holds.pop(0)
+            reason = item["reason"] + _by(item["by"])
+            add(item["at"], item["state"], reason, item["request_id"])
+
+    for attempt in attempts:
         request_id = attempt["request_id"]
+        add_holds(attempt["attempt"])
         if attempt["dispatched_at"]:
             reason = "attempt %d" % attempt["attempt"]
+            reason += (": " + attempt["why"] if attempt["why"] else "") + _by(attempt["by"])
             add(attempt["dispatched_at"], REMEDIATING, reason, request_id, attempt)
         if attempt["outcome"]:
             state = _STATE_OF_OUTCOME[attempt["outcome"]]
             add(attempt["ended_at"], state, _outcome_reason(attempt), request_id, attempt)
+        if attempt["exhausted"]:
+            gone = attempt["exhausted"]
+            add(gone["at"], EXHAUSTED, gone["reason"], gone["request_id"], attempt)
+    add_holds(None)
+    if episode["acknowledged"]:
+        floor = received  # a person acts when they please
+        said = episode["acknowledged"]
+        what = "dismissed" if said["dismissed"] else "acknowledged"
+        reason = "%s: %s%s" % (what, said["reason"], _by(said["by"]))
+        runs = any(_runs_at(attempt, said["at"]) for attempt in attempts)
+        add(said["at"], REMEDIATING if runs else SUPPRESSED, reason, said["request_id"])
     if episode["resolved_at"]:
         floor = received  # a resolve follows from nothing that PoundCake did
         add(episode["resolved_at"], RESOLVED, "", episode["resolved_request_id"])
@@ -351,8 +497,17 @@ def _entries(starts_at, events):
     return entries
 
 
+def _runs_at(attempt, at):
+    begun = attempt["dispatched_at"] and attempt["dispatched_at"] <= at
+    return begun and (not attempt["ended_at"] or attempt["ended_at"] > at)
+
+
+def _by(name):
+    return " (by %s)" % name if name else ""
+
+
 def _outcome_reason(attempt):
-    if attempt["outcome"] == "unmatched":
+    if attempt["outcome"] == UNMATCHED:
         return attempt["reason"] or "no rule on poundcake.alert matched"
     bad = [item for item in attempt["executions"] if item["status"] != SUCCEEDED]
     texts = [
@@ -360,11 +515,17 @@ def _outcome_reason(attempt):
         % (item["action_ref"], item["status"], ": " + item["error"] if item["error"] else "")
         for item in bad
     ]
-    return "; ".join(texts + ([attempt["reason"]] if attempt["reason"] else []))
+    text = "; ".join(texts + ([attempt["reason"]] if attempt["reason"] else []))
+    return "it never ran: " + text if attempt["outcome"] == NEVER_RAN else text
 
 
-def _entry_key(entry):
-    return (entry["starts_at"], entry["state"], entry["attempt"])
+def _keyed(history):
+    """Yield ``(key, entry)``; an entry keeps its key when further facts come before or after it."""
+    seen = {}
+    for entry in history:
+        key = (entry["starts_at"], entry["state"], entry["attempt"])
+        seen[key] = seen.get(key, 0) + 1
+        yield key + (seen[key],), entry
 
 
 def _same(old, new):

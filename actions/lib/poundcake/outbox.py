@@ -11,13 +11,44 @@ from poundcake.ids import new_uuid7
 ROWS_IN_BATCH = 200
 
 
-def put(stackstorm, changed):
-    """Write the changed rows, ``{kind: {name: row}}``, as batches; return the newest batch's id."""
+def put(stackstorm, changed, reports=()):
+    """Write the changed rows, ``{kind: {name: row}}``, as batches; return the newest batch's id.
+
+    :param reports: what is to be told of the changes, as ``(trigger, payload, trace_tag)``. They
+        go into the first batch, so that no change is safe of which nobody will be told.
+    """
     batch_id = None
     for part in _parts(changed):
         batch_id = new_uuid7()
-        rows.write(stackstorm, rows.OUTBOX, batch_id, {"batch_id": batch_id, "rows": part})
+        batch = {"batch_id": batch_id, "rows": part, "reports": list(reports)}
+        rows.write(stackstorm, rows.OUTBOX, batch_id, batch)
+        reports = ()
     return batch_id
+
+
+def save_reports(stackstorm, batch_id, unsent):
+    """Write down which reports are not sent yet, of every batch up to this one.
+
+    ``track`` removes batches, and a report may still wait for its turn then.
+    """
+    row = {"batch_id": batch_id, "unsent": list(unsent)}
+    rows.write(stackstorm, rows.REPORTS, "unsent", row)
+
+
+def unsent_reports(stackstorm, batches):
+    """Return the reports that may not have been sent, oldest first.
+
+    What was sent just before a crash is among them: a report comes at least once, and its
+    ``event_id`` tells a second from a first.
+
+    :param batches: what ``waiting`` returned.
+    """
+    saved = rows.read(stackstorm, rows.REPORTS, "unsent") or {"batch_id": "", "unsent": []}
+    found = list(saved["unsent"])
+    for batch in batches:
+        if batch["batch_id"] > saved["batch_id"]:
+            found += batch["reports"]
+    return [tuple(report) for report in found]
 
 
 def waiting(stackstorm):
@@ -71,7 +102,9 @@ def time_to_live(kind, row, settings):
     if kind == "executions":
         return settings.execution_retention_seconds
     if row["state"] == "resolved":
-        return settings.alert_retention_seconds
+        # Its attempts count for the rates as long as a rate looks back.
+        longest = max((seconds for _, seconds in settings.rates), default=0)
+        return max(settings.alert_retention_seconds, longest)
     # An alert that is not resolved is written again with every notification; this one is for
     # an alert of which Alertmanager never speaks again.
     return max(settings.request_retention_seconds, settings.alert_retention_seconds)

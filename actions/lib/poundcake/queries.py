@@ -3,6 +3,8 @@
 Each function returns a JSON value; QueryError carries a sentence that says what exists.
 """
 
+import collections
+
 from poundcake import lifecycle, rows
 from poundcake.clock import elapsed
 
@@ -15,20 +17,50 @@ class QueryError(Exception):
 
 def get_request(stackstorm, request_id):
     """Return a request with its alerts' present states and its executions."""
-    request = rows.read(stackstorm, rows.REQUEST, request_id)
+    found = request_status(stackstorm, request_id)
+    if found is None:
+        known = sorted(
+            (row["request_id"] for row in rows.read_all(stackstorm, rows.REQUEST)), reverse=True
+        )
+        raise QueryError(_unknown("request_id", request_id, "requests", known))
+    return found
+
+
+def request_status(stackstorm, request_id, requests=(), alerts=()):
+    """Return a request with its alerts and executions, None when it is not known.
+
+    :param requests: request rows by id that are newer than the stored ones.
+    :param alerts: alert rows by fingerprint, likewise.
+    """
+    request = (requests and requests.get(request_id)) or rows.read(
+        stackstorm, rows.REQUEST, request_id
+    )
     if request is None:
-        return _undecided(stackstorm, request_id)
-    alerts, executions = [], []
+        entry = rows.read(stackstorm, rows.INBOX, request_id)
+        return entry and {
+            "request_id": request_id,
+            "received_at": entry["received_at"],
+            "completed_at": None,
+            "source": entry["source"],
+            "status": "accepted",  # and not decided yet
+            "alerts": [],
+            "executions": [],
+        }
+    found, executions = [], []
     for entry in request["alerts"]:
-        row = entry["fingerprint"] and rows.read(stackstorm, rows.ALERT, entry["fingerprint"])
-        alerts.append(dict(entry, state=row["state"] if row else "not tracked (any more)"))
+        fingerprint = entry["fingerprint"]
+        row = alerts[fingerprint] if fingerprint in alerts else None
+        if row is None and fingerprint:
+            row = rows.read(stackstorm, rows.ALERT, fingerprint)
+        found.append(dict(entry, state=row["state"] if row else None))
         for attempt in row["attempts"] if row else []:
             if attempt["request_id"] == request_id:
                 executions += [
-                    dict(item, alertname=row["alertname"]) for item in attempt["executions"]
+                    dict(item, fingerprint=fingerprint, alertname=row["alertname"])
+                    for item in attempt["executions"]
                 ]
     status = "complete" if request["completed_at"] else "in progress"
-    return dict(_without_rev(request), status=status, alerts=alerts, executions=executions)
+    return dict(_without_rev(request), status=status, alerts=found, executions=executions)
 
 
 def list_requests(stackstorm, limit):
@@ -50,11 +82,18 @@ def get_alert(stackstorm, fingerprint):
     for entry, following in zip(history, history[1:] + [None]):
         entry["seconds"] = elapsed(entry["at"], following["at"]) if following else None
     names = ("episodes", "extra")
-    return {name: value for name, value in _without_rev(row).items() if name not in names}
+    shown = {name: value for name, value in _without_rev(row).items() if name not in names}
+    hold = lifecycle.hold(row)
+    return dict(
+        shown,
+        held=hold and {name: hold[name] for name in ("state", "cause", "reason", "at", "until")},
+        ineffective=_ineffective(row["attempts"]),
+        table=_table(history),
+    )
 
 
 def list_alerts(stackstorm, state, alertname, severity, label, limit):
-    """Return alerts, latest change first.
+    """Return alerts, latest change first; dismissed ones only when a state is asked for.
 
     :param label: ``name=value`` pairs, comma-separated; all must hold.
     """
@@ -67,7 +106,7 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
     chosen = [
         row
         for row in found
-        if (not state or row["state"] == state)
+        if (row["state"] == state if state else not _is_dismissed(row))
         and (not alertname or row["alertname"] == alertname)
         and (not severity or row["severity"] == severity)
         and all(row["labels"].get(name) == value for name, value in wanted_labels)
@@ -83,6 +122,7 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
             "host": row["host"],
             "occurrences": row["occurrences"],
             "attempts": len(lifecycle.attempts_of(row, row["starts_at"])),
+            "ineffective": _ineffective(lifecycle.attempts_of(row, row["starts_at"])),
             "reason": row["reason"],
         }
         for row in chosen[:limit]
@@ -113,6 +153,8 @@ def list_executions(stackstorm, request_id, fingerprint, status, limit):
 def get_stats(stackstorm):
     """Return counts of alerts by state and severity, and for each workflow how it fares.
 
+    ``held``: by cause, how many alerts have an attempt that is held back. ``ineffective``: attempts
+    that succeeded while their alert fired on.
     Durations are in seconds, over executions that succeeded or failed and have both times.
     """
     alerts = rows.read_all(stackstorm, rows.ALERT)
@@ -126,8 +168,40 @@ def get_stats(stackstorm):
             severity or "none": _count(alerts, "severity", severity)
             for severity in sorted({row["severity"] for row in alerts})
         },
+        "held": dict(collections.Counter(filter(None, (_held_by(row) for row in alerts)))),
+        "ineffective": sum(_ineffective(row["attempts"]) for row in alerts),
         "workflows": [_workflow(ref, by_action[ref]) for ref in sorted(by_action)],
     }
+
+
+def _held_by(row):
+    hold = lifecycle.hold(row)
+    return hold and hold["cause"]
+
+
+def _ineffective(attempts):
+    """Return how many attempts succeeded while their alert fired on."""
+    return sum(1 for attempt in attempts if attempt["ineffective_at"])
+
+
+def _is_dismissed(row):
+    said = lifecycle.current(row)["acknowledged"]
+    return bool(said and said["dismissed"] and row["state"] == lifecycle.SUPPRESSED)
+
+
+def _table(history):
+    """Return the history as text for a terminal: a line a state, with the seconds in it."""
+    lines = [("at", "state", "seconds", "attempt", "reason")]
+    for entry in history:
+        seconds = "" if entry["seconds"] is None else "%.1f" % entry["seconds"]
+        attempt = str(entry["attempt"] or "")
+        at = entry["at"][:19].replace("T", " ")
+        lines.append((at, entry["state"], seconds, attempt, entry["reason"]))
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    return "\n".join(
+        "  ".join([cell.ljust(width) for cell, width in zip(line, widths)] + [line[4]]).rstrip()
+        for line in lines
+    )
 
 
 def _workflow(ref, executions):
@@ -143,23 +217,6 @@ def _workflow(ref, executions):
         "success_rate": round(len(good) / float(len(ended)), 3) if ended else None,
         "mean_seconds": round(sum(times) / len(times), 3) if times else None,
         "p95_seconds": times[-(-len(times) * 95 // 100) - 1] if times else None,
-    }
-
-
-def _undecided(stackstorm, request_id):
-    entry = rows.read(stackstorm, rows.INBOX, request_id)
-    if entry is None:
-        known = sorted(
-            (row["request_id"] for row in rows.read_all(stackstorm, rows.REQUEST)), reverse=True
-        )
-        raise QueryError(_unknown("request_id", request_id, "requests", known))
-    return {
-        "request_id": request_id,
-        "received_at": entry["received_at"],
-        "source": entry["source"],
-        "status": "accepted, not decided yet",
-        "alerts": [],
-        "executions": [],
     }
 
 

@@ -11,6 +11,7 @@ from poundcake.ids import key_part
 
 INBOX = "poundcake.inbox."
 OUTBOX = "poundcake.outbox."
+REPORTS = "poundcake.reports."
 REQUEST = "poundcake.request."
 ALERT = "poundcake.alert."
 EXECUTION = "poundcake.execution."

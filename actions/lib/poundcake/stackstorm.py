@@ -87,6 +87,28 @@ class StackStorm:
         }
         return self._pages("/executions", params)
 
+    def list_executions_of(self, trigger_instance_id):
+        """Return the ids of what rules have started for a trigger instance."""
+        params = {"trigger_instance": trigger_instance_id, "include_attributes": "id"}
+        return [item["id"] for item in self._pages("/executions", params)]
+
+    def last_execution(self, action_ref):
+        """Return the newest execution of an action (id, status, times), None when there is none."""
+        wanted = "id,status,start_timestamp,end_timestamp"
+        params = {"action": action_ref, "limit": 1, "include_attributes": wanted}
+        found = self._call("GET", "/executions", params=params).json()
+        return found[0] if found else None
+
+    def cancel_execution(self, execution_id):
+        """Ask for an execution to be canceled; one that has ended or is gone is no error."""
+        path = "/executions/" + _quote(execution_id)
+        self._call("DELETE", path, missing_ok=True)
+
+    def get_rule(self, ref):
+        """Return a rule, None when there is none of this reference."""
+        answer = self._call("GET", "/rules/" + _quote(ref), missing_ok=True)
+        return None if answer is None else answer.json()
+
     def get_execution(self, execution_id):
         """Return one execution with its result, None when StackStorm does not have it."""
         params = {"exclude_attributes": "trigger_instance"}

@@ -6,6 +6,7 @@ import jsonschema
 import yaml
 
 from poundcake import lifecycle
+from poundcake.ids import event_id
 from poundcake.inert import inert
 
 ALERT = "poundcake.alert"
@@ -13,6 +14,9 @@ ALERT_RESOLVED = "poundcake.alert_resolved"
 TRACKING = "poundcake.tracking"
 LIFECYCLE = "poundcake.lifecycle"
 PROBE = "poundcake.probe"
+
+BREAKER_OPENED = "breaker_opened"
+BREAKER_CLOSED = "breaker_closed"
 
 # A rule whose template names a label that the alert lacks does not fire, so what rule authors use
 # most is always there, empty when the alert has no such label or annotation.
@@ -66,8 +70,40 @@ def lifecycle_payload(row, came_from, went_to, entry):
             "execution_id": entry["execution_id"] or "",
             "reason": entry["reason"],
             "at": entry["at"],
+            "event_id": event_id(
+                row["fingerprint"], entry["starts_at"], went_to, entry["attempt"], entry["at"]
+            ),
         }
     )
+
+
+def breaker_payload(row, before, after, at):
+    """Return the payload of ``poundcake.lifecycle`` for a breaker that has opened or closed.
+
+    :param row: of the alert whose remediation made it do so; the event is the alertname's.
+    :param before: admission.Breaker, and ``after``.
+    :param at: RFC 3339.
+    """
+    opened = after.opened_at is not None
+    if opened:
+        reason = "%d failures in a row" % after.failures
+        if before.opened_at is not None:
+            reason = "the trial failed: " + reason
+    else:
+        reason = "a remediation succeeded"
+    payload = dict.fromkeys(("fingerprint", "request_id", "severity", "host", "execution_id"), "")
+    payload.update(
+        {
+            "alertname": row["alertname"],
+            "from": BREAKER_OPENED if before.opened_at is not None else BREAKER_CLOSED,
+            "to": BREAKER_OPENED if opened else BREAKER_CLOSED,
+            "attempt": 0,
+            "reason": reason,
+            "at": at,
+            "event_id": event_id(row["alertname"], after.opened_at, before.opened_at),
+        }
+    )
+    return inert(payload)
 
 
 def _payload(row, episode, status, attempt):

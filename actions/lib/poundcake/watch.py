@@ -7,7 +7,8 @@ from poundcake import clock, lifecycle, triggers
 # The sensor's clock and StackStorm's may differ a little, and at worst by the wide margin.
 CLOCK_MARGIN_SECONDS = 5
 WIDE_MARGIN_SECONDS = 600
-_DONE = ("processed", "processing_failed")
+DONE = ("processed", "processing_failed")
+STUCK_SECONDS = 20  # a trigger instance that is not processed by then is behind, or never will be
 ERROR_CHARACTERS = 500
 
 
@@ -17,7 +18,7 @@ def observe(stackstorm, flights, now=None):
     :param stackstorm: stackstorm.StackStorm.
     :param flights: list of ``(row, attempt)``.
     :returns: lifecycle facts in the order in which they are to be applied, and the dispatch ids of
-        which StackStorm has no trigger instance.
+        which StackStorm has no trigger instance, or only ones over which its rules engine died.
     """
     now = time.time() if now is None else now
     unsettled = [(row, attempt) for row, attempt in flights if not attempt["settled_at"]]
@@ -44,12 +45,22 @@ def _settle(stackstorm, unsettled, now):
         enforcements.setdefault(enforcement["trigger_instance_id"], []).append(enforcement)
     for row, attempt in unsettled:
         found = instances.get(attempt["dispatch_id"], [])
-        if not found:
+        undone = [instance for instance in found if instance["status"] not in DONE]
+        if any(now - clock.to_seconds(i["occurrence_time"]) < STUCK_SECONDS for i in undone):
+            continue
+        execution_ids, reason = _enforced(found, enforcements)
+        for instance in undone:
+            # The rules engine died over it. What it had started by then has no enforcement.
+            begun = stackstorm.list_executions_of(instance["id"])
+            execution_ids += [item for item in begun if item not in execution_ids]
+        if len(undone) == len(found) and not execution_ids:
             lost.append(attempt["dispatch_id"])
-        elif all(instance["status"] in _DONE for instance in found):
-            execution_ids, reason = _enforced(found, enforcements)
-            started += [(row, attempt, execution_id) for execution_id in execution_ids]
-            facts.append(_fact("settled", row, attempt, now, reason=reason))
+            continue
+        if undone:
+            text = "StackStorm stopped in the middle of the rules for trigger instance %s"
+            reason = "; ".join([reason] * bool(reason) + [text % undone[0]["id"]])
+        started += [(row, attempt, execution_id) for execution_id in execution_ids]
+        facts.append(_fact("settled", row, attempt, now, reason=reason))
     return facts, started, lost
 
 
@@ -111,12 +122,15 @@ def _follow(stackstorm, started, now):
 
 def _describe(stackstorm, execution_id, execution, now):
     status = execution["status"]
-    error = ""
+    error, ran = "", True
     if execution.get("gone"):
         error = "StackStorm no longer has this execution"
     elif status in lifecycle.ENDED_STATUSES and status != lifecycle.SUCCEEDED:
-        whole = execution if "result" in execution else stackstorm.get_execution(execution_id)
+        whole = execution if "log" in execution else stackstorm.get_execution(execution_id)
         error = error_of((whole or {}).get("result"))
+        # StackStorm writes every status that an execution goes through into its log.
+        log = (whole or {}).get("log") or []
+        ran = not log or any(entry.get("status") == "running" for entry in log)
     ended = status in lifecycle.ENDED_STATUSES
     return {
         "execution_id": execution_id,
@@ -127,6 +141,7 @@ def _describe(stackstorm, execution_id, execution, now):
         "ended_at": _time(execution.get("end_timestamp"))
         or (clock.to_text(now) if ended else None),
         "error": error,
+        "ran": ran,
     }
 
 

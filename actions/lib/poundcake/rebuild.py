@@ -1,0 +1,250 @@
+"""Rebuilds rows from StackStorm's own records, for when tracking was off or rows were lost.
+
+A dispatch is a trigger instance whose payload tells the alert and the attempt; what became of it
+``watch`` reads. Alerts that were never dispatched StackStorm does not know: they stay lost until
+Alertmanager speaks of them again.
+
+What the sensor has in its memory and in the outbox must win over what is rebuilt: a row that is
+written over keeps its revision, and one that was not there gets revision 0.
+"""
+
+import time
+import uuid
+
+from poundcake import admission, clock, lifecycle, outbox, rows, triggers, watch
+from poundcake.queries import QueryError
+
+SOURCE = "rebuilt"
+_DESCRIBED = (
+    "alertname",
+    "severity",
+    "instance",
+    "host",
+    "labels",
+    "annotations",
+    "generator_url",
+    "receiver",
+    "group_key",
+    "external_url",
+)
+
+
+def rebuild(stackstorm, since, settings, now=None):
+    """Write the rows of everything that was dispatched since a time, where they lack something.
+
+    The text of alerts is inert in StackStorm's records, and so it is in rows that were not there.
+
+    :param since: a length of time such as ``24h``, or an RFC 3339 time.
+    :returns: counts: instances (of poundcake.alert since then), alerts_written, executions_written,
+        requests_written, and unchanged (rows that lacked nothing).
+    :raises queries.QueryError: when ``since`` is neither.
+    """
+    now = time.time() if now is None else now
+    since = _moment(since, now)
+    dispatches = _payloads(stackstorm, triggers.ALERT, since)
+    alerts = _Alerts(stackstorm)
+    for at, payload in dispatches:
+        alerts.apply(payload, _dispatch_facts(alerts.row(payload["fingerprint"]), payload, at))
+    for at, payload in _payloads(stackstorm, triggers.ALERT_RESOLVED, since):
+        alerts.apply(payload, _resolve_facts(alerts.row(payload["fingerprint"]), payload, at))
+    alerts.observe(now)
+    return _write(stackstorm, alerts, [payload for _, payload in dispatches], settings)
+
+
+class _Alerts:
+    """Alert rows by fingerprint: as they are stored, and with the facts that they lacked."""
+
+    def __init__(self, stackstorm):
+        self._stackstorm = stackstorm
+        self.stored = {}
+        self.rows = {}
+
+    def row(self, fingerprint):
+        """Return the row of an alert so far, None when there is none."""
+        if fingerprint not in self.stored:
+            stored = rows.read(self._stackstorm, rows.ALERT, fingerprint)
+            self.stored[fingerprint] = stored
+            if stored:
+                self.rows[fingerprint] = stored
+        return self.rows.get(fingerprint)
+
+    def apply(self, payload, facts):
+        """Add facts that a payload tells; a stored row keeps its labels, which are not inert."""
+        fingerprint = payload["fingerprint"]
+        for fact in facts:
+            if fact["kind"] == "notified":
+                source = self.stored[fingerprint] or payload
+                described = {name: source[name] for name in _DESCRIBED}
+                described.update(extra=source.get("extra", {}), ends_at=payload["ends_at"] or None)
+                fact["alert"] = described
+            self.rows[fingerprint] = lifecycle.apply(self.rows.get(fingerprint), fact)
+
+    def observe(self, now):
+        """Add what became of the dispatches that have not ended."""
+        flights = [
+            (row, attempt) for row in self.rows.values() for attempt in lifecycle.open_attempts(row)
+        ]
+        dispatched_at = {attempt["dispatch_id"]: attempt["dispatched_at"] for _, attempt in flights}
+        for fact in watch.observe(self._stackstorm, flights, now)[0]:
+            if fact["kind"] == "settled":
+                # It was settled moments after its dispatch, not when somebody asked at last.
+                fact = dict(fact, at=dispatched_at[fact["dispatch_id"]])
+            self.rows[fact["fingerprint"]] = lifecycle.apply(self.rows[fact["fingerprint"]], fact)
+
+    def attempt(self, payload):
+        """Return ``(row, attempt)`` of a dispatch, None when its row has forgotten it."""
+        row = self.rows.get(payload["fingerprint"])
+        for attempt in row["attempts"] if row else []:
+            if attempt["dispatch_id"] == payload["dispatch_id"]:
+                return row, attempt
+        return None
+
+
+def _moment(since, now):
+    try:
+        return clock.to_text(max(0, now - clock.span(since)))
+    except ValueError:
+        pass
+    try:
+        return clock.to_text(clock.to_seconds(since))
+    except ValueError:
+        text = (
+            'since: "%s" is neither a length of time, as in 24h or 1h30m, nor an RFC 3339 time, '
+            "as in 2026-01-31T12:00:00Z"
+        )
+        raise QueryError(text % since)
+
+
+def _payloads(stackstorm, trigger, since):
+    """Return ``(time, payload)`` of a trigger's instances, oldest first."""
+    found = [
+        (clock.to_text(clock.to_seconds(item["occurrence_time"])), item["payload"])
+        for item in stackstorm.list_trigger_instances(trigger, since)
+    ]
+    return sorted(found, key=lambda item: item[0])
+
+
+def _fact(kind, payload, at, **more):
+    fact = {name: payload[name] for name in ("fingerprint", "request_id")}
+    return dict(fact, kind=kind, episode=payload["starts_at"], at=at, **more)
+
+
+def _dispatch_facts(row, payload, at):
+    """Give the facts of a dispatch that a row, which may be None, does not know."""
+    if not _episode(row, payload):
+        yield _fact("notified", payload, payload["received_at"] or at, status="firing")
+    known = {attempt["dispatch_id"] for attempt in row["attempts"]} if row else ()
+    if payload["dispatch_id"] not in known:
+        named = {name: payload[name] for name in ("dispatch_id", "attempt")}
+        yield _fact("dispatched", payload, at, **named)
+
+
+def _resolve_facts(row, payload, at):
+    """Give the fact of a resolve when a row knows the episode and not that it is over."""
+    episode = _episode(row, payload)
+    if episode and not episode["resolved_at"]:
+        yield _fact("notified", payload, at, status="resolved")
+
+
+def _episode(row, payload):
+    for episode in row["episodes"] if row else []:
+        if episode["starts_at"] == payload["starts_at"]:
+            return episode
+    return None
+
+
+def _write(stackstorm, alerts, dispatches, settings):
+    counts = {"instances": len(dispatches), "alerts_written": 0, "executions_written": 0}
+    counts.update(requests_written=0, unchanged=0)
+
+    def put(kind, name, row, known):
+        row = dict(row, rev=known["rev"] if known else 0)
+        if row == known:
+            counts["unchanged"] += 1
+            return
+        ttl = outbox.time_to_live(kind, row, settings)
+        rows.write(stackstorm, rows.KINDS[kind], name, row, ttl=ttl)
+        counts[kind + "_written"] += 1
+
+    for fingerprint, row in alerts.rows.items():
+        known = rows.read(stackstorm, rows.ALERT, fingerprint)
+        seen = alerts.stored[fingerprint]
+        # One that has been written since it was read comes from the sensor, which knows more.
+        overtaken = known and _rev(known) != _rev(seen)
+        put("alerts", fingerprint, known if overtaken else row, known)
+    for execution_id, row in _execution_rows(alerts, dispatches):
+        known = rows.read(stackstorm, rows.EXECUTION, execution_id)
+        ended = known and known["status"] in lifecycle.ENDED_STATUSES
+        put("executions", execution_id, known if ended else row, known)
+    for request_id, row in _request_rows(alerts, dispatches):
+        known = rows.read(stackstorm, rows.REQUEST, request_id)
+        # A notification that still is in the inbox is not decided to its end; the sensor takes
+        # the row of a request for the proof that it is.
+        if known or not rows.read(stackstorm, rows.INBOX, request_id):
+            put("requests", request_id, known or row, known)
+    return counts
+
+
+def _rev(row):
+    return row["rev"] if row else None
+
+
+def _execution_rows(alerts, dispatches):
+    """Return ``(execution_id, row)`` of every execution of some dispatches."""
+    found = {}
+    for payload in dispatches:
+        row, attempt = alerts.attempt(payload) or (None, {"executions": []})
+        for execution in attempt["executions"]:
+            fact = {"dispatch_id": attempt["dispatch_id"], "execution": execution}
+            found[execution["execution_id"]] = lifecycle.execution_row(row, fact)
+    return sorted(found.items())
+
+
+def _request_rows(alerts, dispatches):
+    """Return ``(request_id, row)`` of the requests that led to some dispatches."""
+    by_request = {}
+    for payload in dispatches:
+        flight = alerts.attempt(payload)
+        if flight:
+            found = by_request.setdefault(payload["request_id"], {})
+            found[payload["dispatch_id"]] = (payload,) + flight
+    return sorted(
+        (name, _request_row(name, list(by_request[name].values()))) for name in by_request
+    )
+
+
+def _request_row(request_id, dispatches):
+    first = dispatches[0][0]
+    attempts = [attempt for _, _, attempt in dispatches]
+    ends = [attempt["ended_at"] for attempt in attempts]
+    return {
+        "request_id": request_id,
+        "received_at": _received_at(request_id, attempts[0]["dispatched_at"]),
+        "completed_at": max(ends) if all(ends) else None,
+        "source": SOURCE,
+        "receiver": first["receiver"],
+        "group_key": first["group_key"],
+        "truncated_alerts": 0,
+        "warnings": [],
+        "counts": {admission.DISPATCH: len(dispatches), "alerts": len(dispatches)},
+        "alerts": [
+            {
+                "fingerprint": row["fingerprint"],
+                "alertname": row["alertname"],
+                "starts_at": attempt["starts_at"],
+                "decision": admission.DISPATCH,
+                "reason": "attempt %d, from StackStorm's records" % attempt["attempt"],
+                "dispatch_id": attempt["dispatch_id"],
+                "outcome": attempt["outcome"],
+            }
+            for _, row, attempt in dispatches
+        ],
+    }
+
+
+def _received_at(request_id, otherwise):
+    """A UUIDv7 begins with the milliseconds at which it was made."""
+    try:
+        return clock.to_text((uuid.UUID(request_id).int >> 80) / 1000.0)
+    except ValueError:
+        return otherwise
