@@ -99,6 +99,11 @@ class StackStorm:
         found = self._call("GET", "/executions", params=params).json()
         return found[0] if found else None
 
+    def run_action(self, action_ref, parameters):
+        """Request an execution of an action, and return its id."""
+        body = {"action": action_ref, "parameters": parameters}
+        return self._call("POST", "/executions", body=body).json()["id"]
+
     def cancel_execution(self, execution_id):
         """Ask for an execution to be canceled; one that has ended or is gone is no error."""
         path = "/executions/" + _quote(execution_id)
