@@ -1,0 +1,136 @@
+"""A person is told through whatever action the config names, or the execution says why not."""
+
+from unittest import mock
+
+import notify as notify_action
+import pytest
+from hypothesis import given
+from poundcake import notify
+from poundcake.queries import QueryError
+from poundcake.settings import Settings
+from poundcake.stackstorm import StackStormError
+from st2tests.base import BaseActionTestCase
+
+from tests.fakes import PROPERTY, TRICKY_TEXT, Clock, FakeStackStorm, assert_inert
+
+SLACK = Settings(
+    notify_action="slack.post_message", notify_parameters={"channel": "#ops", "text": "$message"}
+)
+
+
+class Phone(FakeStackStorm):
+    """StackStorm with an action that tells people, and takes a second for it."""
+
+    def __init__(self, status="succeeded", result=None, seconds=1.0):
+        super().__init__(Clock())
+        self.status, self.result, self.seconds = status, result, seconds
+        self.started = []
+
+    def run_action(self, action_ref, parameters):
+        self._answer("run_action")
+        self.started.append((action_ref, parameters))
+        self.executions["e1"] = {"id": "e1", "status": "running"}
+        return "e1"
+
+    def sleep(self, seconds):
+        self.seconds -= seconds
+        if self.seconds <= 0:
+            self.finish("e1", self.status, self.result)
+
+
+def tell(phone, message="the house is on fire", settings=SLACK):
+    return notify.notify(phone, message, settings, phone.sleep)
+
+
+@pytest.mark.parametrize(
+    "given_parameters, expected",
+    [
+        ({}, {"message": "M"}),
+        ({"channel": "#ops"}, {"channel": "#ops", "message": "M"}),
+        ({"channel": "#ops", "text": "$message"}, {"channel": "#ops", "text": "M"}),
+        ({"text": "PoundCake: $message!", "n": 3}, {"text": "PoundCake: M!", "n": 3}),
+        ({"blocks": [{"text": ["$message"]}]}, {"blocks": [{"text": ["M"]}]}),
+    ],
+)
+def test_the_message_goes_where_the_config_says(given_parameters, expected):
+    """In place of ``$message`` wherever that stands, else as the parameter ``message``."""
+    assert notify.parameters_for("M", given_parameters) == expected
+
+
+@PROPERTY
+@given(TRICKY_TEXT)
+def test_a_message_is_data(message):
+    """Alert text is part of it; StackStorm must not evaluate it."""
+    assert_inert(notify.parameters_for(message, {"text": "$message"}))
+    assert_inert(notify.parameters_for(message, {}))
+
+
+def test_the_answer_comes_when_the_action_has_ended():
+    """It names the execution to look at."""
+    phone = Phone()
+    assert tell(phone) == {
+        "notify_action": "slack.post_message",
+        "execution_id": "e1",
+        "status": "succeeded",
+    }
+    expected = {"channel": "#ops", "text": "the house is on fire"}
+    assert phone.started == [("slack.post_message", expected)]
+
+
+@pytest.mark.parametrize(
+    "phone, named",
+    [
+        (Phone("failed", {"error": "no such channel"}), "failed, execution e1: no such channel"),
+        (Phone("timeout"), "timeout, execution e1"),
+        (Phone(seconds=3600), "running, execution e1: it has not ended within 60 s"),
+    ],
+)
+def test_a_person_who_may_not_have_been_told_is_a_failure_that_says_why(phone, named):
+    """And which settings to look at."""
+    with pytest.raises(QueryError) as caught:
+        tell(phone)
+    text = str(caught.value)
+    assert text.startswith("notify_action: slack.post_message is ") and named in text
+    assert text.endswith("see notify_action and notify_parameters in the config of poundcake")
+
+
+def test_an_action_that_cannot_be_started_is_a_failure_that_says_why():
+    """Such as one that is not installed."""
+    phone = Phone()
+    phone.run_action = mock.Mock(side_effect=StackStormError("POST /executions: 400 not found"))
+    with pytest.raises(QueryError) as caught:
+        tell(phone)
+    assert "slack.post_message: POST /executions: 400 not found; see notify" in str(caught.value)
+
+
+def test_an_execution_that_is_gone_is_a_failure():
+    """Nobody can say whether a person was told."""
+    phone = Phone()
+    phone.sleep = lambda seconds: phone.executions.clear()
+    with pytest.raises(QueryError) as caught:
+        tell(phone)
+    assert "execution e1 is gone" in str(caught.value)
+
+
+class NotifyTestCase(BaseActionTestCase):
+    action_cls = notify_action.Notify
+
+    def run_action(self, phone):
+        with mock.patch("poundcake.pack_action.StackStorm", lambda get_client: phone):
+            return self.get_action_instance({}).run(message="{{ 7 * 7 }}")
+
+    def test_it_tells_through_the_action_of_the_config(self):
+        """By default that is the one which writes a log line."""
+        phone = Phone(seconds=0)
+        phone.get_execution = lambda execution_id: {"status": "succeeded"}
+        self.assertEqual(self.run_action(phone)["status"], "succeeded")
+        (started,) = phone.started
+        self.assertEqual(started, ("poundcake.log_notification", {"message": "❴❴ 7 * 7 }}"}))
+
+    def test_it_fails_when_nobody_was_told(self):
+        """So that the execution is seen as failed, too."""
+        phone = Phone()
+        phone.get_execution = lambda execution_id: {"status": "failed", "result": "{{ 1 }}"}
+        ok, result = self.run_action(phone)
+        self.assertFalse(ok)
+        assert_inert(result)
