@@ -1,6 +1,13 @@
+import contextlib
+import signal
+
 from poundcake import outbox, rebuild, settings
 from poundcake.pack_action import PackAction
 from poundcake.queries import QueryError
+
+# An action has one retry policy in StackStorm, for failures or for timeouts: this one is for
+# failures. So a batch that takes too long fails, long before the runner's timeout of 600 s.
+LIMIT_SECONDS = 120
 
 
 class Track(PackAction):
@@ -15,4 +22,21 @@ def _track(stackstorm, batch_id, since, found):
         )
     if since:
         return rebuild.rebuild(stackstorm, since, found)
-    return outbox.track(stackstorm, batch_id, found)
+    with _limit(LIMIT_SECONDS):
+        return outbox.track(stackstorm, batch_id, found)
+
+
+@contextlib.contextmanager
+def _limit(seconds):
+    """Raise TimeoutError in the block when it takes longer."""
+
+    def stop(signum, frame):
+        raise TimeoutError("not done within %s s" % seconds)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

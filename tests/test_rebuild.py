@@ -1,5 +1,6 @@
 """Rows rebuilt from StackStorm's own records: as they were, and never in the sensor's way."""
 
+import time
 import uuid
 from unittest import mock
 
@@ -354,3 +355,11 @@ class TrackTestCase(BaseActionTestCase):
             ok, result = self.run_action(Story(), **parameters)
             self.assertFalse(ok)
             self.assertIn("batch_id, since: give one of them", result["error"])
+
+    def test_a_batch_that_takes_too_long_is_a_failure(self):
+        """Which the retry policy has run again; a timeout of StackStorm's it would not."""
+        story = Story()
+        story.stackstorm.list_keys = lambda *arguments: time.sleep(30)
+        with mock.patch("track.LIMIT_SECONDS", 0.05):
+            with self.assertRaises(TimeoutError):
+                self.run_action(story, batch_id="b1")

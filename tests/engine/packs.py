@@ -265,6 +265,10 @@ class Registry:
             raise ValueError(f'Referenced policy_type "{document["policy_type"]}" doesnt exist')
         schema = {"type": "object", "properties": policy_type["parameters"]}
         validate_object(document["parameters"], dict(schema, additionalProperties=False))
+        place = {name: document[name] for name in ("resource_ref", "policy_type")}
+        if any(found["ref"] != document["ref"] for found in self._store.find("policy", place)):
+            keys = f"{place['policy_type']}, {place['resource_ref']}"
+            raise ValueError(f"Tried to save duplicate unique keys (E11000 ...: {keys})")
         self._upsert("policy", "ref", document)
 
     def _upsert(self, kind, field, document):
