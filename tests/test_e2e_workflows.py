@@ -302,7 +302,12 @@ def test_a_services_name_is_data_all_the_way_from_the_alert(world):
     """From the label through trigger, rule and workflow to the shell."""
     mark = "/tmp/" + unique("poundcake-e2e-mark-")
     names = [text.format(mark=mark) for text in EVIL_NAMES.values()]
-    alerts = [alert("ServiceDown", instance="127.0.0.1:9100", service=name) for name in names]
+    # A host each: of one alertname on one host only a few an hour are remediated.
+    hosts = ["127.0.0.%d:9100" % number for number in range(2, 2 + len(names))]
+    alerts = [
+        alert("ServiceDown", instance=host, service=name)
+        for host, name in zip(hosts, names, strict=True)
+    ]
     no_host = alert("ServiceDown", instance="$(touch %s):9100" % mark, service=unique("shop-"))
     with enabled(world, "service_down"):
         request_id = world.accept(*alerts, no_host)
