@@ -216,6 +216,19 @@ class FakeStackStorm:
         found = [e for e in self.executions.values() if e["action"]["ref"] == action_ref]
         return copy.deepcopy(found[-1]) if found else None
 
+    def run_action(self, action_ref, parameters):
+        self._answer("run_action")
+        execution_id = "execution%d" % next(self._numbers)
+        self.executions[execution_id] = {
+            "id": execution_id,
+            "status": "running",
+            "start_timestamp": clock.to_text(self._now()),
+            "action": {"ref": action_ref},
+            "parameters": copy.deepcopy(parameters),
+            "trigger_name": None,
+        }
+        return execution_id
+
     def cancel_execution(self, execution_id):
         self._answer("cancel_execution")
         if self.executions[execution_id]["status"] == "running":

@@ -73,14 +73,18 @@ class RowsTestCase(PackActionTestCase):
 
     def setUp(self):
         super(RowsTestCase, self).setUp()
-        self.ledger = Ledger()
+        self.ledger = Ledger(Settings())
         self.one = self.bring("request1", alert(1), "receiver-a")
         self.two = self.bring("request2", alert(2, severity="warning", team="db"), "receiver-b")
         self.three = self.bring("request3", alert(3, alertname="HostDown"), "receiver-b")
         self.execute(self.one, "request1", "execution1", "succeeded", 10)
         self.execute(self.two, "request2", "execution2", "failed", 20, "unit not found")
-        self.fact(self.three, "pended", reason="no room", request_id="request3")
-        batch_id = outbox.put(self.stackstorm, self.ledger.take_changed())
+        self.hold(self.three, "pending", "window", "no room")
+        self.track()
+
+    def track(self):
+        """Write what the facts so far have changed, as the sensor and ``track`` do."""
+        batch_id = outbox.put(self.stackstorm, *self.ledger.take_changed())
         outbox.track(self.stackstorm, batch_id, Settings())
 
     def now(self, seconds=0):
@@ -124,6 +128,14 @@ class RowsTestCase(PackActionTestCase):
         self.ledger.add_request(row)
         return one.fingerprint
 
+    def hold(self, fingerprint, state, cause, reason, attempt=1):
+        more = {"state": state, "cause": cause, "reason": reason, "attempt": attempt}
+        self.fact(fingerprint, "held", request_id="request3", **more)
+
+    def acknowledge(self, fingerprint, dismissed):
+        more = {"by": "ann", "reason": "known", "dismissed": dismissed}
+        self.fact(fingerprint, "acknowledged", request_id="request9", **more)
+
     def execute(self, fingerprint, request_id, execution_id, status, seconds, error=""):
         more = {"dispatch_id": "dispatch-" + execution_id}
         self.fact(fingerprint, "dispatched", attempt=1, request_id=request_id, **more)
@@ -135,6 +147,7 @@ class RowsTestCase(PackActionTestCase):
             "started_at": self.now(),
             "ended_at": self.now(seconds),
             "error": error,
+            "ran": True,
         }
         self.fact(fingerprint, "executed", execution=execution, **more)
         self.fact(fingerprint, "settled", reason="", **more)
@@ -152,6 +165,35 @@ class TestGetAlert(RowsTestCase):
         self.assertEqual(history, [("received", 3.0), ("remediating", 10.0), ("remediated", None)])
         self.assertEqual(found["attempts"][0]["executions"][0]["execution_id"], "execution1")
         self.assertNotIn("rev", found)
+
+    def test_the_history_is_a_table_as_well(self):
+        """For a terminal: a line a state, when, for how many seconds, which attempt and why."""
+        table = self.succeed(fingerprint=self.two)["table"].split("\n")
+        names = ["at", "state", "seconds", "attempt", "reason"]
+        self.assertEqual(table[0].split(), names)
+        starts = [table[0].index(name) for name in names] + [None]
+        lines = [[t[a:b].strip() for a, b in zip(starts, starts[1:])] for t in table[1:]]
+        self.assertEqual(lines[0], ["2026-11-21 08:20:02", "received", "15.0", "", ""])
+        self.assertEqual(lines[1][1:], ["remediating", "20.0", "1", "attempt 1"])
+        self.assertEqual(lines[2][1:], ["failed", "", "1", "mine.fix failed: unit not found"])
+
+    def test_what_holds_an_alert_back_is_shown_as_long_as_it_does(self):
+        """State, cause and reason; nothing once a person took it over."""
+        held = self.succeed(fingerprint=self.three)["held"]
+        self.assertEqual(
+            (held["state"], held["cause"], held["reason"]), ("pending", "window", "no room")
+        )
+        self.assertIsNone(self.succeed(fingerprint=self.one)["held"])
+        self.acknowledge(self.three, dismissed=False)
+        self.track()
+        self.assertIsNone(self.succeed(fingerprint=self.three)["held"])
+
+    def test_attempts_that_did_not_help_are_counted(self):
+        """They succeeded, and the alert fired on."""
+        self.assertEqual(self.succeed(fingerprint=self.one)["ineffective"], 0)
+        self.fact(self.one, "ineffective", dispatch_id="dispatch-execution1")
+        self.track()
+        self.assertEqual(self.succeed(fingerprint=self.one)["ineffective"], 1)
 
     def test_an_unknown_alert_fails_with_what_exists(self):
         """A sentence that names the parameter and the alerts there are."""
@@ -178,13 +220,15 @@ class TestGetRequest(RowsTestCase):
         """An answer right after the acknowledgement."""
         _, answer = inbox.accept(self.stackstorm, notification(alert()), inbox.LISTENER)
         found = self.succeed(request_id=answer["request_id"])
-        self.assertEqual(found["status"], "accepted, not decided yet")
+        self.assertEqual(found["status"], "accepted")
 
-    def test_an_alert_that_is_no_longer_tracked_says_so(self):
+    def test_an_alert_that_is_no_longer_tracked_has_no_state(self):
         """Its row may have expired before the request's."""
         rows.delete(self.stackstorm, rows.ALERT, self.one)
         found = self.succeed(request_id="request1")
-        self.assertEqual(found["alerts"][0]["state"], "not tracked (any more)")
+        self.assertEqual(
+            (found["alerts"][0]["state"], found["alerts"][0]["outcome"]), (None, "succeeded")
+        )
 
     def test_an_unknown_request_fails_with_what_exists(self):
         """Newest first."""
@@ -234,6 +278,23 @@ class TestListAlerts(RowsTestCase):
         self.assertEqual(self.names(label='team="db", severity=warning'), [self.two])
         self.assertEqual(self.names(label="team=db,severity=critical"), [])
         self.assertEqual(self.names(state="failed", alertname="HostDown"), [])
+
+    def test_what_a_person_dismissed_is_hidden_until_it_is_asked_for(self):
+        """What was acknowledged is not: somebody works on it."""
+        self.acknowledge(self.two, dismissed=True)
+        self.acknowledge(self.three, dismissed=False)
+        self.track()
+        self.assertEqual(self.names(), [self.three, self.one])
+        self.assertEqual(self.names(state="suppressed"), [self.three, self.two])
+
+    def test_a_dismissed_alert_that_fires_anew_is_listed_again(self):
+        """It was dismissed for one episode."""
+        self.acknowledge(self.two, dismissed=True)
+        later = "2026-11-21T09:00:00.000000000Z"
+        received = {"status": "firing", "request_id": "request8", "alert": {}}
+        self.fact(self.two, "notified", episode=later, **received)
+        self.track()
+        self.assertIn(self.two, self.names())
 
     def test_the_limit_cuts_the_list_and_not_the_total(self):
         """So that a person sees that there is more."""
@@ -308,6 +369,15 @@ class TestGetStats(RowsTestCase):
         self.assertEqual(counted, {"remediated": 1, "failed": 1, "pending": 1})
         self.assertEqual(found["by_severity"], {"critical": 2, "warning": 1})
 
+    def test_what_is_held_back_is_counted_by_cause_and_what_did_not_help_in_all(self):
+        """The numbers to look at when nothing seems to happen."""
+        self.hold(self.two, "suppressed", "rate", "rate limit", attempt=2)
+        self.fact(self.one, "ineffective", dispatch_id="dispatch-execution1")
+        self.track()
+        found = self.succeed()
+        self.assertEqual(found["held"], {"window": 1, "rate": 1})
+        self.assertEqual(found["ineffective"], 1)
+
     def test_each_workflow_says_how_it_fares(self):
         """Rate and durations in seconds."""
         (found,) = self.succeed()["workflows"]
@@ -356,8 +426,7 @@ class TestAnswersAreInert(RowsTestCase):
         self.fact(fingerprint, "notified", **received)
         error = "no such unit <% 7*7 %> {{ 7*7 }}"
         self.execute(fingerprint, "request9", "execution9", "failed", 1, error)
-        batch_id = outbox.put(self.stackstorm, self.ledger.take_changed())
-        outbox.track(self.stackstorm, batch_id, Settings())
+        self.track()
         every = {"request_id": "", "fingerprint": "", "status": "", "limit": 50}
         filters = {"state": "", "alertname": "", "severity": "", "label": "", "limit": 50}
         for action, parameters in (

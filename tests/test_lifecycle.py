@@ -30,22 +30,23 @@ def notified(when, status="firing", request_id=None, episode=EPISODE, summary="d
     return fact("notified", when, episode, status=status, request_id=request_id, alert=described)
 
 
-def pended(when, episode=EPISODE):
-    return fact("pended", when, episode, reason="no room", request_id="request0000")
+def held(
+    when, state="pending", cause="window", attempt=1, episode=EPISODE, reason="no room", **more
+):
+    named = {"attempt": attempt, "state": state, "cause": cause, "reason": reason}
+    return fact("held", when, episode, request_id="request0000", **dict(named, **more))
 
 
-def dispatched(when, attempt=1, episode=EPISODE):
-    return fact(
-        "dispatched",
-        when,
-        episode,
-        dispatch_id="%s/%d" % (episode, attempt),
-        attempt=attempt,
-        request_id="request0000",
-    )
+def of_attempt(kind, when, number, episode, **more):
+    return fact(kind, when, episode, dispatch_id="%s/%d" % (episode, number), **more)
 
 
-def executed(when, status, attempt=1, number=1, episode=EPISODE, error=""):
+def dispatched(when, attempt=1, episode=EPISODE, **more):
+    more.setdefault("request_id", "request0000")
+    return of_attempt("dispatched", when, attempt, episode, attempt=attempt, **more)
+
+
+def executed(when, status, attempt=1, number=1, episode=EPISODE, error="", ran=True):
     ended = status in lifecycle.ENDED_STATUSES
     execution = {
         "execution_id": "%s/%d/%d" % (episode, attempt, number),
@@ -55,14 +56,27 @@ def executed(when, status, attempt=1, number=1, episode=EPISODE, error=""):
         "started_at": at(when - 1),
         "ended_at": at(when) if ended else None,
         "error": error,
+        "ran": ran,
     }
-    dispatch_id = "%s/%d" % (episode, attempt)
-    return fact("executed", when, episode, dispatch_id=dispatch_id, execution=execution)
+    return of_attempt("executed", when, attempt, episode, execution=execution)
 
 
 def settled(when, attempt=1, reason="", episode=EPISODE):
-    dispatch_id = "%s/%d" % (episode, attempt)
-    return fact("settled", when, episode, dispatch_id=dispatch_id, reason=reason)
+    return of_attempt("settled", when, attempt, episode, reason=reason)
+
+
+def ineffective(when, attempt=1, episode=EPISODE):
+    return of_attempt("ineffective", when, attempt, episode)
+
+
+def exhausted(when, attempt=1, episode=EPISODE, reason="1 of 1 attempts are used"):
+    more = {"reason": reason, "request_id": "request0000"}
+    return of_attempt("exhausted", when, attempt, episode, **more)
+
+
+def acknowledged(when, by="ann", dismissed=False, episode=EPISODE):
+    more = {"by": by, "reason": "known", "dismissed": dismissed}
+    return fact("acknowledged", when, episode, request_id="request%04d" % when, **more)
 
 
 def apply_all(facts, row=None):
@@ -82,7 +96,7 @@ def states(row):
     "facts, wanted",
     [
         ([notified(0)], ["received"]),
-        ([notified(0), pended(1)], ["received", "pending"]),
+        ([notified(0), held(1)], ["received", "pending"]),
         ([notified(0), dispatched(1)], ["received", "remediating"]),
         ([notified(0), dispatched(1), settled(2)], ["received", "remediating", "unmatched"]),
         (
@@ -94,7 +108,7 @@ def states(row):
             ["received", "remediating"],  # another rule may still start one
         ),
         (
-            [notified(0), pended(1), dispatched(2), executed(4, "succeeded"), settled(3)],
+            [notified(0), held(1), dispatched(2), executed(4, "succeeded"), settled(3)],
             ["received", "pending", "remediating", "remediated"],
         ),
         (
@@ -111,7 +125,7 @@ def states(row):
             ],
             ["received", "remediating", "remediated", "resolved"],
         ),
-        ([notified(0), pended(1), notified(5, "resolved")], ["received", "pending", "resolved"]),
+        ([notified(0), held(1), notified(5, "resolved")], ["received", "pending", "resolved"]),
         ([notified(0, "resolved")], ["received", "resolved"]),
     ],
 )
@@ -155,6 +169,30 @@ def test_a_dispatch_that_no_rule_took_keeps_the_reason_of_the_enforcement():
     assert row["reason"] == "no rule on poundcake.alert matched"
 
 
+def test_an_execution_that_never_ran_fails_the_alert_and_does_not_count():
+    """StackStorm could not even start it; the reason says so."""
+    facts = [notified(0), dispatched(1), settled(2)]
+    row = apply_all(facts + [executed(3, "failed", ran=False, error="no such pack")])
+    assert row["state"] == "failed"
+    assert row["reason"] == "it never ran: poundcake.service_down failed: no such pack"
+    assert lifecycle.counted(row, EPISODE) == 0 and lifecycle.next_attempt(row) == 2
+
+
+def test_one_execution_of_several_that_ran_makes_the_attempt_count():
+    """Something was done to the machine."""
+    facts = [notified(0), dispatched(1), settled(2), executed(3, "failed", ran=False)]
+    row = apply_all(facts + [executed(4, "failed", number=2)])
+    assert row["attempts"][0]["outcome"] == "failed" and lifecycle.counted(row, EPISODE) == 1
+
+
+def test_an_attempt_that_no_rule_took_does_not_count_and_one_that_runs_does():
+    """What may have done something is counted as if it had."""
+    row = apply_all([notified(0), dispatched(1), settled(2)])
+    assert lifecycle.counted(row, EPISODE) == 0
+    row = apply_all([dispatched(3, attempt=2), executed(4, "running", attempt=2)], row)
+    assert lifecycle.counted(row, EPISODE) == 1
+
+
 def test_an_attempt_never_ends_before_it_began():
     """The clocks of StackStorm and of the sensor differ a little."""
     row = apply_all([notified(0), dispatched(10), executed(5, "succeeded"), settled(11)])
@@ -164,10 +202,106 @@ def test_an_attempt_never_ends_before_it_began():
 
 def test_a_clock_that_steps_back_does_not_turn_the_order_of_states_round():
     """What was dispatched was received and released before, whatever the times say."""
-    facts = [notified(100), pended(101), dispatched(50), executed(60, "succeeded"), settled(61)]
+    facts = [notified(100), held(101), dispatched(50), executed(60, "succeeded"), settled(61)]
     row = apply_all(facts)
     assert states(row) == ["received", "pending", "remediating", "remediated"]
     assert row["state"] == "remediated"
+
+
+# --- held back ------------------------------------------------------------------------------------
+
+
+def test_what_holds_an_attempt_back_is_in_the_history_with_its_reason():
+    """Each state in turn, and what a person asked for with the name."""
+    facts = [notified(0), held(1), held(2, "suppressed", "paused", reason="deploying", by="ann")]
+    row = apply_all(facts + [held(3), dispatched(4)])
+    wanted = ["received", "pending", "suppressed", "pending", "remediating"]
+    assert states(row) == wanted
+    assert row["history"][2]["reason"] == "deploying (by ann)"
+
+
+def test_the_latest_hold_counts_until_the_attempt_is_dispatched():
+    """And since when it waits does not change with the cause."""
+    row = apply_all([notified(0), held(1), held(2, "suppressed", "paused")])
+    assert lifecycle.hold(row)["cause"] == "paused" and lifecycle.held_since(row) == at(1)
+    row = lifecycle.apply(row, dispatched(3))
+    assert lifecycle.hold(row) is None
+    row = apply_all([settled(4), held(5, "pending", "retry", attempt=2)], row)
+    assert lifecycle.hold(row)["cause"] == "retry" and lifecycle.held_since(row) == at(5)
+
+
+@pytest.mark.parametrize(
+    "facts, cause",
+    [
+        ([notified(9, "resolved")], None),
+        ([acknowledged(9)], None),
+        ([acknowledged(9), held(10)], None),
+        ([acknowledged(9), held(10, forced=True, by="bob")], "window"),
+        ([held(8, forced=True, by="bob"), acknowledged(9)], None),
+        ([notified(3600, episode=LATER_EPISODE)], None),
+    ],
+)
+def test_what_ends_a_hold(facts, cause):
+    """Resolved, taken over by a person, replaced; the later word of a person stands."""
+    hold = lifecycle.hold(apply_all([notified(0), held(1)] + facts))
+    assert (hold and hold["cause"]) == cause
+
+
+# --- attempts, and a person -----------------------------------------------------------------------
+
+ONE_FAILED = [notified(0), dispatched(1), settled(2), executed(3, "failed", error="boom")]
+
+
+def test_an_ineffective_attempt_is_marked_and_the_state_stays():
+    """The alert was remediated and fires on; the next attempt changes the state."""
+    facts = [notified(0), dispatched(1), settled(2), executed(3, "succeeded"), ineffective(300)]
+    row = apply_all(facts)
+    assert row["state"] == "remediated" and row["attempts"][0]["ineffective_at"] == at(300)
+    row = lifecycle.apply(row, dispatched(301, attempt=2, reason="it fires on"))
+    assert row["reason"] == "attempt 2: it fires on"
+
+
+def test_an_exhausted_alert_says_so_after_its_last_attempt():
+    """With what has been used up."""
+    row = apply_all(ONE_FAILED + [exhausted(4)])
+    assert states(row) == ["received", "remediating", "failed", "exhausted"]
+    assert row["reason"] == "1 of 1 attempts are used"
+
+
+def test_after_exhaustion_an_attempt_by_hand_goes_on():
+    """Who and why stand in the history."""
+    facts = ONE_FAILED + [exhausted(4), dispatched(5, attempt=2, by="ann", reason="fixed the disk")]
+    row = apply_all(facts)
+    assert (row["state"], row["reason"]) == ("remediating", "attempt 2: fixed the disk (by ann)")
+    row = apply_all([settled(6, attempt=2), executed(7, "failed", attempt=2)], row)
+    assert states(row)[-3:] == ["exhausted", "remediating", "failed"]
+
+
+@pytest.mark.parametrize("dismissed, word", [(False, "acknowledged"), (True, "dismissed")])
+def test_an_alert_that_a_person_took_over_is_suppressed_and_says_who_and_why(dismissed, word):
+    """Whatever it was before."""
+    row = apply_all(ONE_FAILED + [acknowledged(5, by="ann", dismissed=dismissed)])
+    assert (row["state"], row["reason"]) == ("suppressed", word + ": known (by ann)")
+
+
+def test_an_acknowledgement_while_a_remediation_runs_leaves_it_running():
+    """It is noted at once; how the remediation ends is told as ever."""
+    row = apply_all([notified(0), dispatched(1), settled(2), executed(3, "running")])
+    row = lifecycle.apply(row, acknowledged(4))
+    assert (row["state"], row["reason"]) == ("remediating", "acknowledged: known (by ann)")
+    row = lifecycle.apply(row, executed(5, "succeeded"))
+    assert states(row) == ["received", "remediating", "remediating", "remediated"]
+
+
+def test_the_first_acknowledgement_of_an_episode_stands_and_a_new_episode_is_free():
+    """A second person changes nothing; what fires anew is remediated again."""
+    row = apply_all([notified(0), acknowledged(2, by="ann"), acknowledged(3, by="bob")])
+    assert lifecycle.current(row)["acknowledged"]["by"] == "ann"
+    row = lifecycle.apply(row, notified(3600, episode=LATER_EPISODE))
+    assert row["state"] == "received" and lifecycle.current(row)["acknowledged"] is None
+
+
+# --- episodes in the history ----------------------------------------------------------------------
 
 
 def test_a_new_episode_starts_over_and_keeps_the_history():
@@ -226,14 +360,16 @@ def test_a_row_that_was_forgotten_comes_again_with_a_newer_revision():
 
 
 def test_old_episodes_leave_and_the_row_stays_small():
-    """A flapping alert does not grow without limit."""
+    """A flapping alert does not grow without limit; rates look back over the latest attempts."""
     row = None
-    for hour in range(12):
-        episode = "2026-11-21T%02d:00:00.000000000Z" % hour
-        facts = [notified(hour * 60, episode=episode), dispatched(hour * 60 + 1, episode=episode)]
-        row = apply_all(facts + [settled(hour * 60 + 2, episode=episode)], row)
-    assert len(row["episodes"]) == len(row["attempts"]) == lifecycle.KEPT_EPISODES
-    assert row["starts_at"] == "2026-11-21T11:00:00.000000000Z"
+    for number in range(lifecycle.KEPT_ATTEMPTS + 9):
+        episode = "2026-11-21T%02d:%02d:00.000000000Z" % divmod(number, 60)
+        when = number * 60
+        facts = [notified(when, episode=episode), dispatched(when + 1, episode=episode)]
+        row = apply_all(facts + [settled(when + 2, episode=episode)], row)
+    assert len(row["episodes"]) == lifecycle.KEPT_EPISODES
+    assert len(row["attempts"]) == lifecycle.KEPT_ATTEMPTS
+    assert row["attempts"][-1]["starts_at"] == row["starts_at"] == episode
 
 
 def test_an_attempt_ends_even_when_its_episode_is_no_longer_kept():
@@ -285,7 +421,7 @@ def test_each_change_of_state_is_told_once():
     """As (from, to, entry); what is known already is not told again."""
     told = []
     row = None
-    facts = [notified(0), pended(1), dispatched(2), settled(3), executed(4, "succeeded")]
+    facts = [notified(0), held(1), dispatched(2), settled(3), executed(4, "succeeded")]
     for item in facts + [notified(60), notified(90, "resolved"), notified(95, "resolved")]:
         after = lifecycle.apply(row, item)
         told += [(a, b) for a, b, _ in lifecycle.transitions(row, after)]
@@ -305,45 +441,56 @@ def test_what_follows_a_resolve_is_no_change_of_state():
 # --- any order ------------------------------------------------------------------------------------
 
 
+HOLDS = [("pending", "window"), ("pending", "retry"), ("suppressed", "paused")]
+
+
 @st.composite
 def lives(draw):
     """Some facts of one alert: up to four episodes with attempts, every fact at its own moment."""
     facts = []
     for hour in range(draw(st.integers(1, 4))):
-        episode = "2026-11-21T%02d:00:00.000000000Z" % hour
-        facts.append(("notified", {"status": "firing", "episode": episode}))
+        episode = {"episode": "2026-11-21T%02d:00:00.000000000Z" % hour}
+        facts.append((notified, dict(episode, status="firing")))
         if draw(st.booleans()):
-            facts.append(("notified", {"status": "resolved", "episode": episode}))
-        if draw(st.booleans()):
-            facts.append(("pended", {"episode": episode}))
-        for attempt in range(1, 1 + draw(st.integers(0, 2))):
-            more = {"episode": episode, "attempt": attempt}
-            facts.append(("dispatched", more))
-            for number in range(draw(st.integers(0, 2))):
-                end = draw(st.sampled_from(lifecycle.ENDED_STATUSES + (None,)))
-                for status in ("requested", "running", end):
-                    if status:
-                        facts.append(("executed", dict(more, status=status, number=number)))
-            if draw(st.booleans()):
-                facts.append(("settled", dict(more, reason=draw(st.sampled_from(["", "why"])))))
+            facts.append((notified, dict(episode, status="resolved")))
+        for dismissed in draw(st.lists(st.booleans(), max_size=2)):
+            facts.append((acknowledged, dict(episode, dismissed=dismissed)))
+        attempts = draw(st.integers(0, 3))
+        for state, cause in draw(st.lists(st.sampled_from(HOLDS), max_size=4)):
+            more = {"attempt": draw(st.integers(1, attempts + 1)), "forced": draw(st.booleans())}
+            facts.append((held, dict(episode, state=state, cause=cause, **more)))
+        for attempt in range(1, 1 + attempts):
+            facts += draw(facts_of_an_attempt(dict(episode, attempt=attempt)))
     moments = draw(
         st.lists(st.integers(0, 9999), unique=True, min_size=len(facts), max_size=len(facts))
     )
-    makers = {
-        "notified": notified,
-        "pended": pended,
-        "dispatched": dispatched,
-        "executed": executed,
-        "settled": settled,
-    }
-    return [makers[kind](when, **more) for (kind, more), when in zip(facts, moments)]
+    return [make(when, **more) for (make, more), when in zip(facts, moments)]
+
+
+@st.composite
+def facts_of_an_attempt(draw, more):
+    facts = [(dispatched, dict(more, by=draw(st.sampled_from(["", "ann"]))))]
+    for number in range(draw(st.integers(0, 2))):
+        end = draw(st.sampled_from(lifecycle.ENDED_STATUSES + (None,)))
+        ran = draw(st.booleans()) or end == "succeeded"
+        for status in ("requested", "running", end):
+            if status:
+                facts.append((executed, dict(more, status=status, number=number, ran=ran)))
+    if draw(st.booleans()):
+        facts.append((settled, dict(more, reason=draw(st.sampled_from(["", "why"])))))
+    for make in draw(st.lists(st.sampled_from([ineffective, exhausted]), max_size=3)):
+        facts.append((make, more))
+    return facts
 
 
 def told(row):
     """What a row says, apart from its revision and from where a running execution stands."""
-    names = ("state", "state_since", "reason", "history", "starts_at", "occurrences", "request_ids")
-    outcomes = [(a["dispatch_id"], a["outcome"], a["ended_at"]) for a in row["attempts"]]
-    return {name: row[name] for name in names}, outcomes, row["episodes"]
+    attempts = copy.deepcopy(row["attempts"])
+    for attempt in attempts:
+        for execution in attempt["executions"]:
+            if execution["status"] not in lifecycle.ENDED_STATUSES:
+                execution.clear()
+    return dict(row, attempts=attempts, rev=None), lifecycle.hold(row)
 
 
 @PROPERTY
@@ -353,6 +500,31 @@ def test_facts_in_any_order_and_repeated_tell_the_same(facts, random):
     shuffled = facts + random.sample(facts, random.randint(0, len(facts)))
     random.shuffle(shuffled)
     assert told(apply_all(shuffled)) == told(apply_all(facts))
+
+
+@PROPERTY
+@given(st.lists(st.integers(0, 99), unique=True), st.randoms(use_true_random=False))
+def test_of_many_holds_the_latest_are_kept_whatever_their_order(moments, random):
+    """An alert that is held back in turn by one thing and another does not grow without limit."""
+    facts = [notified(0)] + [held(1 + moment) for moment in moments]
+    shuffled = random.sample(facts, len(facts))
+    row = apply_all(shuffled)
+    assert told(row) == told(apply_all(facts))
+    latest = [at(1 + moment) for moment in sorted(moments)[-lifecycle.KEPT_HOLDS :]]
+    assert [item["at"] for item in lifecycle.current(row)["holds"]] == latest
+
+
+@PROPERTY
+@given(lives())
+def test_nothing_is_held_back_that_must_not_go(facts):
+    """No next attempt waits for what is resolved, or for what a person took over since."""
+    row = apply_all(facts)
+    hold, episode = lifecycle.hold(row), lifecycle.current(row)
+    if hold:
+        assert not episode["resolved_at"] and hold["attempt"] == lifecycle.next_attempt(row)
+        said = episode["acknowledged"]
+        assert not said or (hold["forced"] and hold["at"] >= said["at"])
+        assert lifecycle.held_since(row) <= hold["at"]
 
 
 @PROPERTY

@@ -11,17 +11,17 @@ from glob import glob
 
 import pytest
 import yaml
-from poundcake import lifecycle, payload, triggers
+from poundcake import admission, lifecycle, payload, settings, triggers
 from poundcake.settings import Settings
 from st2common.runners.base_action import Action
 
-from tests.fakes import NOW, PACK, alert, load_fixture, notification
+from tests.fakes import NOW, PACK, alert, assert_inert, load_fixture, notification
 
 STARTS_AT = "2026-11-21T08:00:00.000000000Z"
 METADATA_ORDER = ["name", "runner_type", "description", "enabled", "entry_point", "parameters"]
 PARAMETER_ORDER = ["type", "description", "required", "default"]
 PLUMBING = {"receive_webhook", "track"}
-PYTHON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict}
+PYTHON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list}
 # StackStorm's own requirements, on the path of every sensor and action.
 STACKSTORMS_OWN = {"st2common", "st2reactor", "requests", "jsonschema", "yaml"}
 # What StackStorm's runners and its core pack take, as far as the workflows use it.
@@ -221,12 +221,11 @@ def test_alert_text_never_becomes_part_of_a_command_line(name):
 # --- rules ----------------------------------------------------------------------------------------
 
 
-def test_plumbing_is_enabled_and_remediation_is_not():
-    """Nothing touches a machine before a person says so."""
+def test_plumbing_is_enabled_and_nothing_else_is():
+    """Nothing touches a machine, and nobody is called, before a person says so."""
     assert {name for name, rule in RULES.items() if rule["enabled"]} == PLUMBING
-    for name, rule in RULES.items():
-        remediates = rule["trigger"]["type"] == triggers.ALERT
-        assert rule["enabled"] is not remediates, name
+    plumbing = {RULES[name]["trigger"]["type"] for name in PLUMBING}
+    assert not plumbing & {triggers.ALERT, triggers.LIFECYCLE}
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
@@ -336,6 +335,17 @@ def test_every_payload_fits_its_schema():
     assert checked > 30
 
 
+def test_the_payload_of_a_breaker_fits_its_schema():
+    """It tells of an alertname, and has every field of a change of state all the same."""
+    schemas = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
+    closed, opened = admission.Breaker(), admission.Breaker(5, NOW, False)
+    for row in rows_to_send():
+        for before, after in ((closed, opened), (opened, closed), (opened, opened)):
+            sent = triggers.breaker_payload(row, before, after, STARTS_AT)
+            schemas.check(triggers.LIFECYCLE, sent)
+            assert_inert(sent)
+
+
 @pytest.mark.parametrize(
     "trigger, change, named",
     [
@@ -377,8 +387,9 @@ def test_a_setting_has_a_description_a_type_and_the_default_of_the_code(name):
     setting = SCHEMA[name]
     assert setting["description"].endswith((".", ")", ").")) and setting["type"] in PYTHON_TYPES
     assert isinstance(setting["default"], PYTHON_TYPES[setting["type"]])
-    assert setting["default"] == (getattr(Settings(), name) or setting["default"])
-    assert bool(setting["default"]) == bool(getattr(Settings(), name))
+    default = getattr(Settings(), name)
+    assert bool(setting["default"]) == bool(default)
+    assert not default or settings.from_config({name: setting["default"]}) == Settings()
 
 
 def test_what_is_secret_is_marked_secret():
