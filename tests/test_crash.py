@@ -5,13 +5,17 @@ more run at a time than max_concurrent says, and the rows are those of a run tha
 """
 
 import dataclasses
+import os
+import random
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.crash import checks
 from tests.crash.proxy import Kill
+from tests.crash.stream import Stream
 from tests.crash.world import open_crash_world
 from tests.world import alert, notification
 
@@ -27,6 +31,9 @@ CONFIG = {
 }
 # A scenario waits most of the time, in the longest case until a dispatch counts as lost.
 AT_ONCE = 4
+KILLS = 200
+# It takes 0.3 s to start, so it is killed there as well.
+MEAN_LIFE_SECONDS = 0.5
 
 INBOX_WRITE = "PUT /keys/poundcake.inbox."
 OUTBOX_WRITE = "PUT /keys/poundcake.outbox."
@@ -116,3 +123,29 @@ def test_a_kill_at_any_step_changes_nothing(runs, name):
     assert len(killed_at) == len(kill.numbers), "the step was never reached"
     expected, _ = runs[KILLED[name].like].result()
     assert found == expected
+
+
+def test_kills_at_random_moments_under_load_change_nothing(tmp_path):
+    """Killed 200 times while notifications stream in, the sensor loses nothing and doubles none."""
+    seed = int(os.environ.get("CRASH_SEED") or random.randrange(10**6))
+    print("CRASH_SEED=%d" % seed)
+    dice = random.Random(seed)
+    with open_crash_world(tmp_path, max_concurrent=WIDE, **CONFIG) as crash:
+        stream = Stream(crash.world, NAME, random.Random(seed), hosts=400)
+        rule = crash.world.rule(NAME, "core.local", {"cmd": "sleep 0.2"})
+        with rule, ThreadPoolExecutor(1) as pool:
+            posting = pool.submit(stream.run)
+            try:
+                for _ in range(KILLS):
+                    time.sleep(0.1 + min(3.0, dice.expovariate(1 / MEAN_LIFE_SECONDS)))
+                    crash.sensor.kill()
+            finally:
+                stream.stop()
+            posting.result()
+            found = checks.check_invariants(crash.world, stream.acknowledged, WIDE)
+        assert crash.sensor.deaths == [-signal.SIGKILL] * KILLS
+    came_to = {
+        row["instance"]: (row["state"], [(a["starts_at"], a["outcome"]) for a in row["attempts"]])
+        for row in found["alert"]
+    }
+    assert came_to == stream.expected()
