@@ -171,6 +171,58 @@ def test_workflow_cancel(engine):
     assert refs == ["core.echo", "core.local"]
 
 
+def test_cancel_reaches_what_is_below(engine):
+    """A workflow and a delayed task in a canceled one are canceled; a process runs to its end."""
+    definition = {
+        "version": 1.0,
+        "tasks": {
+            "inner": {"action": "enginedemo.flow", "input": {"seconds": 2}},
+            "later": {"delay": 60, "action": "core.noop"},
+        },
+    }
+    path = "workflows/outer.yaml"
+    action = {"name": "outer", "pack": "default", "runner_type": "orquesta", "entry_point": path}
+    files = [{"file_path": path, "content": json.dumps(definition)}]
+    answer = engine.request("POST", "/actions", json=dict(action, data_files=files))
+    assert answer.status_code == 201, answer.text
+    id_ = engine.request("POST", "/executions", json={"action": "default.outer"}).json()["id"]
+
+    def below():
+        return {c["action"]["ref"]: c for c in engine.get(f"/executions/{id_}/children")}
+
+    statuses = {"core.local": "running", "core.noop": "delayed"}
+    engine.wait_for(
+        lambda: all(below().get(ref, {}).get("status") == s for ref, s in statuses.items()),
+        "the process and the delayed task",
+    )
+    assert engine.request("DELETE", f"/executions/{id_}").json()["status"] == "canceling"
+    assert engine.finished(id_)["status"] == "canceled"
+    children = below()
+    assert {ref: child["status"] for ref, child in children.items()} == {
+        "core.echo": "succeeded",
+        "core.local": "succeeded",
+        "core.noop": "canceled",
+        "enginedemo.flow": "canceled",
+    }
+    went = [entry["status"] for entry in children["core.noop"]["log"]]
+    assert went == ["requested", "delayed", "canceling", "canceled"]
+    went = [entry["status"] for entry in children["enginedemo.flow"]["log"]]
+    assert went == ["requested", "scheduled", "running", "canceling", "canceled"]
+
+
+def test_a_pack_with_two_policies_of_a_type_for_one_action_is_refused(engine, tmp_path):
+    """As by the unique index of StackStorm's database."""
+    pack = tmp_path / "twice"
+    (pack / "policies").mkdir(parents=True)
+    (pack / "pack.yaml").write_text("{name: twice, ref: twice, version: 0.1.0}")
+    for when in ("failure", "timeout"):
+        policy = {"name": f"noop.{when}", "resource_ref": "core.noop", "parameters": {}}
+        policy.update(policy_type="action.retry", parameters={"retry_on": when})
+        (pack / "policies" / f"{when}.yaml").write_text(json.dumps(policy))
+    with pytest.raises(RuntimeError, match="duplicate unique keys"):
+        testing.start(tmp_path / "state", [pack])
+
+
 def test_concurrency_policy_delays(engine):
     """With a threshold of one a name, the second execution of a name is delayed."""
     ids = [

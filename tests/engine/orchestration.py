@@ -170,7 +170,7 @@ class Orchestrator:
                 workflow.cancel()
                 self._save(id_, workflow)
             execution = self._store.get("execution", id_)
-            user = execution["context"].get("cancelled_by")
+            user = execution["context"].get("user")  # not who canceled: StackStorm says so, too
             for child in self._active_children(id_):
                 is_workflow = child["runner"]["name"] == "orquesta"
                 if child["status"] == "delayed" or is_workflow and child["status"] in CANCELABLE:
@@ -182,4 +182,4 @@ class Orchestrator:
         while "parent" in root:
             root = self._store.get("execution", root["parent"])
         if root is not execution and root["status"] in CANCELABLE:
-            self._executions.cancel(root["id"], user)
+            self._executions.cancel(root["id"], None)
