@@ -248,18 +248,18 @@ def breaker(attempts, settings):
     :param attempts: attempts as rows have them, in any order.
     """
     failures, opened_at = 0, None
-    ended = [a for a in attempts if a["outcome"] in ("succeeded", "failed")]
+    ended = filter(_tells_how_it_fares, attempts)
     for attempt in sorted(ended, key=lambda a: (a["ended_at"], a["dispatch_id"])):
         if attempt["outcome"] == "succeeded":
             failures, opened_at = 0, None
-        else:
-            failures += 1
-            if settings.breaker_failures and failures >= settings.breaker_failures:
+            continue
+        failures += 1
+        if settings.breaker_failures and failures >= settings.breaker_failures:
+            # What began before the trial may fail meanwhile; that is no news.
+            if opened_at is None or _is_trial(attempt, opened_at, settings):
                 opened_at = clock.to_seconds(attempt["ended_at"])
     trial = opened_at is not None and any(
-        clock.to_seconds(a["dispatched_at"]) >= opened_at + settings.breaker_seconds
-        for a in attempts
-        if a["dispatched_at"] and not a["outcome"]
+        not a["outcome"] and _is_trial(a, opened_at, settings) for a in attempts
     )
     return Breaker(failures, opened_at, trial)
 
@@ -287,6 +287,19 @@ def _release_order(row):
     severity = _SEVERITIES.get(row["severity"].lower(), len(_SEVERITIES))
     forced = lifecycle.hold(row)["forced"]
     return not forced, severity, lifecycle.held_since(row), row["fingerprint"]
+
+
+def _tells_how_it_fares(attempt):
+    """True when an attempt succeeded or failed; one that was canceled did neither."""
+    bad = [e["status"] for e in attempt["executions"] if e["status"] != lifecycle.SUCCEEDED]
+    failed = attempt["outcome"] == "failed" and set(bad) != {"canceled"}
+    return failed or attempt["outcome"] == "succeeded"
+
+
+def _is_trial(attempt, opened_at, settings):
+    """True when an attempt began after the pause of a breaker that opened then."""
+    began = attempt["dispatched_at"]
+    return bool(began) and clock.to_seconds(began) >= opened_at + settings.breaker_seconds
 
 
 def _runs(row):
@@ -325,6 +338,8 @@ def _hindrance(row, standing, settings, forced=False):
         hold = _limit(row, standing, settings)
         if hold:
             return hold
+    if settings.is_dry(row["alertname"]):
+        return Hold(SUPPRESSED, DRY_RUN, "dry run: it would have been dispatched")
     if standing.in_flight >= settings.max_concurrent:
         text = "%d remediations in flight, max_concurrent is %d"
         return Hold(PENDING, WINDOW, text % (standing.in_flight, settings.max_concurrent))
@@ -358,6 +373,4 @@ def _limit(row, standing, settings):
             ends = clock.to_text(sorted(times)[-count] + seconds)
             text = "rate limit: %d in %d s are used; the next one may go at %s"
             return Hold(SUPPRESSED, RATE, text % (count, seconds, ends))
-    if settings.is_dry(name):
-        return Hold(SUPPRESSED, DRY_RUN, "dry run: it would have been dispatched")
     return None
