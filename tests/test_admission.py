@@ -1,28 +1,41 @@
-"""Admission: one decision with a reason for every alert, and never too much in flight."""
+"""Admission: one decision with a reason for every alert, and never too much of anything."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from poundcake import admission, clock, lifecycle, payload
+from poundcake.controls import Controls, Window
 from poundcake.ids import dispatch_id
 from poundcake.ledger import Ledger
+from poundcake.matchers import parse
 from poundcake.settings import Settings
 
 from tests.fakes import NOW, PROPERTY, alert, notification
 
-SETTINGS = Settings(max_concurrent=2)
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 LATER = "2026-11-21T09:00:00Z"
+BY_ANN = {"by": "ann", "reason": "deploying", "at": "2026-11-21T08:00:00Z"}
+NOTHING_SET = Controls({}, (), {})
+EVERYTHING_PAUSED = Controls({"": dict(BY_ANN, alertname="")}, (), {})
+# How an attempt ends: the status of its execution (none for unmatched), and whether that ran.
+ENDS = {
+    "succeeded": ("succeeded", True),
+    "failed": ("failed", True),
+    "canceled": ("canceled", True),
+    "never ran": ("failed", False),
+    "unmatched": None,
+}
 
 
 class Desk:
     """Decides on notifications over a Ledger, as the controller does, without StackStorm."""
 
-    def __init__(self, settings=SETTINGS):
-        self.settings = settings
-        self.ledger = Ledger()
-        self.seconds = 0
-        self.dispatches = []
+    def __init__(self, **config):
+        self.settings = Settings(**dict({"max_concurrent": 2}, **config))
+        self.ledger = Ledger(self.settings)
+        self.now = NOW
+        self.controls = NOTHING_SET
+        self.dispatches = []  # (fingerprint, episode, attempt)
 
     def receive(self, entry):
         """Decide on one entry of ``alerts[]`` and apply what follows; return the Decision."""
@@ -30,46 +43,96 @@ class Desk:
         one = parsed.alerts[0]
         row = self.ledger.alerts.get(one.fingerprint)
         episode = lifecycle.episode_of(row, one, self._at())
-        view = self.ledger.view_for(one.fingerprint)
-        decision = admission.decide(one, episode, view, self.settings)
+        decision = admission.decide(one, episode, row, self._standing(), self.settings)
         described = lifecycle.describe(one, parsed)
-        self._apply("notified", one.fingerprint, episode, status=one.status, alert=described)
-        if decision.kind == admission.DISPATCH:
-            self._dispatch(one.fingerprint, episode)
-        elif decision.kind == admission.PEND:
-            self._apply("pended", one.fingerprint, episode, reason=decision.reason)
+        more = {"status": one.status, "alert": described}
+        row = self._apply("notified", one.fingerprint, episode, **more)
+        self._carry_out(decision, row)
+        return decision
+
+    def order(self, number):
+        """Have one more attempt made by hand of the alert with a number; return the Decision."""
+        row = self.row(number)
+        decision = admission.by_hand(row, self._standing(), self.settings)
+        self._carry_out(decision, row, forced=True, by="ann")
         return decision
 
     def release(self):
-        """Dispatch the pending alerts for which there is room; return their fingerprints."""
-        ledger = self.ledger
-        found = admission.release(ledger.waiting, ledger.in_flight, ledger.busy, self.settings)
-        for fingerprint in found:
-            self._dispatch(fingerprint, ledger.alerts[fingerprint]["starts_at"])
-        return found
+        """Let go what may go; return the hosts of it."""
+        found = admission.release(self.ledger.held, self._standing(), self.settings)
+        for row, hold in found:
+            known = lifecycle.hold(row)
+            if hold:
+                self._hold(row, hold, forced=known["forced"], by=known["by"])
+            else:
+                self._dispatch(row, by=known["by"])
+        return [row["host"] for row, hold in found if hold is None]
 
-    def settle(self, index=0):
-        """End a dispatch that is in flight, if there is one; no rule took it."""
+    def end(self, how="succeeded", index=0):
+        """End a dispatch that is in flight, if there is one, and do what follows from that."""
         flights = sorted(self.ledger.flights(), key=lambda flight: flight[1]["dispatch_id"])
-        if flights:
-            row, attempt = flights[index % len(flights)]
-            more = {"dispatch_id": attempt["dispatch_id"], "reason": ""}
-            self._apply("settled", row["fingerprint"], attempt["starts_at"], **more)
+        if not flights:
+            return
+        row, attempt = flights[index % len(flights)]
+        of = {"episode": attempt["starts_at"], "dispatch_id": attempt["dispatch_id"]}
+        if ENDS[how]:
+            status, ran = ENDS[how]
+            execution = {"execution_id": attempt["dispatch_id"], "status": status, "ran": ran}
+            execution.update(rule_ref="mine.fix", action_ref="mine.fix", error="")
+            execution.update(started_at=attempt["dispatched_at"], ended_at=self._at())
+            self._apply("executed", row["fingerprint"], execution=execution, **of)
+        row = self._apply("settled", row["fingerprint"], reason="", **of)
+        fact = admission.after_attempt(row, self.settings)
+        if fact:
+            self._apply(fingerprint=row["fingerprint"], episode=row["starts_at"], **fact)
 
-    def _dispatch(self, fingerprint, episode):
-        identity = dispatch_id(fingerprint, episode, 1)
-        self.dispatches.append((fingerprint, episode))
-        self._apply("dispatched", fingerprint, episode, dispatch_id=identity, attempt=1)
+    def pass_time(self, seconds):
+        self.now += seconds
+
+    def row(self, number=1):
+        """Return the row of the alert with a number."""
+        (row,) = [r for r in self.ledger.alerts.values() if r["host"] == "web%d" % number]
+        return row
+
+    def hold(self, number=1):
+        return lifecycle.hold(self.row(number))
+
+    def _standing(self):
+        return self.ledger.standing(self.now, self.controls)
+
+    def _carry_out(self, decision, row, **more):
+        for kind in ("ineffective", "exhausted"):
+            identity = getattr(decision, kind)
+            if identity:
+                of = {"dispatch_id": identity, "reason": decision.reason}
+                row = self._apply(kind, row["fingerprint"], row["starts_at"], **of)
+        if decision.hold:
+            self._hold(row, decision.hold, **more)
+        elif decision.kind == admission.DISPATCH:
+            assert decision.attempt == lifecycle.next_attempt(row)
+            self._dispatch(row, by=more.get("by", ""))
+
+    def _hold(self, row, hold, **more):
+        more.update(state=hold.state, cause=hold.cause, reason=hold.reason)
+        more["attempt"] = lifecycle.next_attempt(row)
+        self._apply("held", row["fingerprint"], row["starts_at"], **more)
+
+    def _dispatch(self, row, by=""):
+        fingerprint, episode = row["fingerprint"], row["starts_at"]
+        attempt = lifecycle.next_attempt(row)
+        identity = dispatch_id(fingerprint, episode, attempt)
+        self.dispatches.append((fingerprint, episode, attempt))
+        more = {"dispatch_id": identity, "attempt": attempt, "by": by}
+        self._apply("dispatched", fingerprint, episode, **more)
 
     def _apply(self, kind, fingerprint, episode, **more):
-        self.seconds += 1
+        self.now += 0.001
         fact = {"kind": kind, "fingerprint": fingerprint, "episode": episode, "at": self._at()}
-        fact["request_id"] = "request%06d" % self.seconds
-        fact.update(more)
-        self.ledger.apply(fact)
+        fact["request_id"] = "request%014.3f" % self.now
+        return self.ledger.apply(dict(fact, **more))
 
     def _at(self):
-        return clock.to_text(NOW + self.seconds)
+        return clock.to_text(self.now)
 
 
 @pytest.fixture
@@ -101,7 +164,7 @@ def test_nobody_overtakes_who_waits(desk):
     """A new alert waits behind the pending ones, although there is room again."""
     for number in (1, 2, 3):
         desk.receive(alert(number))
-    desk.settle()
+    desk.end()
     decision = desk.receive(alert(4))
     assert (decision.kind, decision.reason) == ("pend", "1 alerts wait before it")
 
@@ -113,14 +176,6 @@ def test_the_same_episode_again_is_a_duplicate(desk, waits):
         desk.receive(alert(number))
     desk.receive(alert(9))
     assert desk.receive(alert(9)).kind == admission.DUPLICATE
-
-
-def test_an_episode_that_was_remediated_once_stays_a_duplicate(desk):
-    """Alertmanager repeats an alert that fires on; it is one episode still."""
-    desk.receive(alert(1))
-    desk.settle()
-    decision = desk.receive(alert(1))
-    assert (decision.kind, decision.reason) == ("duplicate", "this episode is unmatched")
 
 
 def test_a_resolve_is_a_resolve_once(desk):
@@ -153,7 +208,7 @@ def test_a_firing_of_an_older_episode_is_late(desk):
 def test_a_new_start_after_a_resolve_is_a_new_episode(desk):
     """And is remediated again."""
     desk.receive(alert(1))
-    desk.settle()
+    desk.end()
     desk.receive(alert(1, status="resolved"))
     assert desk.receive(alert(1, starts_at=LATER)).kind == admission.DISPATCH
 
@@ -165,11 +220,215 @@ def test_two_episodes_of_one_alert_are_not_remediated_at_the_same_time(desk):
     decision = desk.receive(alert(1, starts_at=LATER))
     assert decision.kind == admission.PEND and "previous episode" in decision.reason
     assert desk.release() == []
-    desk.settle()
-    assert len(desk.release()) == 1
+    desk.end()
+    assert desk.release() == ["web1"]
 
 
-# --- release --------------------------------------------------------------------------------------
+# --- attempts, cooldown, backoff ------------------------------------------------------------------
+
+
+@pytest.fixture
+def lone():
+    """A desk at which nothing but the attempts themselves limits them."""
+    return Desk(rate_limit=(), breaker_failures=0)
+
+
+@pytest.mark.parametrize("how", sorted(ENDS))
+def test_after_an_attempt_notifications_are_duplicates_until_the_cooldown_is_over(lone, how):
+    """However it ended; counted from its end, and the reason says until when."""
+    lone.receive(alert(1))
+    lone.pass_time(1000)
+    lone.end(how)
+    if how == "never ran":
+        return
+    lone.pass_time(299)
+    decision = lone.receive(alert(1))
+    assert decision.kind == admission.DUPLICATE and "within its cooldown" in decision.reason
+    lone.pass_time(2)
+    assert lone.receive(alert(1)).kind == admission.DISPATCH
+
+
+def test_each_further_attempt_waits_longer(lone):
+    """By backoff_factor, and no attempt follows before."""
+    lone.receive(alert(1))
+    waited = []
+    for _ in range(2):
+        lone.end("failed")
+        ended = lone.now
+        while lone.receive(alert(1)).kind == admission.DUPLICATE:
+            lone.pass_time(10)
+        waited.append(lone.now - ended)
+    assert 300 <= waited[0] < 311 and 600 <= waited[1] < 611
+
+
+def test_without_backoff_every_wait_is_the_same():
+    """A factor of 1."""
+    desk = Desk(backoff_factor=1, max_attempts=5, rate_limit=())
+    desk.receive(alert(1))
+    for _ in range(4):
+        desk.end("succeeded")
+        desk.pass_time(301)
+        assert desk.receive(alert(1)).kind == admission.DISPATCH
+
+
+def test_a_backoff_that_grows_for_long_stays_a_number_of_seconds():
+    """Rules that never match are tried for years."""
+    attempts = [{"ended_at": EPISODE}] * 5000
+    ends = admission.cooldown_ends(attempts, Settings(backoff_factor=100))
+    assert ends == admission.cooldown_ends(attempts[:11], Settings(backoff_factor=100))
+
+
+def exhaust(desk, how="failed"):
+    """Use up every attempt of an alert; return the decisions."""
+    decisions = []
+    for _ in range(desk.settings.max_attempts):
+        desk.pass_time(100000)
+        decisions.append(desk.receive(alert(1)))
+        desk.end(how)
+    return decisions
+
+
+def test_an_alert_whose_last_attempt_failed_is_exhausted_at_once_and_once(lone):
+    """A person need not wait for the next notification, and is told one time."""
+    decisions = exhaust(lone)
+    assert [d.attempt for d in decisions] == [1, 2, 3]
+    assert lone.row()["state"] == "exhausted"
+    assert lone.row()["reason"] == "3 of 3 attempts are used; a person is needed"
+    for _ in range(3):
+        lone.pass_time(100000)
+        decision = lone.receive(alert(1))
+        assert (decision.kind, decision.exhausted) == (admission.SUPPRESS, "")
+        assert decision.reason.startswith("attempts exhausted: ")
+    assert [e["state"] for e in lone.row()["history"]].count("exhausted") == 1
+
+
+def test_an_alert_that_fires_on_after_its_last_success_is_exhausted_after_the_cooldown(lone):
+    """Only then it is known that the last attempt did not help."""
+    exhaust(lone, "succeeded")
+    assert lone.row()["state"] == "remediated"
+    assert lone.receive(alert(1)).kind == admission.DUPLICATE
+    lone.pass_time(100000)
+    decision = lone.receive(alert(1))
+    last = lone.row()["attempts"][-1]
+    assert decision.exhausted == decision.ineffective == last["dispatch_id"]
+    assert lone.row()["state"] == "exhausted"
+    assert lone.receive(alert(1)).exhausted == ""
+
+
+def test_a_new_episode_has_all_its_attempts(lone):
+    """What was used up belongs to the old one."""
+    exhaust(lone)
+    lone.receive(alert(1, status="resolved"))
+    decision = lone.receive(alert(1, starts_at=LATER))
+    assert (decision.kind, decision.attempt) == (admission.DISPATCH, 1)
+
+
+def test_a_success_after_which_the_alert_fires_on_was_ineffective(lone):
+    """It is told with the next decision, whatever that is; a failure is no such thing."""
+    lone.receive(alert(1))
+    lone.end("succeeded")
+    lone.pass_time(301)
+    lone.controls = EVERYTHING_PAUSED
+    decision = lone.receive(alert(1))
+    assert decision.kind == admission.SUPPRESS
+    first = lone.row()["attempts"][0]
+    assert decision.ineffective == first["dispatch_id"] and first["ineffective_at"]
+    lone.controls = NOTHING_SET
+    lone.release()
+    lone.end("failed")
+    lone.pass_time(601)
+    assert lone.receive(alert(1)).ineffective == ""
+
+
+def test_a_success_within_its_cooldown_is_not_ineffective(lone):
+    """Prometheus needs its time to see that the alert is over."""
+    lone.receive(alert(1))
+    lone.end("succeeded")
+    lone.pass_time(299)
+    assert lone.receive(alert(1)).ineffective == ""
+
+
+def test_attempts_that_no_rule_took_are_made_again_and_never_exhaust(lone):
+    """A rule may be enabled tomorrow; nothing was done, so nothing is used up."""
+    for attempt in range(1, 8):
+        decision = lone.receive(alert(1))
+        assert (decision.kind, decision.attempt) == (admission.DISPATCH, attempt)
+        lone.end("unmatched")
+        assert lone.row()["state"] == "unmatched"
+        lone.pass_time(100000)
+
+
+def test_an_attempt_that_never_ran_is_made_again_without_a_notification(lone):
+    """After a short while that grows each time, and without being counted."""
+    lone.receive(alert(1))
+    for retry in range(3):
+        lone.end("never ran")
+        assert lone.hold()["cause"] == admission.RETRY and lone.row()["state"] == "pending"
+        assert lone.receive(alert(1)).kind == admission.DUPLICATE
+        lone.pass_time(admission.RETRY_SECONDS * 2**retry - 1)
+        assert lone.release() == []
+        lone.pass_time(2)
+        assert lone.release() == ["web1"]
+    assert lifecycle.counted(lone.row(), EPISODE) == 1, "the one that runs"
+
+
+def test_what_never_runs_is_not_tried_for_ever(lone):
+    """After some retries the next notification after the cooldown brings it, if it fires on."""
+    lone.receive(alert(1))
+    for _ in range(admission.MOST_RETRIES + 1):
+        lone.end("never ran")
+        lone.pass_time(1000)
+        lone.release()
+    assert lone.hold() is None and lone.row()["state"] == "failed"
+    assert len(lone.dispatches) == admission.MOST_RETRIES + 1
+    lone.pass_time(100000)
+    assert lone.receive(alert(1)).kind == admission.DISPATCH
+
+
+def test_an_alert_that_resolved_or_was_taken_over_is_not_tried_again(lone):
+    """Although its attempt never ran."""
+    lone.receive(alert(1))
+    lone.receive(alert(1, status="resolved"))
+    lone.end("never ran")
+    assert lone.hold() is None and lone.row()["state"] == "resolved"
+
+
+# --- one at a time --------------------------------------------------------------------------------
+
+
+def test_two_alerts_of_one_host_are_remediated_one_after_the_other():
+    """The second says for whom it waits; other hosts go on."""
+    desk = Desk(max_concurrent=5)
+    desk.receive(alert(1))
+    decision = desk.receive(alert(1, alertname="HostDown"))
+    assert decision.kind == admission.PEND
+    assert 'same host, "web1", is in flight' in decision.reason
+    desk.receive(alert(2))
+    assert desk.release() == ["web2"]
+    desk.end(index=0)
+    desk.end(index=0)
+    assert desk.release() == ["web1"]
+
+
+def test_what_is_serialized_by_is_any_label():
+    """And alerts without it do not wait for each other."""
+    desk = Desk(max_concurrent=9, serialize_by="cluster")
+    first = [desk.receive(alert(n, cluster="a")).kind for n in (1, 2)]
+    assert first == ["dispatch", "pend"]
+    for number in (3, 4, 5):
+        desk.receive(alert(number, **({"cluster": "b"} if number == 5 else {})))
+    assert desk.release() == ["web3", "web4", "web5"]
+
+
+@pytest.mark.parametrize("serialize_by, wanted", [("none", "dispatch"), ("host", "pend")])
+def test_none_switches_it_off(serialize_by, wanted):
+    """Only the window counts then."""
+    desk = Desk(max_concurrent=9, serialize_by=serialize_by)
+    desk.receive(alert(1))
+    assert desk.receive(alert(1, alertname="HostDown")).kind == wanted
+
+
+# --- the order of release -------------------------------------------------------------------------
 
 
 def test_pending_alerts_are_released_by_severity_and_then_by_age(desk):
@@ -181,13 +440,37 @@ def test_pending_alerts_are_released_by_severity_and_then_by_age(desk):
         desk.receive(alert(number, severity=severity))
     released = []
     while desk.ledger.waiting:
-        desk.settle()
-        released += [desk.ledger.alerts[f] for f in desk.release()]
-    assert [row["severity"].lower() for row in released] == (
-        ["critical"] * 3 + ["error", "warning", "info", "none"]
-    )
-    hosts = [row["host"] for row in released]
-    assert hosts == ["web5", "web6", "web9", "web7", "web4", "web3", "web8"]
+        desk.end()
+        released += desk.release()
+    assert released == ["web5", "web6", "web9", "web7", "web4", "web3", "web8"]
+
+
+def test_what_a_person_asked_for_goes_first_and_its_age_counts_from_the_first_hold():
+    """Before everything critical; a pause in between does not send an alert to the end."""
+    desk = Desk(max_concurrent=1, rate_limit=())
+    desk.receive(alert(4, severity="info"))
+    desk.end("failed")
+    for number in (1, 2):
+        desk.receive(alert(number))
+    desk.controls = Controls({"Other": dict(BY_ANN, alertname="Other")}, (), {})
+    desk.receive(alert(5, alertname="Other"))
+    desk.controls = NOTHING_SET
+    desk.receive(alert(3))
+    assert desk.order(4).kind == admission.PEND
+    released = []
+    while desk.ledger.held:
+        desk.end()
+        released += desk.release()
+    assert released == ["web4", "web2", "web5", "web3"]
+
+
+def test_what_cannot_go_does_not_stand_in_the_way_of_others():
+    """An alert whose host is busy waits, the next one goes."""
+    desk = Desk(max_concurrent=2)
+    desk.receive(alert(1))
+    desk.receive(alert(1, alertname="HostDown"))
+    desk.receive(alert(2, severity="info"))
+    assert desk.release() == ["web2"]
 
 
 def test_nothing_is_released_when_more_is_in_flight_than_allowed():
@@ -204,8 +487,343 @@ def test_a_resolved_alert_is_not_released(desk):
     for number in (1, 2, 3):
         desk.receive(alert(number))
     desk.receive(alert(3, status="resolved"))
-    desk.settle()
+    desk.end()
     assert desk.release() == []
+
+
+# --- rate cap -------------------------------------------------------------------------------------
+
+
+def flap(desk, times, number=1, seconds=60, **labels):
+    """Let an alert fire, be remediated and resolve again and again; return the decisions."""
+    decisions = []
+    for _ in range(times):
+        desk.pass_time(seconds)
+        starts_at = clock.to_text(desk.now)
+        decisions.append(desk.receive(alert(number, starts_at=starts_at, **labels)).kind)
+        desk.end()
+        desk.receive(alert(number, starts_at=starts_at, status="resolved", **labels))
+    return decisions
+
+
+def test_a_flapping_alert_is_remediated_so_often_in_a_span_and_no_more():
+    """Every span holds; the reason says when the next one may go."""
+    desk = Desk(rate_limit=("3/1h", "4/1d"))
+    assert flap(desk, 5) == ["dispatch"] * 3 + ["suppress"] * 2
+    desk.pass_time(3600)
+    assert flap(desk, 2) == ["dispatch", "suppress"]
+    decision = desk.receive(alert(1, starts_at=clock.to_text(desk.now)))
+    assert decision.reason.startswith("rate limit: 4 in 86400 s are used; the next one may go at ")
+    assert desk.hold()["cause"] == admission.RATE
+
+
+def test_what_the_rate_held_back_goes_when_the_span_is_over_if_it_still_fires():
+    """Without a further notification."""
+    desk = Desk(rate_limit=("1/1h",))
+    flap(desk, 1)
+    desk.receive(alert(1, starts_at=clock.to_text(desk.now)))
+    desk.pass_time(3500)
+    assert desk.release() == []
+    desk.pass_time(101)
+    assert desk.release() == ["web1"]
+
+
+def test_rates_are_counted_for_an_alertname_on_a_host():
+    """Neither another host nor another alertname uses them up."""
+    desk = Desk(rate_limit=("1/1h",))
+    assert flap(desk, 1) == flap(desk, 1, number=2) == ["dispatch"]
+    assert flap(desk, 1, alertname="HostDown") == ["dispatch"]
+    assert flap(desk, 1, disk="b") == ["suppress"], "another disk of the same host"
+
+
+def test_alerts_without_a_host_have_a_rate_each():
+    """Else one alertname without hosts would be one remediation an hour in all."""
+    desk = Desk(rate_limit=("1/1h",), serialize_by="none")
+    for name in ("a", "b"):
+        assert desk.receive(alert(1, instance="", queue=name)).kind == admission.DISPATCH
+
+
+def test_what_did_nothing_uses_up_no_rate():
+    """No rule took it."""
+    desk = Desk(rate_limit=("1/1h",), cooldown_seconds=0)
+    for _ in range(3):
+        assert desk.receive(alert(1)).kind == admission.DISPATCH
+        desk.end("unmatched")
+        desk.pass_time(1)
+
+
+def test_what_is_released_together_is_counted_together():
+    """A pause that ends lets no flood through."""
+    desk = Desk(max_concurrent=9, rate_limit=("1/1h",), serialize_by="none")
+    desk.controls = EVERYTHING_PAUSED
+    for disk in "abc":
+        desk.receive(alert(1, disk=disk))
+    desk.controls = NOTHING_SET
+    assert desk.release() == ["web1"]
+    causes = [lifecycle.hold(row)["cause"] for row in desk.ledger.held]
+    assert causes == [admission.RATE] * 2
+
+
+def test_an_empty_list_of_rates_limits_nothing():
+    """It is switched off."""
+    assert flap(Desk(rate_limit=()), 20) == ["dispatch"] * 20
+
+
+# --- breaker --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def breaking():
+    """A desk whose breaker opens after two failures, for ten minutes."""
+    return Desk(breaker_failures=2, breaker_seconds=600, max_concurrent=9)
+
+
+def fail(desk, *numbers, how="failed"):
+    for number in numbers:
+        desk.receive(alert(number))
+        desk.end(how)
+        desk.pass_time(1)
+
+
+def test_failures_in_a_row_across_hosts_stop_an_alertname(breaking):
+    """The others go on; the reason says why and when one is tried."""
+    fail(breaking, 1, 2)
+    decision = breaking.receive(alert(3))
+    assert decision.kind == admission.SUPPRESS
+    assert decision.reason.startswith(
+        "the breaker of ServiceDown is open after 2 failures in a row"
+    )
+    assert breaking.receive(alert(4, alertname="HostDown")).kind == admission.DISPATCH
+
+
+@pytest.mark.parametrize("how", ["unmatched", "never ran", "canceled"])
+def test_what_says_nothing_about_the_remediation_opens_no_breaker(breaking, how):
+    """It was not tried, or a person or a resolve stopped it."""
+    fail(breaking, 1, 2, 3, how=how)
+    assert breaking.receive(alert(9)).kind != admission.SUPPRESS
+
+
+def test_a_success_starts_the_count_anew(breaking):
+    """In a row means in a row."""
+    fail(breaking, 1)
+    fail(breaking, 2, how="succeeded")
+    fail(breaking, 3)
+    assert breaking.receive(alert(4)).kind == admission.DISPATCH
+
+
+def test_after_the_pause_one_goes_and_the_others_wait_for_it(breaking):
+    """Its success lets them go."""
+    fail(breaking, 1, 2)
+    for number in (3, 4, 5):
+        breaking.receive(alert(number))
+    breaking.pass_time(590)
+    assert breaking.release() == []
+    breaking.pass_time(20)
+    assert breaking.release() == ["web3"]
+    assert breaking.release() == []
+    assert breaking.receive(alert(6)).reason.endswith("one remediation is being tried")
+    breaking.end("succeeded")
+    assert breaking.release() == ["web4", "web5", "web6"]
+
+
+def test_a_trial_that_fails_opens_it_again_for_as_long(breaking):
+    """Then the next one is tried."""
+    fail(breaking, 1, 2)
+    for number in (3, 4):
+        breaking.receive(alert(number))
+    breaking.pass_time(601)
+    breaking.release()
+    breaking.end("failed")
+    breaking.pass_time(590)
+    assert breaking.release() == []
+    breaking.pass_time(11)
+    assert breaking.release() == ["web4"]
+
+
+@pytest.mark.parametrize("how", ["unmatched", "canceled"])
+def test_a_trial_that_says_nothing_is_followed_by_another(breaking, how):
+    """The alertname is not stopped for good."""
+    fail(breaking, 1, 2)
+    for number in (3, 4):
+        breaking.receive(alert(number))
+    breaking.pass_time(601)
+    breaking.release()
+    breaking.end(how)
+    assert breaking.release() == ["web4"]
+
+
+def test_what_was_running_when_it_opened_does_not_prolong_the_pause(breaking):
+    """Only a trial that failed does."""
+    for number in (1, 2, 3):
+        breaking.receive(alert(number))
+    for _ in range(2):
+        breaking.end("failed")
+    breaking.receive(alert(4))
+    breaking.pass_time(500)
+    breaking.end("failed")
+    breaking.pass_time(101)
+    assert breaking.release() == ["web4"]
+
+
+def test_zero_switches_the_breaker_off():
+    """However much fails."""
+    desk = Desk(breaker_failures=0)
+    fail(desk, *range(1, 20))
+    assert desk.receive(alert(20)).kind == admission.DISPATCH
+
+
+# --- pause, maintenance, dry run ------------------------------------------------------------------
+
+
+def test_what_comes_while_everything_is_paused_is_remediated_afterwards(desk):
+    """If it still fires then; who paused and why stands on the row."""
+    desk.controls = EVERYTHING_PAUSED
+    for number in (1, 2):
+        assert desk.receive(alert(number)).kind == admission.SUPPRESS
+    assert desk.row(1)["state"] == "suppressed" and "deploying" in desk.row(1)["reason"]
+    desk.receive(alert(2, status="resolved"))
+    assert desk.release() == []
+    desk.controls = NOTHING_SET
+    assert desk.release() == ["web1"]
+
+
+def test_a_pause_holds_what_was_pending_already():
+    """And it is pending no more, so that a person sees why."""
+    desk = Desk(max_concurrent=1)
+    for number in (1, 2):
+        desk.receive(alert(number))
+    desk.controls = EVERYTHING_PAUSED
+    desk.end()
+    assert desk.release() == [] and desk.row(2)["state"] == "suppressed"
+    assert desk.release() == []
+    desk.controls = NOTHING_SET
+    assert desk.release() == ["web2"]
+
+
+def test_a_pause_of_one_alertname_leaves_the_others(desk):
+    """As the row of the pause says."""
+    desk.controls = Controls({"HostDown": dict(BY_ANN, alertname="HostDown")}, (), {})
+    assert desk.receive(alert(1, alertname="HostDown")).kind == admission.SUPPRESS
+    assert desk.receive(alert(2)).kind == admission.DISPATCH
+
+
+def test_maintenance_holds_what_it_matches_until_it_ends(desk):
+    """By itself."""
+    row = {"id": "w1", "matchers": ['team="db"'], "by": "ann", "reason": "new disks"}
+    row["ends_at"] = clock.to_text(NOW + 600)
+    desk.controls = Controls({}, (Window(row, parse('team="db"'), NOW + 600),), {})
+    assert desk.receive(alert(1, team="db")).kind == admission.SUPPRESS
+    assert desk.hold()["cause"] == admission.MAINTENANCE
+    assert desk.receive(alert(2, team="web")).kind == admission.DISPATCH
+    assert desk.release() == []
+    desk.pass_time(601)
+    assert desk.release() == ["web1"]
+
+
+@pytest.mark.parametrize(
+    "config, names",
+    [
+        ({"dry_run": True}, ["ServiceDown", "HostDown"]),
+        ({"dry_run_alertnames": ("HostDown",)}, ["HostDown"]),
+    ],
+)
+def test_a_dry_run_decides_and_dispatches_nothing(config, names):
+    """Everything or some alertnames; the next notification is suppressed likewise, no loop."""
+    desk = Desk(max_concurrent=9, **config)
+    for number, name in enumerate(["ServiceDown", "HostDown"]):
+        decisions = [desk.receive(alert(number, alertname=name)) for _ in range(3)]
+        kinds_wanted = (
+            [admission.SUPPRESS] * 3 if name in names else ["dispatch"] + ["duplicate"] * 2
+        )
+        assert kinds(decisions) == kinds_wanted
+        if name in names:
+            assert decisions[0].reason == "dry run: it would have been dispatched"
+            assert len(desk.row(number)["history"]) == 2
+    desk.pass_time(100000)
+    assert desk.release() == []
+    assert len(desk.dispatches) == 2 - len(names)
+
+
+def test_what_was_dry_is_remediated_with_its_next_notification_when_dry_run_is_over():
+    """Not all at once when the setting changes."""
+    desk = Desk(dry_run=True)
+    desk.receive(alert(1))
+    desk.settings = Settings()
+    assert desk.release() == []
+    assert desk.receive(alert(1)).kind == admission.DISPATCH
+
+
+def test_a_dry_run_that_begins_while_a_person_waits_for_an_attempt_dispatches_nothing():
+    """Dry means dry, whoever asked."""
+    desk = Desk(max_concurrent=1, rate_limit=())
+    desk.receive(alert(2))
+    desk.end("failed")
+    desk.receive(alert(1))
+    assert desk.order(2).kind == admission.PEND
+    desk.end()
+    desk.settings = Settings(dry_run=True)
+    assert desk.release() == []
+
+
+# --- by hand --------------------------------------------------------------------------------------
+
+
+def test_a_person_gets_one_more_attempt_whatever_the_limits_say(breaking):
+    """Exhausted, paused, the breaker open, the rate used up: each alone and all together."""
+    breaking.settings = Settings(rate_limit=("1/1d",), max_attempts=1, breaker_failures=1)
+    fail(breaking, 1)
+    breaking.controls = EVERYTHING_PAUSED
+    assert breaking.row()["state"] == "exhausted"
+    decision = breaking.order(1)
+    assert (decision.kind, decision.attempt) == (admission.DISPATCH, 2)
+    assert breaking.row()["attempts"][-1]["by"] == "ann"
+
+
+def test_a_person_does_not_get_more_than_the_window():
+    """It waits there, at the head, and no pause holds it."""
+    desk = Desk(max_concurrent=1, rate_limit=())
+    desk.receive(alert(1))
+    desk.end("failed")
+    desk.receive(alert(2))
+    assert desk.order(1).kind == admission.PEND
+    desk.controls = EVERYTHING_PAUSED
+    assert desk.release() == []
+    desk.end()
+    assert desk.release() == ["web1"]
+
+
+def test_a_person_does_not_get_two_at_once(desk):
+    """One remediation of an episode at a time, whoever asks."""
+    desk.receive(alert(1))
+    decision = desk.order(1)
+    assert (decision.kind, decision.reason) == (
+        admission.REJECTED,
+        "a remediation of it runs: one at a time",
+    )
+
+
+def test_what_has_resolved_or_is_dry_is_not_retried(desk):
+    """The reason says which."""
+    desk.receive(alert(1))
+    desk.end("failed")
+    desk.settings = Settings(dry_run=True)
+    assert desk.order(1).reason == "dry_run: nothing is dispatched"
+    desk.receive(alert(1, status="resolved"))
+    assert desk.order(1).reason.startswith("resolved at ")
+
+
+@pytest.mark.parametrize("dismissed, word", [(False, "acknowledged"), (True, "dismissed")])
+def test_what_a_person_took_over_gets_no_attempt_in_this_episode(lone, dismissed, word):
+    """Notifications are suppressed with the name; a new episode is remediated."""
+    lone.receive(alert(1))
+    lone.end("failed")
+    row = lone.row()
+    said = {"by": "ann", "reason": "known", "dismissed": dismissed}
+    lone._apply("acknowledged", row["fingerprint"], EPISODE, **said)
+    lone.pass_time(100000)
+    decision = lone.receive(alert(1))
+    assert (decision.kind, decision.reason) == (admission.SUPPRESS, word + " by ann: known")
+    assert lone.receive(alert(1, starts_at=LATER)).kind == admission.DISPATCH
 
 
 # --- any sequence ---------------------------------------------------------------------------------
@@ -218,43 +836,53 @@ _STEPS = st.lists(
             st.sampled_from(["firing", "firing", "resolved"]),
             st.sampled_from(["2026-11-21T08:00:00Z", LATER, "2026-11-21T10:00:00Z", None]),
         ),
-        st.tuples(st.just("settle"), st.integers(0, 5)),
+        st.tuples(st.just("end"), st.sampled_from(sorted(ENDS)), st.integers(0, 5)),
+        st.tuples(st.just("pass_time"), st.sampled_from([1, 16, 301, 3601])),
         st.tuples(st.just("release")),
     ),
     max_size=60,
 )
 
 
-@PROPERTY
-@given(_STEPS, st.integers(1, 3))
-def test_in_flight_never_exceeds_the_window_and_nothing_is_done_twice(steps, window):
-    """For any order of notifications, ends and releases; every decision has a reason."""
-    desk = Desk(Settings(max_concurrent=window))
+def walk(desk, steps):
+    """Take the steps; yield after each."""
     for step in steps:
         if step[0] == "receive":
             decision = desk.receive(alert(step[1], status=step[2], starts_at=step[3]))
             assert decision.kind in admission.DECISIONS and decision.reason
             assert (decision.kind == admission.DISPATCH) == bool(decision.attempt)
-        elif step[0] == "settle":
-            desk.settle(step[1])
+            assert (decision.kind == admission.DISPATCH) <= (decision.hold is None)
         else:
-            desk.release()
+            getattr(desk, step[0])(*step[1:])
+        yield
+
+
+@PROPERTY
+@given(_STEPS, st.integers(1, 3), st.integers(1, 3))
+def test_in_flight_never_exceeds_the_window_and_nothing_is_done_twice(steps, window, attempts):
+    """For any order of notifications, ends and releases; every decision has a reason."""
+    desk = Desk(max_concurrent=window, max_attempts=attempts, breaker_failures=3)
+    for _ in walk(desk, steps):
         busy = [row["fingerprint"] for row, _ in desk.ledger.flights()]
         assert desk.ledger.in_flight == len(busy) <= window
         assert len(set(busy)) == len(busy), "one alert is remediated twice at the same time"
-        assert len(set(desk.dispatches)) == len(desk.dispatches), "an episode is dispatched twice"
+        assert len(set(desk.dispatches)) == len(desk.dispatches), "an attempt is made twice"
+        for row in desk.ledger.alerts.values():
+            for episode in row["episodes"]:
+                assert lifecycle.counted(row, episode["starts_at"]) <= attempts
 
 
 @PROPERTY
 @given(_STEPS)
 def test_everything_that_waits_gets_its_turn(steps):
     """When the remediations end one by one, no alert stays pending."""
-    desk = Desk(Settings(max_concurrent=1))
-    for step in steps:
-        if step[0] == "receive":
-            desk.receive(alert(step[1], status=step[2], starts_at=step[3]))
+    desk = Desk(max_concurrent=1)
+    for _ in walk(desk, steps):
+        pass
+    desk.pass_time(86400)
     for _ in range(2 * len(steps) + 2):
-        desk.settle()
+        desk.end()
         desk.release()
-    assert desk.ledger.waiting == [] and desk.ledger.in_flight == 0
+        desk.pass_time(3600)
+    assert desk.ledger.waiting == 0 and desk.ledger.in_flight == 0
     assert all(row["state"] != "pending" for row in desk.ledger.alerts.values())
