@@ -30,8 +30,11 @@ class Story:
         self.stackstorm.rule("default.fix", lambda payload: payload["alertname"] != "Nobody")
         self.rows = {}  # as a sensor has them that was there all the time
 
-    def fire(self, entry, attempt=1, episode=EPISODE, request_id=None):
-        """An alert arrives and is dispatched; return ``(fingerprint, request_id)``."""
+    def fire(self, entry, attempt=1, episode=EPISODE, request_id=None, arrives=True):
+        """An alert arrives and is dispatched; return ``(fingerprint, request_id)``.
+
+        ``arrives`` is false for an attempt that somebody starts by hand.
+        """
         self.clock.advance(60)
         parsed = payload.parse(notification(entry))
         one = parsed.alerts[0]
@@ -40,7 +43,8 @@ class Story:
         fact = {"fingerprint": one.fingerprint, "episode": episode, "request_id": request_id}
         described = lifecycle.describe(one, parsed)
         dispatch_id = ids.dispatch_id(one.fingerprint, episode, attempt)
-        self._apply(dict(fact, kind="notified", status="firing", alert=described))
+        if arrives:
+            self._apply(dict(fact, kind="notified", status="firing", alert=described))
         self._apply(dict(fact, kind="dispatched", dispatch_id=dispatch_id, attempt=attempt))
         row = self.rows[one.fingerprint]
         made = triggers.alert_payload(row, row["attempts"][-1])
@@ -150,6 +154,7 @@ def test_whatever_happened_lost_rows_come_back_and_a_second_time_changes_nothing
             story.finish(status)
         if resolves:
             story.resolve(entry)
+    story.stackstorm.instances.reverse()  # StackStorm gives them in an order of its own
     story.rebuild()
     assert {row["fingerprint"] for row in story.stackstorm.rows(rows.ALERT)} == set(story.rows)
     for row in story.stackstorm.rows(rows.ALERT):
@@ -174,6 +179,20 @@ def test_a_stored_row_gets_what_it_missed_and_keeps_its_labels_and_its_revision(
     assert [attempt["outcome"] for attempt in row["attempts"]] == ["succeeded", None]
     assert row["rev"] == stored["rev"]
     assert row["labels"] == stored["labels"] and row["labels"]["note"] == "{{ 7 * 7 }}"
+
+
+def test_a_stored_row_that_lacks_nothing_is_not_written(story):
+    """StackStorm's clock may be behind, and an attempt by hand is no occurrence of the alert."""
+    fingerprint, _ = story.fire(alert())
+    story.finish("failed")
+    story.fire(alert(), attempt=2, arrives=False)
+    story.finish()
+    story.store()
+    for instance in story.stackstorm.instances:
+        behind = clock.to_seconds(instance["occurrence_time"]) - 3
+        instance["occurrence_time"] = clock.to_text(behind)
+    assert story.rebuild()["alerts_written"] == 0
+    assert story.read(rows.ALERT, fingerprint) == story.rows[fingerprint]
 
 
 def test_a_row_that_was_not_there_holds_inert_text(story):
@@ -223,6 +242,20 @@ def test_an_execution_row_is_the_one_that_the_sensor_writes(story):
     found = story.read(rows.EXECUTION, attempt["executions"][0]["execution_id"])
     assert found == dict(lifecycle.execution_row(row, fact), rev=0)
     assert (found["request_id"], found["status"]) == (request_id, "succeeded")
+
+
+def test_the_row_of_an_ended_execution_stays_as_it_is(story):
+    """Its alert may come back with inert text; what is there is whole."""
+    fingerprint, _ = story.fire(alert(alertname="Down{"))
+    story.finish()
+    row = story.rows[fingerprint]
+    attempt = row["attempts"][0]
+    fact = {"dispatch_id": attempt["dispatch_id"], "execution": attempt["executions"][0]}
+    name = attempt["executions"][0]["execution_id"]
+    stored = lifecycle.execution_row(row, fact)
+    rows.write(story.stackstorm, rows.EXECUTION, name, stored)
+    assert story.rebuild()["executions_written"] == 0
+    assert story.read(rows.EXECUTION, name) == stored
 
 
 def test_what_still_runs_is_rebuilt_as_running_and_ends_with_the_next_time(story):
@@ -307,7 +340,7 @@ def test_a_dispatch_that_was_sent_twice_is_one_attempt(story):
     assert attempt["dispatched_at"] == story.rows[fingerprint]["attempts"][0]["dispatched_at"]
 
 
-@pytest.mark.parametrize("ago, instances", [("90s", 1), ("10m", 2)])
+@pytest.mark.parametrize("ago, instances", [("90s", 1), ("10m", 2), ("999999999w", 2)])
 def test_only_what_was_dispatched_since_then_is_read(story, ago, instances):
     """A length of time counts back from now."""
     story.fire(alert(1))
