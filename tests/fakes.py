@@ -287,10 +287,14 @@ class FakeStackStorm:
             }
         )
 
+    def get_stuck(self, instance, status="processing"):
+        """Make the rules engine die over a trigger instance: it stays as it is for good."""
+        instance.update(status=status, stuck=True)
+
     def process(self):
         """Evaluate the rules on every trigger instance that waits."""
         for instance in self.instances:
-            if instance["status"] == "pending":
+            if instance["status"] == "pending" and not instance.get("stuck"):
                 for rule in self.rules:
                     if rule["trigger"] == instance["trigger"] and rule["matches"](
                         instance["payload"]

@@ -3,7 +3,6 @@
 import inspect
 import json
 import logging
-import os
 
 import pytest
 from poundcake import clock, inbox, ledger, lifecycle, outbox, payload, rows, triggers
@@ -15,7 +14,6 @@ from poundcake.tracking import AGAIN_SECONDS as TRACK_AGAIN_SECONDS
 
 from tests.fakes import (
     NOW,
-    PACK,
     Clock,
     FakeStackStorm,
     Killed,
@@ -24,97 +22,7 @@ from tests.fakes import (
     load_fixture,
     notification,
 )
-
-TOKEN = "t0ken-that-nobody-may-see"
-SCHEMAS = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
-LOG = logging.getLogger("poundcake.test_controller")
-FINAL = ("remediated", "failed", "unmatched", "resolved", "suppressed", "exhausted")
-
-
-class Pack:
-    """The sensor's controller, StackStorm and the action ``track``, moved step by step."""
-
-    def __init__(self, **config):
-        self.settings = Settings(**dict({"token": TOKEN}, **config))
-        self.clock = Clock()
-        self.stackstorm = FakeStackStorm(self.clock)
-        self.most_in_flight = 0
-        self.start()
-
-    def start(self):
-        """Start the sensor, or start it again after a kill: only StackStorm is as it was."""
-        self.controller = Controller(
-            self.settings,
-            self.stackstorm,
-            self.stackstorm.dispatch,
-            lambda: self.stackstorm.bus_answers,
-            SCHEMAS,
-            LOG,
-            now=self.clock,
-        )
-        self.controller.load()
-
-    def post(self, *alerts, **more):
-        """Take a notification through the listener's door; return its request_id."""
-        return self.post_document(notification(*alerts, **more))
-
-    def post_document(self, document):
-        entry, answer = inbox.accept(self.stackstorm, document, inbox.LISTENER, now=self.clock())
-        self.controller.take(entry)
-        return answer["request_id"]
-
-    def tick(self, seconds=1.0):
-        """Let time pass and the sensor do what is due."""
-        self.clock.advance(seconds)
-        self.controller.tick()
-        self.most_in_flight = max(self.most_in_flight, len(self.stackstorm.running()))
-
-    def step(self, seconds=1.0):
-        """One tick of everybody: sensor, rules engine, the action track."""
-        self.tick(seconds)
-        self.stackstorm.process()
-        self.most_in_flight = max(self.most_in_flight, len(self.stackstorm.running()))
-        self.stackstorm.track(self.settings)
-
-    def finish(self, status="succeeded", result=None):
-        """End every execution that runs."""
-        for execution_id in self.stackstorm.running():
-            self.stackstorm.finish(execution_id, status, result)
-
-    def settle(self, steps=200, finish=True):
-        """Step until nothing is left to do."""
-        for _ in range(steps):
-            if finish:
-                self.finish()
-            self.step()
-            if not self.stackstorm.running() and not self.waits():
-                return
-        raise AssertionError("not done after %d steps: %s" % (steps, self.waits()))
-
-    def waits(self):
-        """Return what is not done: queue entries, and alerts that are not in a final state."""
-        keys = [key for key in self.stackstorm.keys if key.startswith((rows.INBOX, rows.OUTBOX))]
-        return keys + [a for a in self.alerts() if a["state"] not in FINAL]
-
-    def alerts(self):
-        return self.stackstorm.rows(rows.ALERT)
-
-    def alert(self):
-        """Return the row of the only alert."""
-        (row,) = self.alerts()
-        return row
-
-    def request(self, request_id):
-        (row,) = [r for r in self.stackstorm.rows(rows.REQUEST) if r["request_id"] == request_id]
-        return row
-
-    def states(self):
-        return [entry["state"] for entry in self.alert()["history"]]
-
-    def changes(self):
-        """Return the lifecycle triggers so far as ``from>to``."""
-        sent = self.stackstorm.dispatched(triggers.LIFECYCLE)
-        return ["%s>%s" % (item["from"], item["to"]) for item in sent]
+from tests.pack import LOG, SCHEMAS, TOKEN, Pack
 
 
 @pytest.fixture
@@ -660,7 +568,7 @@ def test_a_kill_at_any_call_changes_no_outcome(part):
                 scenario(pack)
                 done = True
             except Killed:
-                pack.start()
+                pack.restart()
         pack.settle(steps=400)
         states = {row["host"]: row["state"] for row in pack.alerts()}
         assert states["web1"] == states["web3"] == "remediated", call
