@@ -386,8 +386,7 @@ class Controller:
             if self._bus.is_lost(identity):
                 self._log.warning("dispatch %s got lost in StackStorm; sent again", identity)
                 self._queue_dispatch(identity)
-        if self._settings.cancel_on_resolve:
-            self._cancel_resolved()
+        self._cancel()
 
     def _follow_up(self, row):
         """Make the fact that follows from the end of an alert's attempt, if any does."""
@@ -396,19 +395,25 @@ class Controller:
             fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
             self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
 
-    def _cancel_resolved(self):
-        running = set()
+    def _cancel(self):
+        """Cancel executions of which nothing is wanted any more, or that will never start."""
+        asked = set()
         for row, attempt in self._ledger.flights():
             episode = lifecycle.episode(row, attempt["starts_at"])
+            resolved = self._settings.cancel_on_resolve and episode and episode["resolved_at"]
             for execution in attempt["executions"]:
+                if execution["status"] in lifecycle.ENDED_STATUSES:
+                    continue
+                why = "its alert resolved" if resolved else ""
+                if watch.never_starts(execution, self._now()):
+                    why = "StackStorm lost it before it ran; it is tried again"
                 identity = execution["execution_id"]
-                ended = execution["status"] in lifecycle.ENDED_STATUSES
-                if episode and episode["resolved_at"] and not ended:
-                    running.add(identity)
-                    if identity not in self._canceled:
-                        self._stackstorm.cancel_execution(identity)
-                        self._log.info("execution %s canceled: its alert resolved", identity)
-        self._canceled = running
+                if why and identity not in self._canceled:
+                    self._stackstorm.cancel_execution(identity)
+                    self._log.warning("execution %s is canceled: %s", identity, why)
+                if why:
+                    asked.add(identity)
+        self._canceled = asked
 
     def _release(self):
         """Let go what is held back no longer; go through it when something may have changed."""

@@ -9,6 +9,9 @@ CLOCK_MARGIN_SECONDS = 5
 WIDE_MARGIN_SECONDS = 600
 DONE = ("processed", "processing_failed")
 STUCK_SECONDS = 20  # a trigger instance that is not processed by then is behind, or never will be
+# When StackStorm's services die between their database and their bus, an execution stays for good
+# in a state that lasts a moment, or as long as StackStorm is behind. Canceled in it, it never runs.
+UNSTARTED_SECONDS = {"requested": 90, "scheduled": 600}
 ERROR_CHARACTERS = 500
 
 
@@ -28,6 +31,14 @@ def observe(stackstorm, flights, now=None):
             if execution["status"] not in lifecycle.ENDED_STATUSES:
                 started.append((row, attempt, execution["execution_id"]))
     return _follow(stackstorm, started, now) + settled, lost
+
+
+def never_starts(execution, now):
+    """True when an execution of a row has been about to start for so long that it never will."""
+    patience = UNSTARTED_SECONDS.get(execution["status"])
+    if patience is None or not execution["started_at"]:
+        return False
+    return now - clock.to_seconds(execution["started_at"]) > patience
 
 
 def _settle(stackstorm, unsettled, now):
