@@ -17,7 +17,7 @@ REPORTS_AT_ONCE_BUSY = 2
 PROBE_SECONDS = 60
 PROBE_AGAIN_SECONDS = 5
 LOST_SECONDS = 15
-SAVE_SECONDS = 10
+TIDY_SECONDS = 10
 # StackStorm's publisher never recovers by itself when the message bus was away.
 BROKEN_SECONDS = 15
 
@@ -155,8 +155,9 @@ class Bus:
     def save(self, newest_batch):
         """Write down what is not sent yet, before ``track`` removes the batches that tell it."""
         batch_id, count, at = self._saved
-        news = len(self._reports) or count or batch_id != newest_batch
-        if newest_batch and news and not at <= self._now() < at + SAVE_SECONDS:
+        # What is saved too much is only told twice after a crash, so that may wait.
+        tidy = (count or batch_id != newest_batch) and not at <= self._now() < at + TIDY_SECONDS
+        if self._reports or tidy:
             outbox.save_reports(self._stackstorm, newest_batch, self._reports)
             self._saved = (newest_batch, len(self._reports), self._now())
 
