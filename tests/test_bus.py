@@ -1,0 +1,312 @@
+"""The way out: nothing is lost with the process, nothing is sent twice that counts, and a bus or a
+rules engine that is broken is noticed."""
+
+import pytest
+from poundcake import triggers, watch
+from poundcake.bus import BROKEN_SECONDS, LOST_SECONDS, PROBE_SECONDS, BusBroken
+from poundcake.tracking import STUCK_SECONDS
+
+from tests.fakes import Killed, alert
+from tests.pack import Pack
+
+LONG_ENOUGH = watch.STUCK_SECONDS + LOST_SECONDS + PROBE_SECONDS
+
+
+@pytest.fixture
+def pack():
+    made = Pack()
+    made.stackstorm.rule("mine.fix")
+    return made
+
+
+def alert_instances(pack):
+    return [i for i in pack.stackstorm.instances if i["trigger"] == triggers.ALERT]
+
+
+def steps_of(told, fingerprint):
+    """Return the states that were told of one alert, each once, in the order of the first time."""
+    events = {item["event_id"]: item["to"] for item in told if item["fingerprint"] == fingerprint}
+    return list(events.values())
+
+
+# --- reports --------------------------------------------------------------------------------------
+
+
+def test_what_is_to_be_told_survives_the_process(pack):
+    """Most of a storm's changes wait for their turn when the process is killed."""
+    pack.post(*[alert(number) for number in range(30)])
+    pack.step()
+    assert len(pack.told()) < 10
+    pack.start()
+    pack.settle()
+    pack.steps(60)
+    for row in pack.alerts():
+        told = steps_of(pack.told(), row["fingerprint"])
+        assert told == [entry["state"] for entry in row["history"]]
+
+
+def test_what_is_told_again_after_a_kill_has_the_same_event_id(pack):
+    """Whoever acts on it can tell a second from a first."""
+    pack.post(alert())
+    pack.tick()
+    first = pack.told()
+    assert first
+    pack.start()
+    pack.settle()
+    again = [item for item in pack.told() if item["event_id"] == first[0]["event_id"]]
+    assert len(again) == 2 and again[0] == again[1] == first[0]
+
+
+def a_busy_while(pack):
+    """Changes that come faster than they are told, with ``track`` at work all the time."""
+    for start in range(0, 40, 10):
+        pack.post(*[alert(number) for number in range(start, start + 10)])
+        pack.steps(3)
+        for execution_id in pack.stackstorm.running()[:4]:
+            pack.stackstorm.finish(execution_id)
+    pack.settle()
+    pack.steps(60)
+
+
+def a_busy_pack():
+    pack = Pack(max_concurrent=10)
+    pack.stackstorm.rule("mine.fix")
+    return pack
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_wherever_the_process_is_killed_every_change_is_told_in_its_order(part):
+    """At least once; also when ``track`` has removed the batch that told of it."""
+    pack = a_busy_pack()
+    first = pack.stackstorm.calls
+    a_busy_while(pack)
+    for call in range(first + 1 + part * 10, pack.stackstorm.calls, 40):
+        killed = a_busy_pack()
+        killed.stackstorm.die_at = call
+        try:
+            a_busy_while(killed)
+        except Killed:
+            killed.restart()
+            killed.settle()
+            killed.steps(60)
+        for row in killed.alerts():
+            told = steps_of(killed.told(), row["fingerprint"])
+            assert told == [entry["state"] for entry in row["history"]], call
+
+
+def test_what_has_been_told_is_not_told_again_at_every_start(pack):
+    """Once everything is out, a new process has nothing to repeat."""
+    pack.post(*[alert(number) for number in range(30)])
+    pack.settle()
+    pack.steps(120)
+    pack.post(alert(31))
+    pack.settle()
+    pack.steps(60)
+    sent = len(pack.told())
+    pack.start()
+    pack.steps(30)
+    assert len(pack.told()) == sent
+
+
+# --- lost and stuck dispatches --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["processing", "pending"])
+def test_a_dispatch_over_which_the_rules_engine_died_is_sent_again_once(pack, status):
+    """With the same dispatch_id, although its trigger instance is there."""
+    pack.post(alert())
+    pack.tick()
+    pack.stackstorm.get_stuck(alert_instances(pack)[0], status)
+    pack.steps(LONG_ENOUGH)
+    pack.settle()
+    first, second = pack.stackstorm.dispatched()
+    assert first == second
+    assert len(pack.stackstorm.executions) == 1
+    assert pack.states() == ["received", "remediating", "remediated"]
+    pack.steps(LONG_ENOUGH)
+    assert len(pack.stackstorm.dispatched()) == 2
+
+
+def test_a_stuck_dispatch_is_sent_again_by_a_sensor_that_was_started_meanwhile(pack):
+    """Exactly once, too."""
+    pack.post(alert())
+    pack.tick()
+    pack.stackstorm.get_stuck(alert_instances(pack)[0])
+    pack.start()
+    pack.steps(LONG_ENOUGH)
+    pack.settle()
+    assert len(pack.stackstorm.dispatched()) == 2 and len(pack.stackstorm.executions) == 1
+
+
+def test_a_stuck_dispatch_that_has_started_something_is_not_sent_again(pack):
+    """What it started is followed; the reason says that there may have been more."""
+    pack.post(alert())
+    pack.tick()
+    pack.stackstorm.process()
+    (instance,) = alert_instances(pack)
+    pack.stackstorm.get_stuck(instance)
+    pack.steps(LONG_ENOUGH)
+    pack.settle()
+    assert len(pack.stackstorm.dispatched()) == 1
+    assert pack.alert()["state"] == "remediated"
+    assert "in the middle of the rules" in pack.alert()["reason"]
+
+
+def test_a_dispatch_that_was_processed_is_never_sent_again(pack):
+    """However long its execution takes, and however often the sensor starts."""
+    pack.post(alert())
+    for _ in range(4):
+        pack.steps(LONG_ENOUGH)
+        pack.start()
+    assert len(pack.stackstorm.dispatched()) == 1
+
+
+def test_a_dispatch_that_got_lost_is_found_by_the_next_process(pack):
+    """The sensor was killed right after; the bus lost what it had taken."""
+    pack.step()
+    pack.stackstorm.swallow = True
+    pack.post(alert())
+    pack.tick()
+    pack.stackstorm.swallow = False
+    pack.start()
+    pack.steps(LONG_ENOUGH)
+    pack.settle()
+    (sent,) = pack.stackstorm.dispatched()
+    assert sent["dispatch_id"] == pack.alert()["attempts"][0]["dispatch_id"]
+
+
+def test_a_lost_dispatch_is_sent_again_although_everything_is_paused_meanwhile(pack):
+    """Its attempt had begun; it is not one more."""
+    pack.step()
+    pack.stackstorm.swallow = True
+    pack.post(alert())
+    pack.tick()
+    pack.stackstorm.swallow = False
+    pack.pause()
+    pack.steps(LONG_ENOUGH)
+    pack.settle()
+    assert len(pack.stackstorm.dispatched()) == 1 and len(pack.alert()["attempts"]) == 1
+
+
+# --- a broken bus ---------------------------------------------------------------------------------
+
+
+def tick_for(pack, seconds):
+    for _ in range(int(seconds)):
+        pack.tick()
+
+
+def test_a_publisher_that_stays_broken_while_the_bus_answers_ends_the_process(pack):
+    """StackStorm's publisher does not recover; a new process sends what waits, once."""
+    pack.stackstorm.bus_away = True
+    pack.post(alert())
+    tick_for(pack, 2)
+    pack.stackstorm.bus_answers = True
+    with pytest.raises(BusBroken, match="the bus answers"):
+        tick_for(pack, BROKEN_SECONDS + PROBE_SECONDS)
+    pack.stackstorm.bus_away = False
+    pack.start()
+    pack.steps(LONG_ENOUGH)
+    pack.settle()
+    assert len(pack.stackstorm.dispatched()) == 1
+    assert pack.states() == ["received", "remediating", "remediated"]
+
+
+def test_a_bus_that_is_away_is_waited_for(pack):
+    """A new process would not help; notifications are taken meanwhile."""
+    pack.stackstorm.bus_away = True
+    pack.post(alert(1))
+    tick_for(pack, 10 * BROKEN_SECONDS)
+    pack.post(alert(2))
+    tick_for(pack, 10)
+    assert pack.controller.refusal() == ""
+    assert pack.controller.health()["trigger_bus"]["ok"] is False
+    pack.stackstorm.bus_away = False
+    pack.settle()
+    assert [row["state"] for row in pack.alerts()] == ["remediated"] * 2
+    assert len(pack.stackstorm.dispatched()) == 2
+
+
+def test_one_dispatch_that_fails_is_no_broken_bus(pack):
+    """What fails and works again does not end the process later."""
+    pack.stackstorm.bus_answers = True
+    pack.stackstorm.bus_away = True
+    pack.post(alert())
+    tick_for(pack, 2)
+    pack.stackstorm.bus_away = False
+    pack.settle()
+    pack.steps(10 * BROKEN_SECONDS)
+    assert pack.controller.health()["trigger_bus"]["ok"] is True
+
+
+# --- track is stuck -------------------------------------------------------------------------------
+
+
+def go_on_without_track(pack, seconds):
+    """Everybody works but the action ``track``."""
+    for _ in range(int(seconds)):
+        pack.finish()
+        pack.tick()
+        pack.stackstorm.process()
+
+
+def test_a_track_that_is_stuck_degrades_health_and_nothing_else(pack):
+    """Alerts are remediated all the same, and the rows catch up when it is back."""
+    go_on_without_track(pack, 5)
+    assert pack.controller.health()["tracking"]["ok"] is True
+    pack.post(alert(1))
+    go_on_without_track(pack, STUCK_SECONDS + 5)
+    pack.post(alert(2))
+    go_on_without_track(pack, 10)
+    health = pack.controller.health()["tracking"]
+    assert health["ok"] is False and health["detail"].startswith("rows wait for ")
+    assert len(pack.stackstorm.dispatched()) == 2 and pack.alerts() == []
+    pack.settle()
+    pack.steps(3)
+    assert pack.controller.health()["tracking"] == {"ok": True, "detail": "rows are written"}
+    assert [row["state"] for row in pack.alerts()] == ["remediated"] * 2
+    assert pack.waits() == []
+
+
+def stuck_detail(pack):
+    pack.post(alert())
+    go_on_without_track(pack, STUCK_SECONDS + 5)
+    return pack.controller.health()["tracking"]["detail"]
+
+
+def test_health_names_the_remedy_for_a_rule_that_is_gone_or_disabled(pack):
+    """The command to type."""
+    detail = stuck_detail(pack)
+    assert "the rule poundcake.track is gone; register the pack again" in detail
+    pack.stackstorm.get_rule = lambda ref: {"ref": ref, "enabled": False}
+    detail = pack.controller.health()["tracking"]["detail"]
+    assert "is disabled; st2 rule enable poundcake.track" in detail
+
+
+def test_health_names_the_execution_of_an_action_that_fails(pack):
+    """Or says that it has never run."""
+    pack.stackstorm.rule("poundcake.track", matches=lambda p: False, trigger=triggers.TRACKING)
+    assert "poundcake.track has never run" in stuck_detail(pack)
+    execution_id = pack.stackstorm.run_action("poundcake.track", {})
+    pack.stackstorm.finish(execution_id, "failed")
+    detail = pack.controller.health()["tracking"]["detail"]
+    assert "poundcake.track failed last (execution %s)" % execution_id in detail
+
+
+def test_health_answers_while_the_api_is_away(pack):
+    """The part that cannot be asked says so."""
+    stuck_detail(pack)
+    pack.stackstorm.away = True
+    health = pack.controller.health()
+    assert "connection refused" in health["tracking"]["detail"]
+    assert [health[part]["ok"] for part in ("api", "datastore", "tracking")] == [False] * 3
+
+
+def test_an_idle_hour_is_no_reason_to_worry(pack):
+    """What has waited counts, not when something was written last."""
+    pack.post(alert())
+    pack.settle()
+    pack.steps(2 * STUCK_SECONDS)
+    pack.post(alert(status="resolved"))
+    pack.tick()
+    assert pack.controller.health()["tracking"]["ok"] is True
