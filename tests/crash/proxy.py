@@ -3,6 +3,7 @@
 import dataclasses
 import http.client
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -45,8 +46,7 @@ class Proxy:
         self.steps = []
         self.killed_at = []
         handler = type("Handler", (_Handler,), {"proxy": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.url = "http://127.0.0.1:%d/%s" % (self._server.server_address[1], self._prefix)
         threading.Thread(target=self._server.serve_forever, name="proxy", daemon=True).start()
 
@@ -94,6 +94,17 @@ class Proxy:
     def _die(self, step):
         self._sensor.kill()
         self.killed_at.append(step)
+
+
+class _Server(ThreadingHTTPServer):
+    """One thread a connection."""
+
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """That a connection breaks is what this is about; anything else is told."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
