@@ -24,7 +24,7 @@ class Ledger:
         self.reports = []  # what is to be told of the changes, as (trigger, payload, trace_tag)
         self.version = 0  # counts what may let a held alert go
         self._open = {}  # dispatch_id -> fingerprint
-        self._held = {}  # fingerprint -> state of the hold
+        self._held = {}  # fingerprint -> (state, cause) of the hold
         self._times = {}  # admission.rate_key -> {dispatch_id: Unix time of the dispatch}
         self._fares = {}  # alertname -> {dispatch_id: attempt}
         self._breakers = {}  # alertname -> Breaker, as far as it has been asked for
@@ -52,8 +52,8 @@ class Ledger:
 
     @property
     def waiting(self):
-        """How many alerts wait for room."""
-        return sum(1 for state in self._held.values() if state == lifecycle.PENDING)
+        """How many alerts are pending, whatever they wait for."""
+        return sum(1 for state, _ in self._held.values() if state == lifecycle.PENDING)
 
     @property
     def held(self):
@@ -88,7 +88,7 @@ class Ledger:
             now=now,
             in_flight=len(self._open),
             busy=places,
-            waiting=self.waiting,
+            waiting=sum(1 for _, cause in self._held.values() if cause == admission.WINDOW),
             times_of=lambda key: list(self._times.get(key, {}).values()),
             breaker_of=self._breaker_of,
             controls=controls,
@@ -164,12 +164,13 @@ class Ledger:
         for attempt in row["attempts"]:
             if attempt["dispatched_at"]:
                 self._note_attempt(row, attempt)
-        held = lifecycle.hold(row)
-        if (held and held["state"]) != self._held.get(fingerprint):
+        hold = lifecycle.hold(row)
+        held = hold and (hold["state"], hold["cause"])
+        if held != self._held.get(fingerprint):
             self.version += 1
             self._held.pop(fingerprint, None)
             if held:
-                self._held[fingerprint] = held["state"]
+                self._held[fingerprint] = held
         self.alerts[fingerprint] = row
 
     def _note_attempt(self, row, attempt):
