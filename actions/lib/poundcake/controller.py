@@ -287,7 +287,8 @@ class Controller:
                     "kind": "acknowledged",
                     "fingerprint": row["fingerprint"],
                     "episode": row["starts_at"],
-                    "at": entry["received_at"],
+                    # What has held the alert back since the command came is over now.
+                    "at": clock.to_text(self._now()),
                     "request_id": entry["request_id"],
                     "by": command["by"],
                     "reason": command["reason"],
