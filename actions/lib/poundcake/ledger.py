@@ -205,9 +205,9 @@ class Ledger:
         self.changed["requests"][row["request_id"]] = row
 
     def _open_request_ids(self):
-        found = {attempt["request_id"] for _, attempt in self.flights()}
-        found |= {lifecycle.hold(row)["request_id"] for row in self.held}
-        return found - {None}
+        found = [(row, attempt["starts_at"], attempt["attempt"]) for row, attempt in self.flights()]
+        found += [(row, row["starts_at"], lifecycle.next_attempt(row)) for row in self.held]
+        return set().union(*(lifecycle.requests_of(*item) for item in found)) - {None}
 
     def _complete_requests(self, row, at):
         """Write outcomes of an alert into the requests that brought it."""
@@ -226,8 +226,9 @@ def _with_outcomes(request, row):
         waits = entry["decision"] in (admission.DISPATCH, admission.PEND)
         if entry["fingerprint"] != row["fingerprint"] or entry["outcome"] or not waits:
             continue
-        for attempt in row["attempts"]:
-            if attempt["request_id"] == request["request_id"]:
+        for attempt in lifecycle.attempts_of(row, entry["starts_at"]):
+            waited = lifecycle.requests_of(row, entry["starts_at"], attempt["attempt"])
+            if request["request_id"] in waited:
                 entry["dispatch_id"] = attempt["dispatch_id"]
                 entry["outcome"] = attempt["outcome"]
         episode = next((e for e in row["episodes"] if e["starts_at"] == entry["starts_at"]), None)

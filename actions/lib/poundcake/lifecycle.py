@@ -180,6 +180,14 @@ def held_since(row):
     return min(i["at"] for i in current(row)["holds"] if i["attempt"] == next_attempt(row))
 
 
+def requests_of(row, starts_at, number):
+    """Return the ids of the requests that brought an attempt or waited for it, made or not."""
+    found = [a for a in attempts_of(row, starts_at) if a["attempt"] == number]
+    known = episode(row, starts_at)
+    found += [item for item in known["holds"] if item["attempt"] == number] if known else []
+    return {item["request_id"] for item in found}
+
+
 def execution_row(row, fact):
     """Return the row of an execution: the link from it to its attempt, alert and request.
 
