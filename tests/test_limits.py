@@ -367,6 +367,23 @@ def test_an_attempt_by_hand_waits_when_the_window_is_full():
     pack.settle()
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_attempt_by_hand_of_a_pending_alert_completes_the_request_that_waits_too(restart):
+    """Both get the outcome of the one attempt."""
+    pack = make(max_concurrent=1)
+    first = pack.post(alert(2), alert(1))
+    pack.steps(3)
+    second = pack.order(by_hand.RETRY)
+    pack.steps(3)
+    if restart:
+        pack.start()
+    pack.settle()
+    assert len(pack.stackstorm.dispatched()) == 2
+    entries = pack.request(first)["alerts"] + pack.request(second)["alerts"]
+    assert [entry["outcome"] for entry in entries] == ["succeeded"] * 3
+    assert pack.request(first)["completed_at"] and pack.request(second)["completed_at"]
+
+
 def test_an_attempt_by_hand_is_refused_by_the_action_while_one_runs_or_after_the_resolve(pack):
     """The sentence says which."""
     pack.post(alert())
@@ -442,6 +459,16 @@ def test_what_a_person_takes_over_gets_no_attempt_in_this_episode(pack, do, word
     pack.post(alert(starts_at="2026-11-21T12:00:00Z"))
     pack.settle()
     assert len(pack.stackstorm.dispatched()) == 2
+
+
+def test_what_becomes_pending_while_a_person_takes_it_over_does_not_stay_so(pack):
+    """The command was given before the sensor saw that the attempt never ran."""
+    pack.post(alert())
+    pack.steps(3)
+    pack.finish("failed", ran=False)
+    pack.order(by_hand.ACKNOWLEDGE)
+    pack.steps(600)
+    assert pack.alert()["state"] == "suppressed" and len(pack.stackstorm.dispatched()) == 1
 
 
 def test_a_pending_alert_that_a_person_takes_over_leaves_the_queue():
