@@ -8,7 +8,7 @@ import re
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from poundcake import clock, outbox
+from poundcake import clock, lifecycle, outbox
 from poundcake.stackstorm import StackStormError
 
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures")
@@ -231,8 +231,9 @@ class FakeStackStorm:
 
     def cancel_execution(self, execution_id):
         self._answer("cancel_execution")
-        if self.executions[execution_id]["status"] == "running":
-            self.finish(execution_id, "canceled")
+        status = self.executions[execution_id]["status"]
+        if status not in lifecycle.ENDED_STATUSES:
+            self.finish(execution_id, "canceled", ran=status == "running")
 
     def get_rule(self, ref):
         self._answer("get_rule")
@@ -301,6 +302,10 @@ class FakeStackStorm:
                     ):
                         self._enforce(rule, instance)
                 instance["status"] = "processed"
+
+    def lose(self, execution_id, status="requested"):
+        """Let StackStorm forget an execution before it runs: it keeps that status for good."""
+        self.executions[execution_id]["status"] = status
 
     def finish(self, execution_id, status="succeeded", result=None, ran=True):
         """End an execution; ``ran`` says whether it did before that."""

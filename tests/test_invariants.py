@@ -32,7 +32,7 @@ METHODS += ["list_enforcements", "list_executions", "get_execution"]
 _alerts = st.tuples(
     st.sampled_from(ALERTS), st.sampled_from(STARTS), st.sampled_from(["firing"] * 3 + ["resolved"])
 )
-_ends = st.sampled_from(["succeeded", "failed", "failed", "never ran", "canceled"])
+_ends = st.sampled_from(["succeeded", "failed", "failed", "never ran", "canceled", "lost"])
 _moments = st.sampled_from([1, 1, 3, 20, 70, 400, 4000])
 _traffic = st.one_of(
     st.tuples(st.just("post"), st.lists(_alerts, min_size=1, max_size=4)),
@@ -119,9 +119,12 @@ class Ward:
     def finish(self, index, how):
         running = self.pack.stackstorm.running()
         if running:
-            status = "failed" if how == "never ran" else how
             execution_id = running[index % len(running)]
-            self.pack.stackstorm.finish(execution_id, status, ran=how != "never ran")
+            if how == "lost":
+                self.pack.stackstorm.lose(execution_id)
+            else:
+                status = "failed" if how == "never ran" else how
+                self.pack.stackstorm.finish(execution_id, status, ran=how != "never ran")
 
     def pause(self, alertname):
         if self.paused is None:
@@ -252,7 +255,7 @@ class Ward:
         self.resume()
         self.dry_run(False)
         self.pack.settle(steps=1000)
-        self.pack.steps(60)
+        self.pack.steps(120, "succeeded")  # what got lost, of an alert that has resolved since
         held = {row["fingerprint"] for row in self.pack.alerts() if lifecycle.hold(row)}
         for request in self.pack.stackstorm.rows(rows.REQUEST):
             waits = held & {entry["fingerprint"] for entry in request["alerts"]}

@@ -94,6 +94,36 @@ def test_an_execution_that_never_ran_is_tried_again_without_counting(pack):
     assert lifecycle.counted(pack.alert(), pack.alert()["starts_at"]) == 1
 
 
+@pytest.mark.parametrize("status, patience", [("requested", 90), ("scheduled", 600)])
+def test_an_execution_that_stackstorm_lost_before_it_ran_is_canceled_and_tried_again(
+    pack, status, patience
+):
+    """Not before StackStorm may be only behind; once, and without counting."""
+    pack.post(alert())
+    pack.step()
+    (lost,) = pack.stackstorm.running()
+    pack.stackstorm.lose(lost, status)
+    pack.steps(patience - 5)
+    assert pack.stackstorm.executions[lost]["status"] == status
+    pack.steps(15 + RETRY_SECONDS)
+    assert pack.stackstorm.executions[lost]["status"] == "canceled"
+    assert len(pack.stackstorm.dispatched()) == 2
+    pack.settle()
+    assert pack.alert()["state"] == "remediated"
+    assert lifecycle.counted(pack.alert(), pack.alert()["starts_at"]) == 1
+
+
+def test_an_execution_that_got_lost_is_not_tried_again_when_its_alert_has_resolved(pack):
+    """It is canceled all the same: its slot is needed."""
+    pack.post(alert())
+    pack.step()
+    pack.stackstorm.lose(pack.stackstorm.running()[0])
+    pack.post(alert(status="resolved"))
+    pack.steps(200)
+    assert len(pack.stackstorm.dispatched()) == 1 and pack.controller._ledger.in_flight == 0
+    assert pack.states() == ["received", "remediating", "resolved", "resolved"]
+
+
 def test_a_killed_sensor_still_tries_again_what_never_ran():
     """What follows from an attempt follows after a restart as well."""
     pack = make()

@@ -156,6 +156,92 @@ def test_an_execution_that_is_gone_is_abandoned(watched):
     assert watched.flights() == []
 
 
+# --- what never gets anywhere ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["processing", "pending"])
+def test_a_dispatch_whose_rules_are_not_evaluated_in_time_is_lost(watched, status):
+    """The rules engine died over it, or is very much behind: that is for others to judge."""
+    watched.send()
+    watched.stackstorm.get_stuck(watched.stackstorm.instances[0], status)
+    assert watched.observe(watch.STUCK_SECONDS - 1) == ([], [])
+    assert watched.observe(2) == ([], ["d1"])
+
+
+def test_a_dispatch_that_got_stuck_after_it_started_something_is_not_lost(watched):
+    """What has begun is followed."""
+    watched.stackstorm.rule("mine.fix")
+    watched.send()
+    watched.stackstorm.process()
+    watched.stackstorm.get_stuck(watched.stackstorm.instances[0])
+    facts, lost = watched.observe(watch.STUCK_SECONDS + 1)
+    assert kinds(facts) == ["executed", "settled"] and lost == []
+    assert "stopped in the middle of the rules" in facts[1]["reason"]
+
+
+def test_of_two_instances_of_a_dispatch_one_that_was_processed_is_enough(watched):
+    """The other got stuck, which is why it was sent again."""
+    watched.send()
+    watched.stackstorm.get_stuck(watched.stackstorm.instances[0])
+    watched.clock.advance(60)
+    watched.stackstorm.rule("mine.fix")
+    watched.send()
+    watched.stackstorm.process()
+    facts, lost = watched.observe()
+    assert kinds(facts) == ["executed", "settled"] and lost == []
+
+
+@pytest.mark.parametrize(
+    "ran, log, wanted",
+    [
+        (True, True, True),
+        (False, True, False),
+        (False, False, True),  # StackStorm does not say
+    ],
+)
+def test_whether_an_execution_ran_before_it_failed_is_in_its_log(watched, ran, log, wanted):
+    """An attempt that did nothing does not count."""
+    watched.stackstorm.rule("mine.fix")
+    watched.send()
+    watched.stackstorm.process()
+    watched.observe()
+    (execution_id,) = watched.stackstorm.running()
+    watched.stackstorm.finish(execution_id, "failed", ran=ran)
+    if not log:
+        del watched.stackstorm.executions[execution_id]["log"]
+    facts, _ = watched.observe()
+    assert facts[0]["execution"]["ran"] is wanted
+
+
+def test_an_execution_that_succeeded_ran(watched):
+    """Nobody asks for its log."""
+    watched.stackstorm.rule("mine.fix")
+    watched.send()
+    watched.stackstorm.process()
+    watched.stackstorm.finish(watched.stackstorm.running()[0])
+    facts, _ = watched.observe()
+    assert facts[0]["execution"]["ran"] is True
+
+
+@pytest.mark.parametrize(
+    "status, seconds, wanted",
+    [
+        ("requested", 80, False),
+        ("requested", 100, True),
+        ("scheduled", 100, False),
+        ("scheduled", 700, True),
+        ("running", 100000, False),
+        ("pending", 100000, False),
+        ("canceled", 100000, False),
+    ],
+)
+def test_an_execution_that_is_about_to_start_for_too_long_never_does(status, seconds, wanted):
+    """And whatever has started may take its time, as may a person who is asked."""
+    execution = {"status": status, "started_at": clock.to_text(NOW)}
+    assert watch.never_starts(execution, NOW + seconds) is wanted
+    assert watch.never_starts(dict(execution, started_at=None), NOW + seconds) is False
+
+
 def test_a_clock_that_is_a_little_ahead_hides_no_trigger_instance(watched):
     """The sensor and StackStorm may run on different machines; it is found before it is lost."""
     watched.clock.advance(-30)
