@@ -46,7 +46,7 @@ class Desk:
         decision = admission.decide(one, episode, row, self._standing(), self.settings)
         described = lifecycle.describe(one, parsed)
         more = {"status": one.status, "alert": described}
-        row = self._apply("notified", one.fingerprint, episode, **more)
+        row = self.apply("notified", one.fingerprint, episode, **more)
         self._carry_out(decision, row)
         return decision
 
@@ -80,11 +80,11 @@ class Desk:
             execution = {"execution_id": attempt["dispatch_id"], "status": status, "ran": ran}
             execution.update(rule_ref="mine.fix", action_ref="mine.fix", error="")
             execution.update(started_at=attempt["dispatched_at"], ended_at=self._at())
-            self._apply("executed", row["fingerprint"], execution=execution, **of)
-        row = self._apply("settled", row["fingerprint"], reason="", **of)
+            self.apply("executed", row["fingerprint"], execution=execution, **of)
+        row = self.apply("settled", row["fingerprint"], reason="", **of)
         fact = admission.after_attempt(row, self.settings)
         if fact:
-            self._apply(fingerprint=row["fingerprint"], episode=row["starts_at"], **fact)
+            self.apply(fingerprint=row["fingerprint"], episode=row["starts_at"], **fact)
 
     def pass_time(self, seconds):
         self.now += seconds
@@ -105,7 +105,7 @@ class Desk:
             identity = getattr(decision, kind)
             if identity:
                 of = {"dispatch_id": identity, "reason": decision.reason}
-                row = self._apply(kind, row["fingerprint"], row["starts_at"], **of)
+                row = self.apply(kind, row["fingerprint"], row["starts_at"], **of)
         if decision.hold:
             self._hold(row, decision.hold, **more)
         elif decision.kind == admission.DISPATCH:
@@ -115,7 +115,7 @@ class Desk:
     def _hold(self, row, hold, **more):
         more.update(state=hold.state, cause=hold.cause, reason=hold.reason)
         more["attempt"] = lifecycle.next_attempt(row)
-        self._apply("held", row["fingerprint"], row["starts_at"], **more)
+        self.apply("held", row["fingerprint"], row["starts_at"], **more)
 
     def _dispatch(self, row, by=""):
         fingerprint, episode = row["fingerprint"], row["starts_at"]
@@ -123,9 +123,9 @@ class Desk:
         identity = dispatch_id(fingerprint, episode, attempt)
         self.dispatches.append((fingerprint, episode, attempt))
         more = {"dispatch_id": identity, "attempt": attempt, "by": by}
-        self._apply("dispatched", fingerprint, episode, **more)
+        self.apply("dispatched", fingerprint, episode, **more)
 
-    def _apply(self, kind, fingerprint, episode, **more):
+    def apply(self, kind, fingerprint, episode, **more):
         self.now += 0.001
         fact = {"kind": kind, "fingerprint": fingerprint, "episode": episode, "at": self._at()}
         fact["request_id"] = "request%014.3f" % self.now
@@ -385,7 +385,20 @@ def test_what_never_runs_is_not_tried_for_ever(lone):
     assert lone.receive(alert(1)).kind == admission.DISPATCH
 
 
-def test_an_alert_that_resolved_or_was_taken_over_is_not_tried_again(lone):
+@pytest.mark.parametrize("how", ["failed", "never ran"])
+def test_what_a_person_took_over_while_it_ran_is_neither_exhausted_nor_tried_again(how):
+    """They know already."""
+    desk = Desk(max_attempts=1)
+    desk.receive(alert(1))
+    said = {"by": "ann", "reason": "known", "dismissed": False}
+    desk.apply("acknowledged", desk.row()["fingerprint"], EPISODE, **said)
+    desk.pass_time(1)
+    desk.end(how)
+    assert desk.row()["state"] == "failed"
+    assert lifecycle.current(desk.row())["holds"] == []
+
+
+def test_an_alert_that_resolved_is_not_tried_again(lone):
     """Although its attempt never ran."""
     lone.receive(alert(1))
     lone.receive(alert(1, status="resolved"))
@@ -817,7 +830,7 @@ def test_what_a_person_took_over_gets_no_attempt_in_this_episode(lone, dismissed
     lone.end("failed")
     row = lone.row()
     said = {"by": "ann", "reason": "known", "dismissed": dismissed}
-    lone._apply("acknowledged", row["fingerprint"], EPISODE, **said)
+    lone.apply("acknowledged", row["fingerprint"], EPISODE, **said)
     lone.pass_time(100000)
     decision = lone.receive(alert(1))
     assert (decision.kind, decision.reason) == (admission.SUPPRESS, word + " by ann: known")
