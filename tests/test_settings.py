@@ -44,6 +44,20 @@ def test_a_setting_of_a_later_version_is_no_error():
         ({"threads": 0}, "threads: 0 is out of range"),
         ({"max_body_bytes": 10}, "max_body_bytes: 10 is out of range"),
         ({"alert_retention_seconds": 1}, "alert_retention_seconds: 1 is out of range"),
+        ({"serialize_by": None, "max_attempts": 0}, "max_attempts: 0 is out of range"),
+        ({"cooldown_seconds": -1}, "cooldown_seconds: -1 is out of range"),
+        ({"backoff_factor": 0}, "backoff_factor: 0 is out of range"),
+        ({"backoff_factor": 1.5}, "backoff_factor: expected a whole number"),
+        ({"breaker_failures": -1}, "breaker_failures: -1 is out of range"),
+        ({"breaker_seconds": 0}, "breaker_seconds: 0 is out of range"),
+        ({"dry_run": "yes"}, "dry_run: expected true or false"),
+        ({"dry_run_alertnames": "HostDown"}, "dry_run_alertnames: expected a list of strings"),
+        ({"dry_run_alertnames": [1]}, "dry_run_alertnames: expected a list of strings"),
+        ({"rate_limit": "3/1h"}, "rate_limit: expected a list of strings"),
+        ({"rate_limit": ["3/h"]}, 'rate_limit: "3/h" is no rate; write'),
+        ({"rate_limit": ["3/1h", "often"]}, 'rate_limit: "often" is no rate; write'),
+        ({"rate_limit": ["0/1h"]}, 'rate_limit: "0/1h" is out of range; expected 1 to 50'),
+        ({"rate_limit": ["51/1d"]}, 'rate_limit: "51/1d" is out of range; expected 1 to 50'),
         ({"username": "u"}, "password: missing"),
         ({"password": "p"}, "username: missing"),
     ],
@@ -53,6 +67,28 @@ def test_a_setting_that_cannot_be_used_is_named(config, start):
     with pytest.raises(SettingsError) as caught:
         settings.from_config(config)
     assert str(caught.value).startswith(start)
+
+
+@pytest.mark.parametrize(
+    "texts, wanted",
+    [
+        (["3/1h", "7/1d"], [(3, 3600), (7, 86400)]),
+        ([" 1 / 90s "], [(1, 90)]),
+        (["2/1h30m"], [(2, 5400)]),
+        ([], []),
+    ],
+)
+def test_rates_are_how_many_in_how_many_seconds(texts, wanted):
+    """All of them hold; an empty list limits nothing."""
+    assert settings.from_config({"rate_limit": texts}).rates == wanted
+
+
+def test_everything_or_some_alertnames_are_dry():
+    """Nothing is, unless the config says so."""
+    assert not Settings().is_dry("HostDown")
+    assert settings.from_config({"dry_run": True}).is_dry("HostDown")
+    some = settings.from_config({"dry_run_alertnames": ["HostDown"]})
+    assert some.is_dry("HostDown") and not some.is_dry("ServiceDown")
 
 
 @pytest.mark.parametrize("name", ["token", "password"])
