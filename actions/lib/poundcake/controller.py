@@ -129,6 +129,7 @@ class Controller:
 
     def load(self):
         """Fill the memory from the datastore: rows, outbox, controls, inbox."""
+        outbox.drop_unfinished(self._stackstorm)
         self._ledger.load(self._stackstorm)
         batches = outbox.waiting(self._stackstorm)
         self._tracking.load(batches)

@@ -18,12 +18,25 @@ def put(stackstorm, changed, reports=()):
         go into the first batch, so that no change is safe of which nobody will be told.
     """
     batch_id = None
-    for part in _parts(changed):
+    parts = list(_parts(changed))
+    for number, part in enumerate(parts, 1):
         batch_id = new_uuid7()
         batch = {"batch_id": batch_id, "rows": part, "reports": list(reports)}
-        rows.write(stackstorm, rows.OUTBOX, batch_id, batch)
+        rows.write(stackstorm, rows.OUTBOX, batch_id, dict(batch, last=number == len(parts)))
         reports = ()
     return batch_id
+
+
+def drop_unfinished(stackstorm):
+    """Remove what was written of some changes when a crash cut that off.
+
+    It counts as never begun, and is found out anew: half of it would say that an attempt has ended,
+    and leave the request that waits for it open for good.
+    """
+    for batch in reversed(waiting(stackstorm)):
+        if batch.get("last", True):  # an earlier version of the pack did not say
+            return
+        rows.delete(stackstorm, rows.OUTBOX, batch["batch_id"])
 
 
 def save_reports(stackstorm, batch_id, unsent):
