@@ -5,7 +5,7 @@ import json
 import logging
 
 import pytest
-from poundcake import clock, inbox, ledger, lifecycle, outbox, payload, rows, triggers
+from poundcake import by_hand, clock, inbox, ledger, lifecycle, outbox, payload, rows, triggers
 from poundcake.bus import LOST_SECONDS, PROBE_SECONDS
 from poundcake.controller import SWEEP_SECONDS, Controller
 from poundcake.settings import Settings
@@ -580,6 +580,49 @@ def test_a_kill_at_any_call_changes_no_outcome(part):
         assert all(r["completed_at"] for r in pack.stackstorm.rows(rows.REQUEST)), call
 
 
+def test_a_kill_between_the_batches_of_one_write_changes_no_outcome(monkeypatch):
+    """Rows of alerts may be safe without the row of their request: nothing is decided anew."""
+    monkeypatch.setattr(outbox, "ROWS_IN_BATCH", 1)
+
+    def live(pack):
+        pack.post(alert(1), alert(2))
+        pack.steps(3, "failed")
+        pack.order(by_hand.RETRY)
+        pack.steps(3)
+        pack.settle()
+
+    def live_with_a_kill(call):
+        pack = Pack(max_concurrent=1)
+        pack.stackstorm.rule("mine.fix")
+        pack.stackstorm.die_at = call
+        try:
+            live(pack)
+        except Killed:
+            pack.restart()
+            pack.settle(steps=400)
+        return pack
+
+    for call in range(1, live_with_a_kill(None).stackstorm.calls, 3):
+        pack = live_with_a_kill(call)
+        dispatched = [sent["dispatch_id"] for sent in pack.stackstorm.dispatched()]
+        assert len(dispatched) == len(set(dispatched)) <= 3, call
+        for request in pack.stackstorm.rows(rows.REQUEST):
+            assert request["completed_at"], call
+            kinds = {entry["decision"] for entry in request["alerts"]}
+            assert kinds <= {"dispatch", "pend"}, call
+
+
+def test_what_could_not_be_written_is_written_and_told_later(pack):
+    """Each change is told, from the first on."""
+    request_id = pack.post(alert())
+    pack.stackstorm.fail("set_key")
+    with pytest.raises(StackStormError):
+        pack.tick()
+    pack.settle()
+    assert pack.changes() == [">received", "received>remediating", "remediating>remediated"]
+    assert pack.request(request_id)["completed_at"]
+
+
 def test_a_restart_goes_on_with_what_was_in_flight(pack):
     """The remediation that runs meanwhile is followed to its end, and not started again."""
     pack.post(alert())
@@ -786,6 +829,20 @@ def test_many_rows_are_several_batches_with_the_requests_last(stackstorm):
     assert len(merged["alerts"]) == outbox.ROWS_IN_BATCH + 5
 
 
+def test_half_of_a_write_counts_as_never_begun(stackstorm, monkeypatch):
+    """A crash in the middle of it leaves nothing for the next process."""
+    monkeypatch.setattr(outbox, "ROWS_IN_BATCH", 2)
+    whole = outbox.put(stackstorm, a_change(3))
+    stackstorm.die_at = stackstorm.calls + 2
+    with pytest.raises(Killed):
+        outbox.put(stackstorm, a_change(3, rev=2))
+    assert len(outbox.waiting(stackstorm)) == 3
+    outbox.drop_unfinished(stackstorm)
+    assert [batch["batch_id"] for batch in outbox.waiting(stackstorm)][-1] == whole
+    outbox.drop_unfinished(stackstorm)
+    assert len(outbox.waiting(stackstorm)) == 2
+
+
 def test_track_writes_a_request_after_its_alerts(stackstorm):
     """Whoever finds the request's row finds the rows of its alerts."""
     outbox.track(stackstorm, outbox.put(stackstorm, a_change(2)), Settings())
@@ -825,6 +882,22 @@ def test_a_ledger_comes_back_from_rows_and_outbox(pack):
     (row,) = book.alerts.values()
     assert row["state"] == "remediated" and pack.alert()["state"] == "remediating"
     assert book.in_flight == 0 and book.held == []
+
+
+def test_what_is_held_back_is_not_forgotten_however_long_that_takes(pack):
+    """A pause of months; what merely failed is forgotten with its row."""
+    pack.post(alert(2))
+    pack.steps(3, "failed")
+    pack.pause()
+    pack.post(alert(1))
+    pack.steps(3)
+    pack.clock.advance(100 * 86400)
+    pack.steps(2)
+    pack.resume()
+    pack.steps(3)
+    assert [sent["host"] for sent in pack.stackstorm.dispatched()] == ["web2", "web1"]
+    pack.settle()
+    assert [row["host"] for row in pack.alerts()] == ["web1"]
 
 
 def test_the_inbox_keeps_order_and_acknowledges_nothing_that_failed(stackstorm):

@@ -62,6 +62,16 @@ def test_a_request_about_an_exhausted_alert_says_so(pack):
     assert pack.request(request_id)["completed_at"]
 
 
+def test_a_lowered_limit_holds_for_what_has_failed_already(pack):
+    """The sensor starts again with the new config, and tells a person."""
+    repeat(pack, 1, "failed")
+    assert pack.alert()["state"] == "failed"
+    pack.settings = make(max_attempts=1).settings
+    pack.start()
+    pack.settle()
+    assert pack.alert()["state"] == "exhausted" and pack.changes()[-1] == "failed>exhausted"
+
+
 def test_a_remediation_that_does_not_help_is_shown_as_ineffective(pack):
     """In the alert and in the statistics, and after the last one a person is told."""
     repeat(pack, 120)
@@ -395,6 +405,8 @@ def test_an_attempt_by_hand_waits_when_the_window_is_full():
     last = pack.stackstorm.dispatched()[-1]
     assert (last["host"], last["attempt"], last["request_id"]) == ("web1", 2, request_id)
     pack.settle()
+    (row,) = [row for row in pack.alerts() if row["host"] == "web1"]
+    assert row["attempts"][-1]["by"] == "ann"
 
 
 @pytest.mark.parametrize("restart", [False, True])
