@@ -19,6 +19,7 @@ from tests.world import alert, open_world, unique
 COOLDOWN_SECONDS = 6
 DRY = "E2eDryRun"
 STUCK_SECONDS = 180
+START = "2026-02-01T0%d:00:00Z"
 SLEEPS = """
 version: 1.0
 tasks:
@@ -181,7 +182,7 @@ def test_what_comes_in_maintenance_is_remediated_after_it(world):
             assert entry["reason"].startswith("in maintenance (")
             assert "by ann until %s: %s" % (window["ends_at"], window["reason"]) in entry["reason"]
         with world.rule(name, "core.noop"):
-            (free,) = decided(world, alert(name, instance="web:9100"))
+            (free,) = decided(world, alert(name, instance=unique("web") + ":9100"))
             assert free["decision"] == "dispatch"
             reaches(world, by_itself, "remediated")
             world.ask("end_maintenance", id=long["id"], by="ann")
@@ -211,13 +212,13 @@ def test_a_host_is_remediated_once_at_a_time(world):
 
 def test_the_rate_limit_says_when_the_next_one_may_go(world):
     """3/1h, as it is by default: the fourth of an alertname on a host waits for its time."""
-    name = unique("E2eRate")
+    name, host = unique("E2eRate"), unique("h") + ":1"
     with world.workflow(SLEEPS % 0) as action, world.rule(name, action):
         for hour in range(3):
-            (entry,) = decided(world, alert(name, starts_at="2026-02-01T0%d:00:00Z" % hour))
+            (entry,) = decided(world, alert(name, instance=host, starts_at=START % hour))
             assert entry["decision"] == "dispatch"
             reaches(world, entry, "remediated")
-        (fourth,) = decided(world, alert(name, starts_at="2026-02-01T03:00:00Z"))
+        (fourth,) = decided(world, alert(name, instance=host, starts_at=START % 3))
         (elsewhere,) = decided(world, alert(name, instance=unique("h") + ":1"))
         reaches(world, elsewhere, "remediated")
         assert len(executions_of(world, action)) == 4
@@ -232,11 +233,11 @@ def test_the_rate_limit_says_when_the_next_one_may_go(world):
 
 def test_a_remediation_runs_on_when_its_alert_resolves(world):
     """Without cancel_on_resolve: the alert is resolved, and the history tells how it ended."""
-    name = unique("E2eRunsOn")
+    name, host = unique("E2eRunsOn"), unique("h") + ":1"
     with world.workflow(SLEEPS % 5) as action, world.rule(name, action):
-        (entry,) = decided(world, alert(name))
+        (entry,) = decided(world, alert(name, instance=host))
         world.wait(lambda: executions_of(world, action), "the execution")
-        decided(world, alert(name, "resolved"))
+        decided(world, alert(name, "resolved", instance=host))
         world.completed(entry["request_id"])
         (execution,) = executions_of(world, action)
     assert execution["status"] == "succeeded"
