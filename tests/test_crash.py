@@ -40,6 +40,7 @@ OUTBOX_WRITE = "PUT /keys/poundcake.outbox."
 INBOX_REMOVAL = "DELETE /keys/poundcake.inbox."
 ALERT_REF = "poundcake.alert"
 ALERT = "dispatch " + ALERT_REF
+LIFECYCLE = "dispatch poundcake.lifecycle"
 TRACKING = "dispatch poundcake.tracking"
 
 
@@ -71,7 +72,9 @@ KILLED = {
     "after the first dispatch": Scenario(Kill(ALERT, answered=True)),
     "before a dispatch inside a batch": Scenario(Kill(ALERT, (3,))),
     "after a dispatch inside a batch": Scenario(Kill(ALERT, (3,), answered=True)),
-    "before the lifecycle is told": Scenario(Kill("dispatch poundcake.lifecycle")),
+    "before the lifecycle is told": Scenario(Kill(LIFECYCLE)),
+    "while the lifecycle is told": Scenario(Kill(LIFECYCLE, (5, 9), answered=True)),
+    "before the resolve is told": Scenario(Kill("dispatch poundcake.alert_resolved")),
     "before tracking": Scenario(Kill(TRACKING)),
     "after tracking": Scenario(Kill(TRACKING, answered=True)),
     "looking for trigger instances": Scenario(Kill("GET /triggerinstances?trigger=" + ALERT_REF)),
@@ -97,10 +100,17 @@ def run(folder, scenario):
             checks.check_invariants(world, acknowledged, scenario.window)
             acknowledged.append(checks.post(world, resolved))
             found = checks.check_invariants(world, acknowledged, scenario.window)
+            world.wait(lambda: told_resolved(world) == set(hosts[:2]), "both resolves to be told")
         killed_at = crash.proxy.killed_at
         assert len(found["alert"]) == len(found["execution"]) == ALERTS
         assert crash.sensor.deaths == [-signal.SIGKILL] * len(killed_at)
         return checks.comparable(found), killed_at
+
+
+def told_resolved(world):
+    """The hosts whose alerts poundcake.alert_resolved has told of."""
+    told = checks.listing(world, "/triggerinstances", trigger="poundcake.alert_resolved")
+    return {instance["payload"]["instance"] for instance in told}
 
 
 @pytest.fixture(scope="module")

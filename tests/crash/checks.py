@@ -71,7 +71,7 @@ def settle(world, seconds=180):
 
 
 def check_invariants(world, acknowledged, window):
-    """Settle; fail unless nothing was lost, done twice or done beyond the window.
+    """Settle; fail when anything was lost, untold, done twice or done beyond the window.
 
     :param acknowledged: the request ids that the listener answered.
     :param window: ``max_concurrent``.
@@ -94,7 +94,23 @@ def check_invariants(world, acknowledged, window):
     tracked = {row["execution_id"]: row["status"] for row in found["execution"]}
     assert tracked == {item["id"]: item["status"] for item in executions}
     assert max_overlap(executions) <= window
+    world.wait(lambda: not untold(world, found["alert"]), "every change of state to be told")
     return found
+
+
+def untold(world, alerts):
+    """The changes of state, ``{(fingerprint, state): count}``, that no lifecycle trigger told."""
+    told = listing(world, "/triggerinstances", trigger="poundcake.lifecycle")
+    payloads = [instance["payload"] for instance in told]
+    owed = collections.Counter()
+    for row in alerts:
+        previous = None
+        for entry in row["history"]:
+            now = (entry["starts_at"], entry["state"])
+            owed[row["fingerprint"], entry["state"]] += now != previous
+            previous = now
+    # A kill may have come between the telling and its being written down: twice is well.
+    return owed - collections.Counter((item["fingerprint"], item["to"]) for item in payloads)
 
 
 def comparable(found):
