@@ -204,6 +204,22 @@ def test_a_lost_dispatch_is_sent_again_although_everything_is_paused_meanwhile(p
     assert len(pack.stackstorm.dispatched()) == 1 and len(pack.alert()["attempts"]) == 1
 
 
+def test_a_lost_dispatch_is_not_sent_again_when_the_alert_has_resolved(pack):
+    """Nothing has run, and nothing is left to remediate."""
+    pack.step()
+    pack.stackstorm.swallow = True
+    request_id = pack.post(alert())
+    pack.tick()
+    pack.stackstorm.swallow = False
+    pack.post(alert(status="resolved"))
+    pack.steps(LONG_ENOUGH)
+    pack.settle()
+    assert pack.stackstorm.dispatched() == []
+    assert pack.alert()["state"] == "resolved"
+    assert "StackStorm lost it" in pack.alert()["history"][-1]["reason"]
+    assert pack.request(request_id)["completed_at"]
+
+
 # --- a broken bus ---------------------------------------------------------------------------------
 
 

@@ -90,8 +90,8 @@ def test_a_remediation_that_helped_is_not_ineffective(pack):
 
 
 def test_an_execution_that_never_ran_is_tried_again_without_counting(pack):
-    """No notification is needed; all three attempts are left."""
-    pack.post(alert())
+    """No notification is needed; all three attempts are left; the request waits for the result."""
+    request_id = pack.post(alert())
     for _ in range(2):
         pack.step()
         pack.finish("failed", ran=False)
@@ -102,6 +102,7 @@ def test_an_execution_that_never_ran_is_tried_again_without_counting(pack):
     pack.settle()
     assert pack.alert()["state"] == "remediated"
     assert lifecycle.counted(pack.alert(), pack.alert()["starts_at"]) == 1
+    assert pack.request(request_id)["alerts"][0]["outcome"] == "succeeded"
 
 
 @pytest.mark.parametrize("status, patience", [("requested", 90), ("scheduled", 600)])

@@ -240,7 +240,7 @@ class TestHttp(SensorTestCase):
         self.start()
         self.wait_for(lambda: self.get("/ready").status_code == 200, "ready")
         parts = self.get("/ready").json()["parts"]
-        self.assertEqual(sorted(parts), ["api", "datastore", "sensor", "trigger_bus"])
+        self.assertEqual(sorted(parts), ["api", "datastore", "sensor", "tracking", "trigger_bus"])
 
     def test_the_status_of_a_request_is_told_to_who_may_post(self):
         """With the same credentials."""

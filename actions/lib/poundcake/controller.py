@@ -238,33 +238,28 @@ class Controller:
         """Decide on every alert of a notification."""
         notification = payload.parse(entry["notification"])
         alerts = []
-        seen = set()
         for item in notification.entries:
             if isinstance(item, payload.Alert):
-                again = item.fingerprint in seen
-                seen.add(item.fingerprint)
-                item = self._decide_alert(item, notification, entry, again)
+                item = self._decide_alert(item, notification, entry)
             else:
                 item = _request_entry(item.fingerprint, "", None, admission.REJECTED, item.reason)
             alerts.append(item)
         self._add_request(_request(entry, alerts, notification))
 
-    def _decide_alert(self, alert, notification, entry, again):
+    def _decide_alert(self, alert, notification, entry):
         request_id, received_at = entry["request_id"], entry["received_at"]
         row = self._ledger.alerts.get(alert.fingerprint)
         episode = lifecycle.episode_of(row, alert, received_at)
-        before = None if again else _decided_before(row, episode, alert, request_id)
-        decision = before or admission.decide(alert, episode, row, self._standing(), self._settings)
+        decision = admission.decide(alert, episode, row, self._standing(), self._settings)
         fact = {"fingerprint": alert.fingerprint, "episode": episode, "request_id": request_id}
         described = lifecycle.describe(alert, notification)
         row = self._ledger.apply(
             dict(fact, kind="notified", at=received_at, status=alert.status, alert=described)
         )
-        if not before:  # else the dispatch is on its way, or _resend finds that it is not
-            self._carry_out(decision, row, request_id)
-            if decision.kind == admission.RESOLVE and row["starts_at"] == episode:
-                report = triggers.alert_resolved_payload(row)
-                self._ledger.reports.append((triggers.ALERT_RESOLVED, report, request_id))
+        self._carry_out(decision, row, request_id)
+        if decision.kind == admission.RESOLVE and row["starts_at"] == episode:
+            report = triggers.alert_resolved_payload(row)
+            self._ledger.reports.append((triggers.ALERT_RESOLVED, report, request_id))
         return _request_entry(
             alert.fingerprint, alert.alertname, episode, decision.kind, decision.reason
         )
@@ -276,10 +271,8 @@ class Controller:
         if row is None:
             decision = admission.Decision(admission.REJECTED, "the alert is not known (any more)")
         elif command["do"] == "retry":
-            decision = _decided_before(row, row["starts_at"], None, entry["request_id"])
-            if decision is None:
-                decision = admission.by_hand(row, self._standing(), self._settings)
-                self._carry_out(decision, row, entry["request_id"], command)
+            decision = admission.by_hand(row, self._standing(), self._settings)
+            self._carry_out(decision, row, entry["request_id"], command)
         else:
             reason = "%s by %s: %s" % (command["do"], command["by"], command["reason"])
             decision = admission.Decision(admission.SUPPRESS, reason)
@@ -371,9 +364,13 @@ class Controller:
             self._bus.add_dispatch(row, attempt)
         except ValueError as error:
             self._log.error("dispatch %s cannot be sent: %s", identity, error)
-            fact = {"kind": "settled", "fingerprint": row["fingerprint"], "reason": str(error)}
-            fact.update(episode=attempt["starts_at"], dispatch_id=identity)
-            self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
+            self._give_up(row, attempt, str(error))
+
+    def _give_up(self, row, attempt, reason):
+        """End an attempt of which StackStorm knows nothing and never will."""
+        fact = {"kind": "settled", "fingerprint": row["fingerprint"], "reason": reason}
+        fact.update(episode=attempt["starts_at"], dispatch_id=attempt["dispatch_id"])
+        self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
 
     def _watch(self):
         flights = self._ledger.flights()
@@ -386,9 +383,17 @@ class Controller:
             self._follow_up(self._ledger.alerts[fingerprint])
         for identity in lost:
             if self._bus.is_lost(identity):
-                self._log.warning("dispatch %s got lost in StackStorm; sent again", identity)
-                self._queue_dispatch(identity)
+                self._resend(identity)
         self._cancel()
+
+    def _resend(self, identity):
+        row, attempt = self._ledger.flight(identity)
+        episode = lifecycle.episode(row, attempt["starts_at"])
+        if episode and episode["resolved_at"]:
+            self._give_up(row, attempt, "StackStorm lost it, and the alert has resolved meanwhile")
+            return
+        self._log.warning("dispatch %s got lost in StackStorm; sent again", identity)
+        self._queue_dispatch(identity)
 
     def _follow_up(self, row):
         """Make the fact that follows from the end of an alert's attempt, if any does."""
@@ -458,28 +463,6 @@ class Controller:
                     self._done.popitem(last=False)
         if request_ids and not self._tracking.waits:
             self._ledger.forget_requests()
-
-
-def _decided_before(row, episode, alert, request_id):
-    """Return the decision on an alert that a crash cut off from its request, None otherwise.
-
-    The rows of alerts reach the outbox before the row of their request, so an entry that is read
-    again after a crash may find what it decided.
-    """
-    if row is None:
-        return None
-    if alert and alert.status == payload.RESOLVED:
-        return None
-    for attempt in lifecycle.attempts_of(row, episode):
-        if attempt["request_id"] == request_id:
-            reason = attempt["why"] or admission.NEW_EPISODE
-            return admission.Decision(admission.DISPATCH, reason, attempt["attempt"])
-    known = lifecycle.episode(row, episode)
-    for held in known["holds"] if known else []:
-        if held["request_id"] == request_id:
-            kind = admission.PEND if held["state"] == lifecycle.PENDING else admission.SUPPRESS
-            return admission.Decision(kind, held["reason"])
-    return None
 
 
 def _request(entry, alerts, notification=None):

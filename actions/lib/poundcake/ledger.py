@@ -214,33 +214,39 @@ class Ledger:
         for request_id in {e["request_id"] for e in row["history"]} - {None}:
             request = self.requests.get(request_id)
             if request and not request["completed_at"]:
-                changed = _with_outcomes(request, row)
+                changed = self._with_outcomes(request, row)
                 if changed != request:
                     changed["rev"] = request["rev"] + 1
                     self._put_request(_completed(changed, at))
 
+    def _with_outcomes(self, request, row):
+        request = copy.deepcopy(request)
+        for entry in request["alerts"]:
+            waits = entry["decision"] in (admission.DISPATCH, admission.PEND)
+            if entry["fingerprint"] != row["fingerprint"] or entry["outcome"] or not waits:
+                continue
+            for attempt in lifecycle.attempts_of(row, entry["starts_at"]):
+                waited = lifecycle.requests_of(row, entry["starts_at"], attempt["attempt"])
+                if request["request_id"] in waited:
+                    entry["dispatch_id"] = attempt["dispatch_id"]
+                    entry["outcome"] = attempt["outcome"]
+                    if attempt["outcome"] == lifecycle.NEVER_RAN and self._tries_again(row, entry):
+                        entry["outcome"] = None
+            episode = lifecycle.episode(row, entry["starts_at"])
+            if entry["dispatch_id"]:
+                continue
+            if episode and episode["resolved_at"]:
+                entry["outcome"] = lifecycle.RESOLVED
+            elif episode and episode["acknowledged"]:
+                entry["outcome"] = "acknowledged"
+            elif entry["starts_at"] != row["starts_at"]:
+                entry["outcome"] = "superseded by a newer episode"
+        return request
 
-def _with_outcomes(request, row):
-    request = copy.deepcopy(request)
-    for entry in request["alerts"]:
-        waits = entry["decision"] in (admission.DISPATCH, admission.PEND)
-        if entry["fingerprint"] != row["fingerprint"] or entry["outcome"] or not waits:
-            continue
-        for attempt in lifecycle.attempts_of(row, entry["starts_at"]):
-            waited = lifecycle.requests_of(row, entry["starts_at"], attempt["attempt"])
-            if request["request_id"] in waited:
-                entry["dispatch_id"] = attempt["dispatch_id"]
-                entry["outcome"] = attempt["outcome"]
-        episode = next((e for e in row["episodes"] if e["starts_at"] == entry["starts_at"]), None)
-        if entry["dispatch_id"]:
-            continue
-        if episode and episode["resolved_at"]:
-            entry["outcome"] = lifecycle.RESOLVED
-        elif episode and episode["acknowledged"]:
-            entry["outcome"] = "acknowledged"
-        elif entry["starts_at"] != row["starts_at"]:
-            entry["outcome"] = "superseded by a newer episode"
-    return request
+    def _tries_again(self, row, entry):
+        fact = admission.after_attempt(row, self._settings)
+        follows = lifecycle.hold(row) or (fact and fact["kind"] == "held")
+        return follows and row["starts_at"] == entry["starts_at"]
 
 
 def _completed(request, at):
