@@ -127,6 +127,8 @@ def _follow(stackstorm, started, now):
         if execution is None:
             execution = {"status": "abandoned", "gone": True}
         described = _describe(stackstorm, execution_id, execution, now)
+        if described in attempt["executions"]:
+            continue  # nothing new: most looks at what runs find just that
         facts.append(_fact("executed", row, attempt, now, execution=described))
     return facts
 
