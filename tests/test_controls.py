@@ -40,7 +40,7 @@ def pause_it(stackstorm, alertname="", reason="deploying", by="ann"):
 
 
 def bring_alert(stackstorm, fingerprint, labels, state):
-    row = {"labels": labels, "alertname": labels["alertname"], "state": state}
+    row = {"labels": labels, "alertname": labels["alertname"], "host": "h1", "state": state}
     rows.write(stackstorm, rows.ALERT, fingerprint, row)
 
 
@@ -251,6 +251,9 @@ def test_the_answer_says_how_many_unresolved_alerts_are_held(stackstorm):
     assert pause_it(stackstorm, "HostDown")["unresolved_alerts"] == 2
     assert pause_it(stackstorm, "HostDwon")["unresolved_alerts"] == 0
     assert maintain(stackstorm, "host=db1,alertname=HostDown")["unresolved_alerts"] == 1
+    bring_alert(stackstorm, "f5", {"alertname": "HostDown"}, "failed")
+    held = maintain(stackstorm, "host=h1,alertname=HostDown")["unresolved_alerts"]
+    assert held == 1, "host is the alert's host where it has no such label"
 
 
 def test_a_second_pause_replaces_the_first_and_shows_it(stackstorm):

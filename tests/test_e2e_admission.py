@@ -161,7 +161,7 @@ def test_what_comes_while_its_alertname_is_paused_is_remediated_after_resume(wor
 def test_what_comes_in_maintenance_is_remediated_after_it(world):
     """One window ends by itself, one by hand; whatever does not match is remediated at once."""
     name = unique("E2eMaintenance")
-    matchers = 'alertname="%s",instance=~"%s.*"'
+    matchers = 'alertname="%s",host=~"%s.*"'
     short = world.ask(
         "start_maintenance",
         matchers=matchers % (name, "db"),

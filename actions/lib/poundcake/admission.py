@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from poundcake import clock, lifecycle, payload
 from poundcake.lifecycle import PENDING, SUPPRESSED
+from poundcake.matchers import labels_of
 
 DISPATCH = "dispatch"
 PEND = "pend"
@@ -353,7 +354,7 @@ def _hindrance(row, standing, settings, forced=False):
 def _limit(row, standing, settings):
     """Return the Hold by a limit that a person has set, None when there is none."""
     name, now = row["alertname"], standing.now
-    found = standing.controls and standing.controls.hindrance(name, row["labels"], now)
+    found = standing.controls and standing.controls.hindrance(name, labels_of(row), now)
     if found:
         return Hold(SUPPRESSED, *found)
     known = standing.breaker_of(name)

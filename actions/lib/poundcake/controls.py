@@ -177,7 +177,7 @@ def start_maintenance(stackstorm, matcher_text, duration, reason, by, now=None):
         row,
         status="started",
         unresolved_alerts=_count(
-            stackstorm, lambda alert: all(one.matches(alert["labels"]) for one in wanted)
+            stackstorm, lambda alert: all(one.matches(matchers.labels_of(alert)) for one in wanted)
         ),
         end_with=_end_command(row["id"]),
     )

@@ -125,3 +125,11 @@ def _quote(text):
     for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
         text = text.replace(plain, escaped)
     return '"%s"' % text
+
+
+def labels_of(alert):
+    """Return the labels that matchers see of an alert's row: its own, and ``host``.
+
+    ``host`` is what the pack shows, serializes and counts by, and most alerts have no such label.
+    """
+    return dict({"host": alert["host"]}, **alert["labels"])
