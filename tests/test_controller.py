@@ -982,7 +982,7 @@ def test_a_dispatch_that_waits_for_the_bus_is_not_sent_twice(pack):
 
 
 def test_a_fault_in_a_decision_stops_no_other_alert(pack, monkeypatch, caplog):
-    """The request is rejected and says so; the next one is remediated, now and after a restart."""
+    """It is rejected and says so; its siblings and the next request are remediated."""
     original = lifecycle.describe
 
     def fails_on_one(described, notification_):
@@ -992,11 +992,11 @@ def test_a_fault_in_a_decision_stops_no_other_alert(pack, monkeypatch, caplog):
 
     monkeypatch.setattr(lifecycle, "describe", fails_on_one)
     poisoned = dict(alert(), labels={"alertname": "Poison"}, fingerprint="poison")
-    bad = pack.post(poisoned)
+    bad = pack.post(poisoned, alert(2))
     pack.post(alert())
     pack.settle()
-    assert pack.alert()["state"] == "remediated"
-    entry = pack.request(bad)["alerts"][0]
-    assert entry["decision"] == "rejected"
+    assert [row["state"] for row in pack.alerts()] == ["remediated"] * 2
+    entry, sibling = pack.request(bad)["alerts"]
+    assert entry["decision"] == "rejected" and sibling["decision"] == "dispatch"
     assert "internal error (RuntimeError)" in entry["reason"]
     assert bad in caplog.text

@@ -148,3 +148,10 @@ def test_a_dispatch_id_is_the_same_after_a_crash_and_differs_by_attempt():
     assert one == ids.dispatch_id("f", "e", 1)
     others = [("g", "e", 1), ("f", "x", 1), ("f", "e", 2), ("f\ne", "", 1)]
     assert one not in [ids.dispatch_id(*other) for other in others]
+
+
+def test_ids_are_computed_from_any_text():
+    """JSON may hold half of a surrogate pair, and a sender may call it a fingerprint."""
+    made = [ids.dispatch_id("\ud800", "e", 1), ids.dispatch_id("\ud801", "e", 1)]
+    made += [ids.event_id("\ud800", "e"), ids.event_id("\ud801", "e")]
+    assert len(set(made)) == 4

@@ -221,18 +221,25 @@ class Controller:
         for _ in range(min(ENTRIES_A_TICK, len(self._queue))):
             entry = self._queue[0]
             if entry["request_id"] not in self._ledger.requests:
-                decide = self._command if entry["source"] == BY_HAND else self._decide
                 try:
-                    decide(entry)
+                    if entry["source"] == BY_HAND:
+                        self._command(entry)
+                    else:
+                        self._decide(entry)
                 except Exception as error:
-                    # A fault of PoundCake's must not stop every other alert, now and after a
-                    # restart: this one is rejected, and says so.
-                    self._log.error("request %s failed", entry["request_id"], exc_info=True)
-                    reason = "internal error (%s), see the sensor's log" % type(error).__name__
-                    refused = [_request_entry("", "", None, admission.REJECTED, reason)]
+                    refused = [_request_entry("", "", None, *self._fault(entry, error))]
                     self._ledger.add_request(_request(entry, refused))
             self._decided.append(entry["request_id"])
             self._queue.popleft()
+
+    def _fault(self, entry, error):
+        """Return the decision and the reason when PoundCake itself has a fault.
+
+        It must not stop any other alert, now or after a restart: this one is rejected, and says so.
+        """
+        self._log.error("request %s failed", entry["request_id"], exc_info=True)
+        reason = "internal error (%s), see the sensor's log" % type(error).__name__
+        return admission.REJECTED, reason
 
     def _decide(self, entry):
         """Decide on every alert of a notification."""
@@ -240,7 +247,11 @@ class Controller:
         alerts = []
         for item in notification.entries:
             if isinstance(item, payload.Alert):
-                item = self._decide_alert(item, notification, entry)
+                try:
+                    item = self._decide_alert(item, notification, entry)
+                except Exception as error:
+                    fault = self._fault(entry, error)
+                    item = _request_entry(item.fingerprint, item.alertname, None, *fault)
             else:
                 item = _request_entry(item.fingerprint, "", None, admission.REJECTED, item.reason)
             alerts.append(item)

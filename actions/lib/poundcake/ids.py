@@ -42,14 +42,12 @@ def dispatch_id(fingerprint, episode, attempt):
     It is computed, not drawn: a sensor that was killed and decides again gives the same dispatch
     the same id, so that a second emission is recognised.
     """
-    text = "\n".join((fingerprint, episode, str(attempt)))
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, "poundcake:dispatch:" + text))
+    return _named("dispatch", fingerprint, episode, attempt)
 
 
 def event_id(*parts):
     """Return the id of something that is told of, the same whenever it is told again."""
-    text = "\n".join(str(part) for part in parts)
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, "poundcake:event:" + text))
+    return _named("event", *parts)
 
 
 def key_part(text):
@@ -61,3 +59,10 @@ def key_part(text):
     if _KEY_PART.match(text):
         return text
     return "h-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _named(kind, *parts):
+    text = "poundcake:%s:%s" % (kind, "\n".join(str(part) for part in parts))
+    # Legal JSON may hold half of a surrogate pair, which no encoding takes as it is.
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, text))
