@@ -157,11 +157,14 @@ def _end_of(lines):
 
 def _recording(folder, lines, began):
     """Return the Path of the recording: in the folder, else where hemako says that it is."""
-    inside = list(Path(folder).rglob("*.jfr"))
-    named = [Path(folder, word.strip("'\"")) for line in lines for word in line.split()]
-    # It is only a recording of this run when it was written since; a second for coarse clocks.
-    new = [path for path in inside + named if _is_new_file(path, began - 1)]
-    if not new:
+    inside = Path(folder).rglob("*.jfr")
+    named = (Path(folder, word.strip("'\"")) for line in lines for word in line.split())
+    for paths in (inside, named):
+        # It is only a recording of this run when it was written since; a second for coarse clocks.
+        new = [path for path in paths if _is_new_file(path, began - 1)]
+        if new:
+            break
+    else:
         text = "hemako: ended well, but made no .jfr file with anything in it; it said: %s"
         raise QueryError(text % (_end_of(lines) or "nothing"))
     return max(new, key=lambda path: path.stat().st_mtime)
