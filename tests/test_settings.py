@@ -44,11 +44,11 @@ def test_a_setting_of_a_later_version_is_no_error():
         ({"threads": 0}, "threads: 0 is out of range"),
         ({"max_body_bytes": 10}, "max_body_bytes: 10 is out of range"),
         ({"alert_retention_seconds": 1}, "alert_retention_seconds: 1 is out of range"),
+        ({"username": "u"}, "password: missing"),
+        ({"password": "p"}, "username: missing"),
         ({"jfr_timeout_seconds": 600}, "jfr_timeout_seconds: 600 is out of range"),
         ({"alertmanager_username": "u"}, "alertmanager_password: missing"),
         ({"s3_secret_access_key": "s"}, "s3_access_key_id: missing"),
-        ({"username": "u"}, "password: missing"),
-        ({"password": "p"}, "username: missing"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(config, start):
