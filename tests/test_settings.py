@@ -60,6 +60,9 @@ def test_a_setting_of_a_later_version_is_no_error():
         ({"rate_limit": ["51/1d"]}, 'rate_limit: "51/1d" is out of range; expected 1 to 50'),
         ({"username": "u"}, "password: missing"),
         ({"password": "p"}, "username: missing"),
+        ({"jfr_timeout_seconds": 600}, "jfr_timeout_seconds: 600 is out of range"),
+        ({"alertmanager_username": "u"}, "alertmanager_password: missing"),
+        ({"s3_secret_access_key": "s"}, "s3_access_key_id: missing"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(config, start):

@@ -15,6 +15,7 @@ _OPENERS = {
     0: "\ufffd",  # no process argument or environment variable can hold NUL
 }
 _PERCENT = "\u066a"  # ARABIC PERCENT SIGN
+ORIGINALS = {"\u2774": "{", "\u2039": "<", _PERCENT: "%"}
 _SUSPECT = re.compile("[{<\0\ud800-\udfff]|\\A\\s*%")
 
 

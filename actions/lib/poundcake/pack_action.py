@@ -15,12 +15,16 @@ class PackAction(Action):
         return StackStorm(self.action_service.datastore_service.get_api_client)
 
     def answer(self, question, *args):
-        """Return what a function of ``queries`` answers.
+        """Return what a function of ``queries`` answers; it gets StackStorm and the arguments."""
+        return self.answer_of(question, self.stackstorm, *args)
+
+    def answer_of(self, question, *args):
+        """Return what a function answers that need not know StackStorm.
 
         A result of an action may be published by a workflow, and StackStorm evaluates expressions
         in what it publishes: the answer is made inert. An expected failure is ``(False, {...})``.
         """
         try:
-            return inert(question(self.stackstorm, *args))
+            return inert(question(*args))
         except QueryError as error:
             return False, {"error": inert(str(error))}

@@ -43,6 +43,20 @@ class Settings:
     execution_retention_seconds: int = 604800
     notify_action: str = "poundcake.log_notification"
     notify_parameters: dict = None
+    alertmanager_url: str = ""
+    alertmanager_token: str = ""
+    alertmanager_username: str = ""
+    alertmanager_password: str = ""
+    hemako_path: str = "hemako"
+    jfr_duration: str = "30s"
+    jfr_timeout_seconds: int = 300
+    jfr_directory: str = ""
+    s3_bucket: str = ""
+    s3_prefix: str = ""
+    s3_region: str = ""
+    s3_endpoint_url: str = ""
+    s3_access_key_id: str = ""
+    s3_secret_access_key: str = ""
 
     @property
     def has_credentials(self):
@@ -72,7 +86,13 @@ _RANGES = {
     "request_retention_seconds": (60, 31536000),
     "alert_retention_seconds": (60, 31536000),
     "execution_retention_seconds": (60, 31536000),
+    "jfr_timeout_seconds": (1, 570),  # StackStorm ends an action without a word after 600
 }
+_PAIRS = (
+    ("username", "password"),
+    ("alertmanager_username", "alertmanager_password"),
+    ("s3_access_key_id", "s3_secret_access_key"),
+)
 
 
 def from_config(config):
@@ -87,9 +107,10 @@ def from_config(config):
             values[item.name] = _checked(item.name, item.type, value)
     settings = Settings(**values)
     settings.rates  # noqa: B018 - raises for a rate that is none
-    if bool(settings.username) != bool(settings.password):
-        missing = "password" if settings.username else "username"
-        raise SettingsError("%s: missing; username and password go together" % missing)
+    for pair in _PAIRS:
+        missing = [name for name in pair if not getattr(settings, name)]
+        if len(missing) == 1:
+            raise SettingsError("%s: missing; %s and %s go together" % (missing[0], *pair))
     return settings
 
 

@@ -1,0 +1,430 @@
+"""The CrateDB flight recorder for real: a recording of an alert's pod is in the bucket, or why not.
+
+StackStorm, Prometheus, Alertmanager and S3 are real servers, the latter moto's; hemako is a script
+that takes the same arguments.
+"""
+
+import contextlib
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pack import Pack
+from tests.test_e2e_workflows import children_of, output_of, run
+from tests.world import World, alert, unique
+
+if os.environ.get("ST2_API_URL"):
+    pytest.skip("needs a config of its own", allow_module_level=True)
+
+from tests.demo import servers
+from tests.s3 import S3
+
+FIXTURES = Path(__file__).resolve().parent / "fixtures" / "cratedb"
+RULES = ("poundcake.cratedb_not_responsive", "poundcake.cratedb_container_restart")
+needs_servers = pytest.mark.skipif(
+    bool(servers.missing()), reason="bash tests/demo/install_servers installs them"
+)
+
+
+class Recorder:
+    """StackStorm with the pack, S3, and the script that stands for hemako."""
+
+    def __init__(self, engine, s3, folder):
+        self.engine, self.s3, self.folder = engine, s3, folder
+        self.world = World(engine.api_url, engine.api_key, engine.listener_url, engine.env)
+
+    def fail(self, times):
+        """Let hemako fail so many times from now on."""
+        (self.folder / "failures").write_text(str(times))
+
+    def calls(self, pod):
+        """The arguments of each call of hemako for a pod."""
+        file = self.folder / "calls"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [call for call in map(json.loads, lines) if pod in call]
+
+    def kept(self):
+        """The recordings that lie on this node."""
+        return sorted((self.folder / "kept").glob("*"))
+
+    def run(self, **more):
+        """Run the workflow for a pod to its end; return the execution and the pod's name."""
+        pod = more.setdefault("pod", unique("crate-"))
+        given = {"kube_context": "eks1", "namespace": "ns-1", "sts": "sts-1", "retry_seconds": 0}
+        given.update(alertname="CrateDBContainerRestart", starts_at="2026-11-21T08:00:00.5Z")
+        return run(self.world, "poundcake.cratedb_jfr", **dict(given, **more)), pod
+
+
+@contextlib.contextmanager
+def recorder_in(folder, **config):
+    """A Recorder, without a bucket."""
+    shutil.copy(str(FIXTURES / "hemako"), str(folder / "hemako"))
+    given = {"hemako_path": str(folder / "hemako"), "jfr_directory": str(folder / "kept")}
+    with S3(folder / "s3") as s3:
+        given.update(s3.settings, **config)
+        with servers.Engine(folder / "engine", **given) as engine:
+            for rule in RULES:
+                engine.st2("rule", "enable", rule)
+            yield Recorder(engine, s3, folder)
+
+
+@pytest.fixture(scope="module")
+def recorder(tmp_path_factory):
+    """A Recorder with a bucket, where no alert is remediated twice and none waits for another."""
+    folder = tmp_path_factory.mktemp("recorder")
+    with recorder_in(folder, max_concurrent=100, breaker_failures=0) as found:
+        found.s3.make_bucket()
+        yield found
+
+
+def tasks_of(recorder, execution):
+    """The actions that a workflow ran, in order, without the pack's name."""
+    found = recorder.world.api("GET", "/executions/%s/children" % execution["id"])
+    found.sort(key=lambda child: child["start_timestamp"])
+    return [child["action"]["ref"].split(".")[1] for child in found]
+
+
+def crate_alert(alertname="CrateDBContainerRestart", **labels):
+    """An alert as the Prometheus rules of the fixtures give it, of a pod that nobody else has."""
+    given = {"kube_context": "eks1", "namespace": "ns-1", "pod": unique("crate-"), "sts": "sts-1"}
+    given.update(labels)
+    entry = alert(alertname, **given)
+    del entry["labels"]["instance"]
+    entry["labels"] = {name: value for name, value in entry["labels"].items() if value}
+    return entry
+
+
+# --- the workflow -----------------------------------------------------------------------------
+
+
+def test_a_recording_is_collected_uploaded_and_verified(recorder):
+    """It is under the key of its episode, and no longer on the node."""
+    execution, pod = recorder.run()
+    assert execution["status"] == "succeeded", execution["result"]
+    key = "poundcake/jfr/eks1/ns-1/%s/CrateDBContainerRestart-2026-11-21T080000Z.jfr" % pod
+    content = recorder.s3.body(key)
+    assert content.startswith(b"FLR\0") and pod.encode() in content
+    assert output_of(execution) == {
+        "outcome": "collected and uploaded",
+        "reason": None,
+        "uri": "s3://recordings/" + key,
+        "path": None,
+        "size": len(content),
+    }
+    steps = ["log_alert", "find_file_s3", "collect_jfr", "upload_file_s3", "find_file_s3"]
+    assert tasks_of(recorder, execution) == steps
+    words = ["--kube-context", "eks1", "--namespace", "ns-1", "--pod", pod, "--duration", "30s"]
+    assert recorder.calls(pod) == [["jfr", "collect"] + words + ["--approve"]]
+    assert recorder.kept() == []
+    path = "/executions/%s/children?depth=-1" % execution["id"]
+    seen = json.dumps([execution, recorder.world.api("GET", path)]) + recorder.engine.log()
+    assert recorder.s3.settings["s3_secret_access_key"] not in seen
+
+
+def test_the_alert_is_logged_with_its_request(recorder):
+    """One line of JSON, for whoever collects logs."""
+    execution, pod = recorder.run(request_id="r-1", severity="critical")
+    (logged,) = children_of(recorder.world, execution, "poundcake.log_alert")
+    result = recorder.world.execution(logged["id"])["result"]
+    line = next(line for line in result["stderr"].splitlines() if '"event"' in line)
+    entry = json.loads(line[line.index("{") :])
+    assert entry == {
+        "event": "alert",
+        "request_id": "r-1",
+        "alertname": "CrateDBContainerRestart",
+        "severity": "critical",
+        "labels": {"kube_context": "eks1", "namespace": "ns-1", "pod": pod, "sts": "sts-1"},
+    }
+
+
+def test_an_episode_is_collected_once_whoever_asks_twice(recorder):
+    """Its recording is found in the bucket; another episode has one of its own."""
+    _, pod = recorder.run()
+    again, _ = recorder.run(pod=pod)
+    assert (again["status"], output_of(again)["outcome"]) == ("succeeded", "collected already")
+    assert len(recorder.calls(pod)) == 1
+    later, _ = recorder.run(pod=pod, starts_at="2026-11-21T09:00:00Z")
+    assert output_of(later)["outcome"] == "collected and uploaded"
+    assert len(recorder.calls(pod)) == 2
+
+
+def test_by_hand_it_needs_no_alert(recorder):
+    """The recording is named after the present then."""
+    execution, pod = recorder.run(alertname="by_hand", starts_at="")
+    assert execution["status"] == "succeeded", execution["result"]
+    (key,) = [key for key in recorder.s3.keys() if pod in key]
+    assert key.split("/by_hand-")[1].startswith("20") and key.endswith("Z.jfr")
+
+
+def test_a_context_with_slashes_is_one_folder(recorder):
+    """As EKS names its contexts; hemako gets the name as it is."""
+    context = "arn:aws:eks:eu-1:123:cluster/x"
+    execution, pod = recorder.run(kube_context=context)
+    assert "/arn_aws_eks_eu-1_123_cluster_x/ns-1/" in output_of(execution)["uri"]
+    assert context in recorder.calls(pod)[0]
+
+
+def test_what_fails_is_collected_at_the_next_try(recorder):
+    """Each wait is twice the one before it."""
+    recorder.fail(2)
+    execution, pod = recorder.run(retry_seconds=1)
+    assert execution["status"] == "succeeded", execution["result"]
+    assert len(recorder.calls(pod)) == 3
+    tried = children_of(recorder.world, execution, "poundcake.collect_jfr")
+    tried.sort(key=lambda child: child["start_timestamp"])
+    waits = [recorder.world.execution(child["id"]).get("delay") or 0 for child in tried]
+    assert waits == [0, 1000, 2000], "in milliseconds"
+
+
+def test_what_cannot_be_collected_says_why(recorder):
+    """In hemako's own words, which are data."""
+    recorder.fail(2)
+    execution, pod = recorder.run(tries=2)
+    assert execution["status"] == "failed"
+    output = output_of(execution)
+    assert output["outcome"] == "nothing done"
+    said = "hemako: failed with exit status 3; it said: error: the pod does not answer, "
+    assert output["reason"] == "not collected in 2 tries. %s❴❴ 7 * 7 }} ‹%% 7 * 7 %%>" % said
+    assert recorder.kept() == []
+
+
+def test_what_cannot_be_uploaded_is_tried_again_and_then_kept(tmp_path):
+    """The bucket is made between two tries; without it the recording stays on the node."""
+    with recorder_in(tmp_path) as recorder:
+        kept, pod = recorder.run(tries=2)
+        assert kept["status"] == "failed"
+        output = output_of(kept)
+        assert output["outcome"] == "collected, not uploaded"
+        (path,) = recorder.kept()
+        assert output["path"] == str(path) and path.stat().st_mode & 0o777 == 0o600
+        start = "not uploaded in 2 tries, the recording stays at %s. s3_bucket: recordings" % path
+        assert output["reason"].startswith(start) and "NoSuchBucket" in output["reason"]
+        assert len(recorder.calls(pod)) == 1
+        path.unlink()
+
+        body = {"kube_context": "c", "namespace": "n", "pod": "crate-1", "sts": "s", "tries": 8}
+        body = {"action": "poundcake.cratedb_jfr", "parameters": dict(body, retry_seconds=1)}
+        started = recorder.world.api("POST", "/executions", json=body)
+
+        def upload_failed():
+            tried = children_of(recorder.world, started, "poundcake.upload_file_s3")
+            return [child for child in tried if child["status"] == "failed"]
+
+        recorder.world.wait(upload_failed, "an upload to fail")
+        recorder.s3.make_bucket()
+        execution = recorder.world.finished(started["id"])
+        assert output_of(execution)["outcome"] == "collected and uploaded", execution["result"]
+        assert len(recorder.calls("crate-1")) == 1
+        assert recorder.kept() == []
+
+
+# --- from the alert on ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alertname", ["CrateDBCloudNotResponsive", "CrateDBContainerRestart"])
+def test_the_rules_take_their_alerts(recorder, alertname):
+    """Each with the labels that it has."""
+    entry = crate_alert(alertname)
+    row = recorder.world.completed(recorder.world.accept(entry))
+    assert row["alerts"][0]["outcome"] == "succeeded", row
+    pod = entry["labels"]["pod"]
+    (key,) = [key for key in recorder.s3.keys() if pod in key]
+    assert key.endswith("/eks1/ns-1/%s/%s-2026-01-31T120000Z.jfr" % (pod, alertname))
+
+
+def test_the_same_alert_twice_is_collected_once(recorder):
+    """Admission calls the second one a duplicate, while it is collected and afterwards."""
+    entry = crate_alert()
+    ids = [recorder.world.accept(entry) for _ in range(3)]
+    rows = [recorder.world.completed(request_id) for request_id in ids]
+    ids.append(recorder.world.accept(entry))
+    rows.append(recorder.world.completed(ids[-1]))
+    decisions = [row["alerts"][0]["decision"] for row in rows]
+    assert decisions == ["dispatch"] + ["duplicate"] * 3
+    assert len(recorder.calls(entry["labels"]["pod"])) == 1
+
+
+@pytest.mark.parametrize("missing", ["kube_context", "namespace", "pod", "sts"])
+def test_a_label_that_is_missing_is_named_by_the_failed_execution(recorder, missing):
+    """It is no rule that silently does not fire."""
+    entry = crate_alert(**{missing: "", "n": unique("n")})
+    request_id = recorder.world.accept(entry)
+    row = recorder.world.completed(request_id)
+    assert row["alerts"][0]["outcome"] == "failed"
+    found = recorder.world.ask("list_executions", request_id=request_id)["executions"]
+    (execution,) = [one for one in found if one["action_ref"] == "poundcake.cratedb_jfr"]
+    said = "hemako needs names in these labels, and the alert has none there - " + missing
+    assert (execution["status"], execution["error"]) == ("failed", said)
+
+
+@pytest.mark.parametrize(
+    "evil",
+    ["x; touch {mark}", "$(touch {mark})", "`touch {mark}`", "--mark={mark}", "../../{mark}"]
+    + ["x\ntouch {mark}", "{{{{ 7 * 7 }}}}", "<% 7 * 7 %>"],
+)
+@pytest.mark.parametrize("label", ["kube_context", "pod"])
+def test_a_label_is_data(recorder, label, evil):
+    """A name that Kubernetes cannot know reaches nothing, and certainly no shell."""
+    mark = recorder.folder / unique("mark")
+    value = evil.format(mark=mark)
+    entry = crate_alert(**{label: value, "n": unique("n")})
+    before = recorder.s3.keys(), (recorder.folder / "calls").read_text()
+    row = recorder.world.completed(recorder.world.accept(entry))
+    assert row["alerts"][0]["outcome"] == "failed"
+    assert (recorder.s3.keys(), (recorder.folder / "calls").read_text()) == before
+    assert not mark.exists()
+    shown = recorder.world.ask("get_alert", fingerprint=row["alerts"][0]["fingerprint"])
+    assert shown["reason"].endswith("and the alert has none there - " + label)
+
+
+# --- Prometheus and Alertmanager --------------------------------------------------------------
+
+
+@needs_servers
+def test_the_rules_and_the_configuration_of_the_fixtures_are_good():
+    """promtool and amtool say so, and promtool fires the alerts from series of old."""
+    for command in (
+        [servers.program("promtool"), "check", "rules", "prometheus_rules.yml"],
+        [servers.program("promtool"), "test", "rules", "prometheus_rules_test.yml"],
+        [servers.program("amtool"), "check-config", "alertmanager.yml"],
+    ):
+        done = subprocess.run(command, cwd=str(FIXTURES), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_servers
+@pytest.mark.parametrize("alertname", ["CrateDBCloudNotResponsive", "CrateDBContainerRestart"])
+def test_the_route_of_the_fixtures_takes_the_alerts(alertname):
+    """And nothing else; people are told as well."""
+    command = [servers.program("amtool"), "config", "routes", "test"]
+    command += ["--config.file=alertmanager.yml"]
+    for name, receivers in ((alertname, "poundcake"), ("HostDown", "people")):
+        asked = command + ["alertname=" + name]
+        done = subprocess.run(asked, cwd=str(FIXTURES), capture_output=True, text=True)
+        assert done.stdout.split() == [receivers], done.stderr
+
+
+@pytest.mark.parametrize("name", ["not_responsive", "container_restart"])
+def test_the_sample_notifications_are_taken(recorder, name):
+    """As Alertmanager sent them; the resolve that follows starts nothing."""
+    firing, resolved = json.loads((FIXTURES / (name + ".json")).read_text())
+    pod = unique("crate-")
+    for one in (firing, resolved):
+        one["alerts"][0]["labels"]["pod"] = pod
+        del one["alerts"][0]["fingerprint"]
+    status, answer = recorder.world.post(firing)
+    assert status == 202, answer
+    row = recorder.world.completed(answer["request_id"])
+    assert row["alerts"][0]["outcome"] == "succeeded", row
+    status, answer = recorder.world.post(resolved)
+    row = recorder.world.completed(answer["request_id"])
+    assert (status, row["alerts"][0]["decision"]) == (202, "resolve")
+    assert len(recorder.calls(pod)) == 1
+
+
+class Exporter:
+    """What Prometheus scrapes: CrateDB's exporter and kube-state-metrics in one."""
+
+    def __init__(self):
+        exporter = self
+        self.restarts = 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                name = 'kube_pod_container_status_restarts_total{container="crate"}'
+                body = ("%s %d\n" % (name, exporter.restarts)).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = "127.0.0.1:%d" % self._server.server_address[1]
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def alertmanager_of_the_fixtures(folder, url):
+    """Alertmanager with the configuration of the fixtures, and PoundCake's real address."""
+    found = servers.Alertmanager(folder, [])
+    token = folder / "token"
+    token.write_text("any")
+    text = (FIXTURES / "alertmanager.yml").read_text()
+    for placeholder, value in (
+        ("http://stackstorm.example.com:8090/webhook", url),
+        ("/etc/alertmanager/poundcake_token", str(token)),
+    ):
+        assert text.count(placeholder) == 1
+        text = text.replace(placeholder, value)
+    found.config_path.write_text(text)
+    return found
+
+
+def rules_of_the_fixtures():
+    """The alerting rules, which fire at once here; promtool has tested how long they wait."""
+    document = yaml.safe_load((FIXTURES / "prometheus_rules.yml").read_text())
+    return [dict(rule, **{"for": "0s"}) for rule in document["groups"][0]["rules"]]
+
+
+@needs_servers
+def test_a_pod_that_prometheus_sees_fail_is_recorded(recorder, tmp_path):
+    """One that is down, and one that restarts: from the scrape to the bucket."""
+    down, restarts = unique("crate-down-"), unique("crate-restarts-")
+    labels = {"job": "cratedb", "kube_context": "eks1", "namespace": "ns-1", "sts": "sts-1"}
+    with contextlib.ExitStack() as stack:
+        exporter = stack.enter_context(Exporter())
+        am = alertmanager_of_the_fixtures(tmp_path / "am", recorder.engine.webhook_url)
+        stack.enter_context(am)
+        dead = "127.0.0.1:%d" % servers.free_port()
+        targets = [
+            servers.target(dead, **dict(labels, pod=down)),
+            servers.target(exporter.address, **dict(labels, pod=restarts)),
+        ]
+        rules = rules_of_the_fixtures()
+        prometheus = servers.Prometheus(tmp_path / "prom", targets, rules, am.address)
+        prometheus.check()
+        stack.enter_context(prometheus)
+        exporter.restarts = 1
+        for pod, alertname in (
+            (down, "CrateDBCloudNotResponsive"),
+            (restarts, "CrateDBContainerRestart"),
+        ):
+            (key,) = recorder.world.wait(
+                lambda pod=pod: [key for key in recorder.s3.keys() if pod in key],
+                "the recording of " + pod,
+            )
+            assert "/eks1/ns-1/%s/%s-" % (pod, alertname) in key
+            assert recorder.s3.body(key).startswith(b"FLR\0")
+            assert len(recorder.calls(pod)) == 1
+
+
+# --- how many at once -------------------------------------------------------------------------
+
+
+def test_a_hundred_are_in_flight_at_once():
+    """As Prometheus' rules send them, without an instance, no pod waits for another."""
+    pack = Pack(max_concurrent=100)
+    pack.stackstorm.rule("poundcake.cratedb_container_restart")
+    for number in range(120):
+        pack.post(dict(crate_alert(pod="crate-%d" % number), startsAt="2026-11-21T08:00:00Z"))
+    pack.steps(5)
+    assert len(pack.stackstorm.running()) == pack.most_in_flight == 100
+    pack.settle()
+    assert {row["state"] for row in pack.alerts()} == {"remediated"}
+    assert pack.most_in_flight == 100
