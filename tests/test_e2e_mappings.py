@@ -116,7 +116,7 @@ def test_steps_run_in_order_under_their_conditions(world, mapped):
                     say("2 critical", conditions={"severity": ["critical", "page"]}),
                     say("3 warning", conditions={"severity": "warning"}),
                     say("4 prod", conditions={"labels": {"env": "prod"}, "has_labels": ["job"]}),
-                    say("5 <{{labels.job}}>".replace("<", "[").replace(">", "]")),
+                    say("5 [{{labels.job}}]"),
                     say("6 {{annotations.summary}} {{parameters.service}} {{alert.attempt}}"),
                 ],
             }
@@ -204,25 +204,24 @@ def test_a_host_loses_its_port_and_must_be_one(world, mapped):
 
 @pytest.mark.parametrize("evil", sorted(EVIL_NAMES))
 def test_a_label_is_data_to_every_command(world, mapped, tmp_path, evil):
-    """Wherever the template stands in the command line: the shell gets a value, and runs nothing."""
+    """Wherever the template stands: the shell gets a value, and runs nothing."""
     name, mark = unique("E2eCommand"), tmp_path / "mark"
     value = EVIL_NAMES[evil].format(mark=mark)
+    # In round brackets: StackStorm decodes an output that is JSON.
     commands = [
-        "printf '[%s]' {{labels.x}}",
-        'printf "[%s]" "{{labels.x}}"',
-        "true && printf '[%s]' a{{labels.x}}b | cat",
-        'V={{labels.x}}; printf "[%s]" "$V"',
+        "printf '(%s)' {{labels.x}}",
+        'printf "(%s)" "{{labels.x}}"',
+        "true && printf '(%s)' a{{labels.x}}b | cat",
+        'V={{labels.x}}; printf "(%s)" "$V"',
     ]
     steps = [{"action": "core.local", "parameters": {"cmd": cmd}} for cmd in commands]
-    by_env = {"cmd": 'printf "[%s]" "$VALUE"', "env": {"VALUE": "{{labels.x}}"}}
+    by_env = {"cmd": 'printf "(%s)" "$VALUE"', "env": {"VALUE": "{{labels.x}}"}}
     steps.append({"action": "core.local", "parameters": by_env})
     mapped({name: {"actions": steps}})
     workflow, done = fire(world, name, labels={"x": value})
     assert workflow["status"] == "succeeded", workflow["result"]
-    print(json.dumps([workflow["parameters"]["alert"]["labels"], [s["parameters"] for s in done], [s["result"] for s in done]], indent=1))
     said = [step["result"]["stdout"] for step in done]
-    kept = value.strip("\n") if world.pack_dir is None else value  # StackStorm strips line ends
-    assert said == ["[%s]" % kept, "[%s]" % kept, "[a%sb]" % kept] + ["[%s]" % kept] * 2
+    assert said == ["(%s)" % value] * 2 + ["(a%sb)" % value] + ["(%s)" % value] * 2
     assert not mark.exists() and not list(tmp_path.iterdir())
 
 
@@ -276,6 +275,22 @@ def save(world, action, workflow):
     body = {key: action[key] for key in names + ("parameters", "tags")}
     body["data_files"] = [{"file_path": action["entry_point"], "content": workflow}]
     world.api("PUT", "/actions/" + action["id"], json=body)
+
+
+def test_values_come_from_the_config_of_the_pack(world):
+    """What is not set is empty."""
+    name = unique("E2eConfig")
+    step = say("[{{config.host}}] [{{config.not_set}}]")
+    ask(world, "apply", {name: {"actions": [step]}}, pack="poundcake")
+    try:
+        _, steps = fire(world, name)
+        assert messages(steps) == ["[127.0.0.1] []"]
+        status, result = run(
+            world, "validate", {name: {"actions": [say("{{config.token}}")]}}, pack="poundcake"
+        )
+        assert status == "failed" and "config.token is a secret" in result["mistakes"][0]
+    finally:
+        ask(world, "apply", EMPTY, pack="poundcake")
 
 
 def test_what_a_person_disabled_stays_disabled(world, mapped):

@@ -109,7 +109,7 @@ def test_the_example_of_the_older_documentation_is_good():
 
 def test_templates_of_all_the_formats_are_one():
     """The older ones and those of the integration guide."""
-    text = "alerts: {A: {parameters: {k: v}, actions: [{action: chat.post, parameters: {message: %r}}]}}"
+    text = "alerts: {A: {actions: [{action: chat.post, parameters: {message: %r}}]}}"
     older = "{{alertname}} {{ instance }} {{severity}} {{labels.k}} {{annotations.k}}"
     newer = "{{alert.alert_name}} {{alert.instance}} {{alert.severity}} {{alert.labels.k}} "
     newer += "{{ alert.annotations.k }}"

@@ -117,10 +117,11 @@ def export(stackstorm, pack):
             action = found[alertname].action or found[alertname].rule
             edited.append("%s.%s: %s" % (pack, action["name"], error))
     if edited:
-        raise QueryError(
-            "no mapping can say what stands in %s. Apply its mapping again, or take the tag %s away, "
-            "and it is yours alone" % ("; ".join(edited), mapping_content.TAG)
+        text = (
+            "no mapping can say what stands in %s. Apply its mapping again, or take the "
+            "tag %s away, and it is content of your own"
         )
+        raise QueryError(text % ("; ".join(edited), mapping_content.TAG))
     text = mappings.dump(restored) if restored else "alerts: {}\n"
     return {"pack": pack, "alerts": len(restored), "yaml": text}
 
