@@ -138,13 +138,17 @@ class StackStorm:
 
     def save_resource(self, kind, document, id_=None):
         """Create a document, or replace the one with this id."""
-        path = "/%s/%s" % (kind, _quote(id_)) if id_ else "/" + kind
-        self._call("PUT" if id_ else "POST", path, body=document)
+        if id_ is None:
+            self._call("POST", "/" + kind, body=document)
+        else:
+            # With the id in it: StackStorm looks for it in the body of a rule.
+            self._call("PUT", "/%s/%s" % (kind, _quote(id_)), body=dict(document, id=id_))
 
     def delete_resource(self, kind, id_):
         """Delete a document, and its files where it has some; one that is gone is no error."""
         path = "/%s/%s" % (kind, _quote(id_))
-        self._call("DELETE", path, body={"remove_files": True}, missing_ok=True)
+        body = {"remove_files": True} if kind == "actions" else None
+        self._call("DELETE", path, body=body, missing_ok=True)
 
     def get_entry_point(self, action_ref):
         """Return the text of an action's file, None when the file is not there."""
