@@ -14,6 +14,8 @@ MOST_NAMED = 10
 class QueryError(Exception):
     """A question that has no answer; the text names the parameter, and says what exists."""
 
+    details = {}  # what the answer of an action holds beside the text
+
 
 def get_request(stackstorm, request_id):
     """Return a request with its alerts' present states and its executions."""

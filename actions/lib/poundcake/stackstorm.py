@@ -127,6 +127,35 @@ class StackStorm:
         answer = self._call("GET", path, params=params, missing_ok=True)
         return None if answer is None else answer.json()
 
+    def list_resources(self, kind, **filters):
+        """Return all documents of a kind ("actions", "rules"), as the API filters them."""
+        return self._pages("/" + kind, filters)
+
+    def get_resource(self, kind, ref):
+        """Return a document by its reference or id, None when there is none."""
+        answer = self._call("GET", "/%s/%s" % (kind, _quote(ref)), missing_ok=True)
+        return None if answer is None else answer.json()
+
+    def save_resource(self, kind, document, id_=None):
+        """Create a document, or replace the one with this id."""
+        if id_ is None:
+            self._call("POST", "/" + kind, body=document)
+        else:
+            # With the id in it: StackStorm looks for it in the body of a rule.
+            self._call("PUT", "/%s/%s" % (kind, _quote(id_)), body=dict(document, id=id_))
+
+    def delete_resource(self, kind, id_):
+        """Delete a document, and its files where it has some; one that is gone is no error."""
+        path = "/%s/%s" % (kind, _quote(id_))
+        body = {"remove_files": True} if kind == "actions" else None
+        self._call("DELETE", path, body=body, missing_ok=True)
+
+    def get_entry_point(self, action_ref):
+        """Return the text of an action's file, None when the file is not there."""
+        path = "/actions/views/entry_point/" + _quote(action_ref)
+        answer = self._call("GET", path, any_status=True)
+        return answer.content.decode("utf-8") if answer.status_code == 200 else None
+
     def ping(self):
         """Return nothing when the API answers at all."""
         self._call("GET", "", any_status=True, timeout=5)

@@ -1,0 +1,174 @@
+"""Applying mappings, where things are not as they should be; against a StackStorm in memory."""
+
+import copy
+
+import pytest
+from poundcake import mapping_sync
+from poundcake.queries import QueryError
+from poundcake.stackstorm import StackStormError
+
+ONE = "alerts: {A: {actions: [{action: core.noop}]}}"
+TWO = "alerts: {A: {actions: [{action: core.noop}]}, B: {actions: [{action: core.noop}]}}"
+
+
+class Content:
+    """The resources of StackStorm's API in memory; ``refuse`` is the name that it refuses."""
+
+    def __init__(self):
+        self.refuse = None
+        self.files = {}
+        self.writes = []
+        self.found = {
+            "packs": {"poundcake": {}},
+            "config_schemas": {},
+            "runnertypes": {"noop": {"runner_parameters": {}}},
+            "actions": {"core.noop": {"pack": "core", "name": "noop", "runner_type": "noop"}},
+            "rules": {},
+        }
+
+    def get_resource(self, kind, ref):
+        return copy.deepcopy(self.found[kind].get(ref))
+
+    def list_resources(self, kind, **filters):
+        items = copy.deepcopy(list(self.found[kind].values()))
+        return [item for item in items if filters.get("pack", item["pack"]) == item["pack"]]
+
+    def get_entry_point(self, ref):
+        return self.files.get(ref)
+
+    def save_resource(self, kind, document, id_=None):
+        ref = "%(pack)s.%(name)s" % document
+        if document["name"] == self.refuse:
+            raise StackStormError("POST /%s: 400 no" % kind)
+        assert id_ == (ref if ref in self.found[kind] else None)
+        document = dict(copy.deepcopy(document), id=ref)
+        for file in document.pop("data_files", ()):
+            self.files[ref] = file["content"]
+        self.found[kind][ref] = document
+        self.writes.append((kind, ref))
+
+    def delete_resource(self, kind, id_):
+        del self.found[kind][id_]
+        self.writes.append((kind, id_))
+
+
+@pytest.fixture
+def stackstorm():
+    return Content()
+
+
+def apply(stackstorm, text):
+    return mapping_sync.apply(stackstorm, "", text, "poundcake")
+
+
+def test_an_action_is_written_before_its_rule_and_removed_after_it(stackstorm):
+    """A rule never names an action that is not there."""
+    ref = "poundcake.mapping_A"
+    apply(stackstorm, ONE)
+    assert stackstorm.writes == [("actions", ref), ("rules", ref)]
+    apply(stackstorm, ONE)
+    assert len(stackstorm.writes) == 2, "what is as it should be is not written"
+    apply(stackstorm, "alerts: {}")
+    assert stackstorm.writes[2:] == [("rules", ref), ("actions", ref)]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda s: s.files.clear(),  # an upgrade of the pack removes its folder
+        lambda s: s.files.update({"poundcake.mapping_A": "{"}),
+        lambda s: s.found["rules"].clear(),
+        lambda s: s.found["rules"]["poundcake.mapping_A"].update(criteria={}),
+        lambda s: s.found["rules"]["poundcake.mapping_A"]["action"].update(ref="core.noop"),
+        lambda s: s.found["actions"]["poundcake.mapping_A"].update(parameters={}),
+    ],
+)
+def test_what_is_missing_or_was_changed_is_written_again(stackstorm, spoil):
+    """Only that."""
+    apply(stackstorm, TWO)
+    good = copy.deepcopy((stackstorm.found, stackstorm.files))
+    spoil(stackstorm)
+    done = apply(stackstorm, TWO)
+    assert "A" in done["updated"]
+    assert (stackstorm.found, stackstorm.files) == good
+
+
+def test_a_rule_without_its_action_is_removed(stackstorm):
+    """Whoever deleted the action."""
+    apply(stackstorm, ONE)
+    del stackstorm.found["actions"]["poundcake.mapping_A"]
+    assert apply(stackstorm, "alerts: {}")["removed"] == ["A"]
+    assert stackstorm.found["rules"] == {}
+
+
+def test_what_stackstorm_refuses_is_told_with_what_was_done(stackstorm):
+    """And the next run does the rest."""
+    stackstorm.refuse = "mapping_B"
+    with pytest.raises(QueryError) as caught:
+        apply(stackstorm, TWO)
+    assert str(caught.value).startswith("B: POST /actions: 400 no")
+    assert caught.value.details["created"] == ["A"]
+    stackstorm.refuse = None
+    done = apply(stackstorm, TWO)
+    assert (done["unchanged"], done["created"]) == (["A"], ["B"])
+
+
+@pytest.mark.parametrize("kind", ["actions", "rules"])
+def test_a_name_that_is_taken_is_an_error_before_anything_is_written(stackstorm, kind):
+    """What somebody else made is theirs."""
+    taken = {"pack": "poundcake", "name": "mapping_B", "id": "x"}
+    stackstorm.found[kind]["poundcake.mapping_B"] = taken
+    with pytest.raises(QueryError, match="was not made by apply_mappings"):
+        apply(stackstorm, TWO)
+    assert stackstorm.writes == []
+
+
+@pytest.mark.parametrize("pack, told", [("core", "name another"), ("nope", "is not installed")])
+def test_a_pack_that_cannot_be_written_to_is_refused(stackstorm, pack, told):
+    """Each of the actions says so."""
+    for question in (mapping_sync.apply, mapping_sync.preview, mapping_sync.validate):
+        with pytest.raises(QueryError, match=told):
+            question(stackstorm, "", ONE, pack)
+    with pytest.raises(QueryError, match=told):
+        mapping_sync.export(stackstorm, pack)
+
+
+def test_mappings_are_read_from_a_file_or_a_folder(stackstorm, tmp_path):
+    """All files of a folder are one set."""
+    (tmp_path / "b.yml").write_text("alerts: {B: {actions: [{action: core.noop}]}}")
+    (tmp_path / "a.yaml").write_text(ONE)
+    (tmp_path / "notes.txt").write_text("{")
+    done = mapping_sync.apply(stackstorm, str(tmp_path), "", "poundcake")
+    assert done["created"] == ["A", "B"]
+    done = mapping_sync.apply(stackstorm, str(tmp_path / "a.yaml"), "", "poundcake")
+    assert (done["unchanged"], done["removed"]) == (["A"], ["B"])
+    (tmp_path / "b.yml").write_text(ONE)
+    with pytest.raises(QueryError) as caught:
+        mapping_sync.apply(stackstorm, str(tmp_path), "", "poundcake")
+    assert str(tmp_path / "b.yml") + ":1" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b"a" * (mapping_sync.LARGEST_BYTES + 1)])
+def test_a_file_that_cannot_be_read_says_so(stackstorm, tmp_path, content):
+    """Missing, not UTF-8, too large."""
+    path = tmp_path / "m.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(QueryError, match="^path: "):
+        mapping_sync.validate(stackstorm, str(path), "", "poundcake")
+
+
+def test_a_folder_without_files_is_no_empty_set(stackstorm, tmp_path):
+    """It would remove everything."""
+    apply(stackstorm, ONE)
+    with pytest.raises(QueryError, match="has no"):
+        mapping_sync.apply(stackstorm, str(tmp_path), "", "poundcake")
+    for path, text in (("", ""), ("x", "y")):
+        with pytest.raises(QueryError, match="give one of them"):
+            mapping_sync.apply(stackstorm, path, text, "poundcake")
+
+
+def test_an_export_of_nothing_is_an_empty_set(stackstorm):
+    """Which applies."""
+    text = mapping_sync.export(stackstorm, "poundcake")["yaml"]
+    assert apply(stackstorm, text)["removed"] == []
