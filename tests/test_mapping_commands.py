@@ -13,6 +13,7 @@ from tests.fakes import PROPERTY
 
 SHELLS = [shell for shell in ("bash", "dash") if shutil.which(shell)]
 GOOD = [
+    "printf '[%s]' looking at node {{labels.x}}, let us watch",
     "printf '[%s]' {{labels.x}}",
     'printf "[%s]" "{{labels.x}}"',
     'printf "[%s]" "a {{labels.x}} b"',
@@ -55,6 +56,11 @@ BAD = [
     "echo ${{labels.x}}",
     "echo $POUNDCAKE_X {{labels.x}}",
     "sed s/a/{{labels.x}}/ file",
+    "echo {{labels.x}} | at now",
+    "sudo -u root su -c {{labels.x}}",
+    "true; watch {{labels.x}}",
+    "if node -e {{labels.x}}; then true; fi",
+    "find . -exec node {{labels.x}} ;",
 ]
 VALUES = st.one_of(
     st.sampled_from(

@@ -23,12 +23,16 @@ _WRAPPERS = (
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 # They read their arguments as programs.
 _READER = re.compile(
-    r"(?<![\w.-])(eval|ssh|su|runuser|xargs|awk|gawk|mawk|sed|trap|watch|parallel|let|declare|"
-    r"typeset|at|batch)(?![\w.-])"
+    r"(?<![\w.-])(eval|ssh|runuser|xargs|awk|gawk|mawk|sed|trap|parallel|declare|typeset)(?![\w.-])"
+)
+# These, too; but they are words of every message as well, so only where a program may stand.
+_READER_IN_PLACE = re.compile(
+    r"(?:^|[;&|(\n{!]|(?<![\w.-])(?:%s)(?![\w.-])[^;&|\n]*\s)\s*(at|batch|let|node|su|watch)(?![\w.-])"
+    % "|".join(["find"] + _WRAPPERS + [word for word in _KEYWORDS if word.isalpha()])
 )
 # So do they (-c, -e, standard input), unless they are given the file of a script.
 _INTERPRETER = re.compile(
-    r"(?<![\w.-])(sh|bash|dash|ash|zsh|ksh|csh|tcsh|fish|python[\d.]*|perl|ruby|node|php|lua|psql|"
+    r"(?<![\w.-])(sh|bash|dash|ash|zsh|ksh|csh|tcsh|fish|python[\d.]*|perl|ruby|php|lua|psql|"
     r"mysql|mariadb|sqlite3|mongo|mongosh|redis-cli)(?![\w.-])(?!\s+[^-\s;&|])"
 )
 _UNSAFE = re.compile(r"`|\(\(|\[\[|<<|\$\[")
@@ -92,7 +96,8 @@ def _variable(name, taken):
 def _check(command):
     if PREFIX in command:
         raise CommandError("names that begin with %s are apply_mappings' own" % PREFIX)
-    reader = _READER.search(command) or _INTERPRETER.search(command)
+    readers = (_READER, _READER_IN_PLACE, _INTERPRETER)
+    reader = next(filter(None, (pattern.search(command) for pattern in readers)), None)
     if reader:
         text = "%s reads its argument as a program, and an alert must not write one; %s"
         raise CommandError(text % (reader.group(1), REMEDY))
