@@ -31,7 +31,7 @@ demo: $(READY) servers
 	$(PY) -m tests.demo
 
 test: $(READY) servers
-	$(PY) -m pytest tests
+	$(PY) -m pytest -n 3 --dist loadfile tests
 
 up: $(READY)
 	$(PY) -m tests.demo.up --api-port $(API_PORT) --listener-port $(LISTENER_PORT)
