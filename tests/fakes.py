@@ -378,3 +378,44 @@ class FakeStackStorm:
             if end is not None and end <= self._now():
                 self.keys.pop(name, None)
                 del self._expires[name]
+
+
+class FakeContent:
+    """The part of ``StackStorm`` that deals with packs' content; it refuses the name ``refuse``."""
+
+    def __init__(self):
+        self.refuse = None
+        self.files = {}
+        self.writes = []
+        self.found = {
+            "packs": {"poundcake": {}},
+            "config_schemas": {},
+            "runnertypes": {"noop": {"runner_parameters": {}}},
+            "actions": {"core.noop": {"pack": "core", "name": "noop", "runner_type": "noop"}},
+            "rules": {},
+        }
+
+    def get_resource(self, kind, ref):
+        return copy.deepcopy(self.found[kind].get(ref))
+
+    def list_resources(self, kind, **filters):
+        items = copy.deepcopy(list(self.found[kind].values()))
+        return [item for item in items if filters.get("pack", item["pack"]) == item["pack"]]
+
+    def get_entry_point(self, action_ref):
+        return self.files.get(action_ref)
+
+    def save_resource(self, kind, document, id_=None):
+        ref = "%(pack)s.%(name)s" % document
+        if document["name"] == self.refuse:
+            raise StackStormError("POST /%s: 400 no" % kind)
+        assert id_ == (ref if ref in self.found[kind] else None)
+        document = dict(copy.deepcopy(document), id=ref)
+        for file in document.pop("data_files", ()):
+            self.files[ref] = file["content"]
+        self.found[kind][ref] = document
+        self.writes.append((kind, ref))
+
+    def delete_resource(self, kind, id_):
+        del self.found[kind][id_]
+        self.writes.append((kind, id_))

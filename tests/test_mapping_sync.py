@@ -5,56 +5,16 @@ import copy
 import pytest
 from poundcake import mapping_sync
 from poundcake.queries import QueryError
-from poundcake.stackstorm import StackStormError
+
+from tests.fakes import FakeContent
 
 ONE = "alerts: {A: {actions: [{action: core.noop}]}}"
 TWO = "alerts: {A: {actions: [{action: core.noop}]}, B: {actions: [{action: core.noop}]}}"
 
 
-class Content:
-    """The resources of StackStorm's API in memory; ``refuse`` is the name that it refuses."""
-
-    def __init__(self):
-        self.refuse = None
-        self.files = {}
-        self.writes = []
-        self.found = {
-            "packs": {"poundcake": {}},
-            "config_schemas": {},
-            "runnertypes": {"noop": {"runner_parameters": {}}},
-            "actions": {"core.noop": {"pack": "core", "name": "noop", "runner_type": "noop"}},
-            "rules": {},
-        }
-
-    def get_resource(self, kind, ref):
-        return copy.deepcopy(self.found[kind].get(ref))
-
-    def list_resources(self, kind, **filters):
-        items = copy.deepcopy(list(self.found[kind].values()))
-        return [item for item in items if filters.get("pack", item["pack"]) == item["pack"]]
-
-    def get_entry_point(self, ref):
-        return self.files.get(ref)
-
-    def save_resource(self, kind, document, id_=None):
-        ref = "%(pack)s.%(name)s" % document
-        if document["name"] == self.refuse:
-            raise StackStormError("POST /%s: 400 no" % kind)
-        assert id_ == (ref if ref in self.found[kind] else None)
-        document = dict(copy.deepcopy(document), id=ref)
-        for file in document.pop("data_files", ()):
-            self.files[ref] = file["content"]
-        self.found[kind][ref] = document
-        self.writes.append((kind, ref))
-
-    def delete_resource(self, kind, id_):
-        del self.found[kind][id_]
-        self.writes.append((kind, id_))
-
-
 @pytest.fixture
 def stackstorm():
-    return Content()
+    return FakeContent()
 
 
 def apply(stackstorm, text):

@@ -50,7 +50,8 @@ class EngineHandle:
             raise
 
     def _read_env(self):
-        self.env = dict(os.environ)
+        # As wide as st2 writes where there is no terminal, whatever runs the tests.
+        self.env = dict(os.environ, COLUMNS="150")
         for line in (self.folder / "env").read_text().splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
             if name != "PATH":
