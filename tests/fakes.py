@@ -235,8 +235,9 @@ class FakeStackStorm:
         if status not in lifecycle.ENDED_STATUSES:
             self.finish(execution_id, "canceled", ran=status == "running")
 
-    def get_rule(self, ref):
-        self._answer("get_rule")
+    def get_resource(self, kind, ref):
+        self._answer("get_resource")
+        assert kind == "rules", "FakeContent has the others"
         return next(({"ref": ref, "enabled": True} for r in self.rules if r["ref"] == ref), None)
 
     def get_execution(self, execution_id):

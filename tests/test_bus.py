@@ -305,7 +305,7 @@ def test_health_names_the_remedy_for_a_rule_that_is_gone_or_disabled(pack):
     """The command to type."""
     detail = stuck_detail(pack)
     assert "the rule poundcake.track is gone; register the pack again" in detail
-    pack.stackstorm.get_rule = lambda ref: {"ref": ref, "enabled": False}
+    pack.stackstorm.get_resource = lambda kind, ref: {"ref": ref, "enabled": False}
     detail = pack.controller.health()["tracking"]["detail"]
     assert "is disabled; st2 rule enable poundcake.track" in detail
 

@@ -5,17 +5,16 @@ that takes the same arguments.
 """
 
 import contextlib
-import http.server
 import json
 import os
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.local_server import LocalServer, QuietHandler
 from tests.pack import Pack
 from tests.test_e2e_workflows import children_of, output_of, run
 from tests.world import World, alert, unique
@@ -329,14 +328,14 @@ def test_the_sample_notifications_are_taken(recorder, name):
     assert len(recorder.calls(pod)) == 1
 
 
-class Exporter:
+class Exporter(LocalServer):
     """What Prometheus scrapes: CrateDB's exporter and kube-state-metrics in one."""
 
     def __init__(self):
         exporter = self
         self.restarts = 0
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self):
                 name = 'kube_pod_container_status_restarts_total{container="crate"}'
                 body = ("%s %d\n" % (name, exporter.restarts)).encode()
@@ -345,19 +344,7 @@ class Exporter:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *args):
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = "127.0.0.1:%d" % self._server.server_address[1]
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
 def alertmanager_of_the_fixtures(folder, url):

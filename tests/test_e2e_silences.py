@@ -1,9 +1,7 @@
 """create_silence, list_silences and expire_silence against a real Alertmanager."""
 
 import contextlib
-import http.server
 import os
-import threading
 
 import pytest
 import requests
@@ -16,6 +14,7 @@ if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)
 
 from tests.demo import servers
+from tests.local_server import LocalServer, QuietHandler
 from tests.test_e2e_workflows import children_of, output_of, run
 from tests.world import World, unique
 
@@ -100,7 +99,7 @@ def state_of(am, labels):
 def answering(status, body=b"", behind=None, token=""):
     """The address of a server with one answer, or one that asks for a token before another."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def handle_any(self):
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             code, text = status, body
@@ -116,16 +115,8 @@ def answering(status, body=b"", behind=None, token=""):
 
         do_GET = do_POST = do_DELETE = handle_any
 
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield "http://127.0.0.1:%d" % server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+    with LocalServer(Handler) as server:
+        yield server.url
 
 
 def test_a_silence_silences_until_it_is_expired(am):

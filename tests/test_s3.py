@@ -1,14 +1,12 @@
 """upload_file_s3 and find_file_s3 against a real S3 API over HTTP, moto's server."""
 
-import http.server
-import threading
-
 import pytest
 import requests
 from poundcake import s3
 from poundcake.queries import QueryError
 from poundcake.settings import Settings
 
+from tests.local_server import LocalServer, QuietHandler
 from tests.s3 import S3
 
 
@@ -27,14 +25,14 @@ def file(tmp_path):
     return path
 
 
-class Front:
+class Front(LocalServer):
     """Stands before S3 and answers 503 as often as it is told, before it lets a request pass."""
 
     def __init__(self, behind, refuse):
         front = self
         self.left, self.seen = refuse, []
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             protocol_version = "HTTP/1.1"
 
             def handle_any(self):
@@ -60,19 +58,7 @@ class Front:
 
             do_PUT = do_HEAD = handle_any
 
-            def log_message(self, *args):
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = "http://127.0.0.1:%d" % self._server.server_address[1]
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
 def settings(server, **more):

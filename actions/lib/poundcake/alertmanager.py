@@ -11,7 +11,7 @@ import requests
 from poundcake import clock, matchers
 from poundcake.by_hand import person, why
 from poundcake.inert import ORIGINALS
-from poundcake.queries import QueryError
+from poundcake.queries import QueryError, span
 
 TIMEOUT_SECONDS = 30
 ACTIVE, PENDING, EXPIRED, ALL = "active", "pending", "expired", "all"
@@ -28,10 +28,7 @@ def create_silence(settings, matcher_text, labels, duration, reason, by, now=Non
     :raises QueryError: when that names nothing, or Alertmanager does not take it.
     """
     wanted = _wanted(matcher_text, labels)
-    try:
-        seconds = clock.span(duration)
-    except ValueError as error:
-        raise QueryError("duration: %s" % error)
+    seconds = span("duration", duration)
     begin = time.time() if now is None else now
     body = {
         "matchers": [_to_json(matcher) for matcher in wanted],

@@ -61,11 +61,6 @@ class Bus:
     def has_reports(self):
         return bool(self._reports)
 
-    @property
-    def unsent(self):
-        """The reports that wait to be sent, oldest first."""
-        return list(self._reports)
-
     def load(self, reports):
         """Begin with the reports that an earlier process may not have sent."""
         self._reports.extend(reports)

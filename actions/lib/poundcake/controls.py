@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from poundcake import clock, lifecycle, matchers, rows
 from poundcake.by_hand import person, why
 from poundcake.ids import new_uuid7
-from poundcake.queries import QueryError
+from poundcake.queries import QueryError, span
 
 PAUSED = "paused"
 MAINTENANCE = "maintenance"
@@ -155,10 +155,7 @@ def start_maintenance(stackstorm, matcher_text, duration, reason, by, now=None):
         wanted = matchers.parse(matcher_text)
     except ValueError as error:
         raise QueryError("matchers: %s. To stop everything, run poundcake.pause" % error)
-    try:
-        seconds = clock.span(duration)
-    except ValueError as error:
-        raise QueryError("duration: %s" % error)
+    seconds = span("duration", duration)
     if seconds > LONGEST_SECONDS:
         raise QueryError("duration: %s is longer than a year; write less" % duration)
     begin = _now(now)

@@ -15,8 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from poundcake import clock
-from poundcake.queries import QueryError
+from poundcake.queries import QueryError, span
 
 # What Kubernetes allows: DNS names. The sts is an id of CrateDB Cloud, in the same characters.
 _DNS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z")
@@ -76,10 +75,7 @@ def _command(settings, names):
         text = "hemako_path: %s is not installed on this StackStorm node, or may not be executed; "
         text += "install it, or set hemako_path in the config of poundcake"
         raise QueryError(text % settings.hemako_path)
-    try:
-        seconds = clock.span(settings.jfr_duration)
-    except ValueError as error:
-        raise QueryError("jfr_duration: %s" % error)
+    seconds = span("jfr_duration", settings.jfr_duration)
     if seconds >= settings.jfr_timeout_seconds:
         text = "jfr_timeout_seconds: %d is no longer than jfr_duration, %s; set it higher"
         raise QueryError(text % (settings.jfr_timeout_seconds, settings.jfr_duration))

@@ -5,7 +5,7 @@ Each function returns a JSON value; QueryError carries a sentence that says what
 
 import collections
 
-from poundcake import lifecycle, rows
+from poundcake import clock, lifecycle, rows
 from poundcake.clock import elapsed
 
 MOST_NAMED = 10
@@ -15,6 +15,14 @@ class QueryError(Exception):
     """A question that has no answer; the text names the parameter, and says what exists."""
 
     details = {}  # what the answer of an action holds beside the text
+
+
+def span(name, text):
+    """Return the length of time that a parameter or setting gives, in seconds."""
+    try:
+        return clock.span(text)
+    except ValueError as error:
+        raise QueryError("%s: %s" % (name, error))
 
 
 def get_request(stackstorm, request_id):

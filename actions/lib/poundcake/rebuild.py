@@ -131,7 +131,7 @@ def _fact(kind, payload, at, **more):
 
 def _dispatch_facts(row, payload, at):
     """Give the facts of a dispatch that a row, which may be None, does not know."""
-    if not _episode(row, payload):
+    if not (row and lifecycle.episode(row, payload["starts_at"])):
         yield _fact("notified", payload, payload["received_at"] or at, status="firing")
     known = {attempt["dispatch_id"] for attempt in row["attempts"]} if row else ()
     if payload["dispatch_id"] not in known:
@@ -141,16 +141,9 @@ def _dispatch_facts(row, payload, at):
 
 def _resolve_facts(row, payload, at):
     """Give the fact of a resolve when a row knows the episode and not that it is over."""
-    episode = _episode(row, payload)
+    episode = row and lifecycle.episode(row, payload["starts_at"])
     if episode and not episode["resolved_at"]:
         yield _fact("notified", payload, at, status="resolved")
-
-
-def _episode(row, payload):
-    for episode in row["episodes"] if row else []:
-        if episode["starts_at"] == payload["starts_at"]:
-            return episode
-    return None
 
 
 def _write(stackstorm, alerts, dispatches, settings):

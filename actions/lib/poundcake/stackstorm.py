@@ -115,11 +115,6 @@ class StackStorm:
         path = "/executions/" + _quote(execution_id)
         self._call("DELETE", path, missing_ok=True)
 
-    def get_rule(self, ref):
-        """Return a rule, None when there is none of this reference."""
-        answer = self._call("GET", "/rules/" + _quote(ref), missing_ok=True)
-        return None if answer is None else answer.json()
-
     def get_execution(self, execution_id):
         """Return one execution with its result, None when StackStorm does not have it."""
         params = {"exclude_attributes": "trigger_instance"}

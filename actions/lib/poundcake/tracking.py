@@ -98,7 +98,7 @@ class Tracking:
 
     def _why_stuck(self):
         try:
-            rule = self._stackstorm.get_rule(TRACK)
+            rule = self._stackstorm.get_resource("rules", TRACK)
             if rule is None:
                 return "the rule %s is gone; register the pack again" % TRACK
             if not rule["enabled"]:

@@ -42,8 +42,7 @@ def alert_payload(row, attempt, status="firing"):
 
     Built from the row, so that a dispatch which got lost can be sent again as it was.
     """
-    episode = next(e for e in row["episodes"] if e["starts_at"] == attempt["starts_at"])
-    return _payload(row, episode, status, attempt)
+    return _payload(row, lifecycle.episode(row, attempt["starts_at"]), status, attempt)
 
 
 def alert_resolved_payload(row):
