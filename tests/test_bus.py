@@ -220,6 +220,22 @@ def test_a_lost_dispatch_is_not_sent_again_when_the_alert_has_resolved(pack):
     assert pack.request(request_id)["completed_at"]
 
 
+def test_a_lost_dispatch_of_an_episode_that_is_forgotten_is_given_up(pack):
+    """Five newer episodes have begun since: the alert does not fire for it any more."""
+    pack.step()
+    pack.stackstorm.swallow = True
+    pack.post(alert())
+    pack.tick()
+    pack.stackstorm.swallow = False
+    for minute in range(1, 8):
+        pack.post(alert(starts_at="2026-11-21T08:%02d:00Z" % minute))
+    pack.steps(LONG_ENOUGH)
+    pack.settle()
+    (sent,) = pack.stackstorm.dispatched()
+    assert sent["starts_at"].startswith("2026-11-21T08:07"), "only the newest one is remediated"
+    assert pack.alert()["state"] == "remediated"
+
+
 # --- a broken bus ---------------------------------------------------------------------------------
 
 

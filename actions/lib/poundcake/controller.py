@@ -400,8 +400,8 @@ class Controller:
     def _resend(self, identity):
         row, attempt = self._ledger.flight(identity)
         episode = lifecycle.episode(row, attempt["starts_at"])
-        if episode and episode["resolved_at"]:
-            self._give_up(row, attempt, "StackStorm lost it, and the alert has resolved meanwhile")
+        if episode is None or episode["resolved_at"]:  # None: newer ones have replaced it
+            self._give_up(row, attempt, "StackStorm lost it, and the episode is over")
             return
         self._log.warning("dispatch %s got lost in StackStorm; sent again", identity)
         self._queue_dispatch(identity)
