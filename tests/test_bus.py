@@ -177,13 +177,19 @@ def test_a_dispatch_that_was_processed_is_never_sent_again(pack):
     assert len(pack.stackstorm.dispatched()) == 1
 
 
-def test_a_dispatch_that_got_lost_is_found_by_the_next_process(pack):
-    """The sensor was killed right after; the bus lost what it had taken."""
+def lose_a_dispatch(pack):
+    """Have the bus take the dispatch of an alert and lose it; return the request_id."""
     pack.step()
     pack.stackstorm.swallow = True
-    pack.post(alert())
+    request_id = pack.post(alert())
     pack.tick()
     pack.stackstorm.swallow = False
+    return request_id
+
+
+def test_a_dispatch_that_got_lost_is_found_by_the_next_process(pack):
+    """The sensor was killed right after; the bus lost what it had taken."""
+    lose_a_dispatch(pack)
     pack.start()
     pack.steps(LONG_ENOUGH)
     pack.settle()
@@ -193,11 +199,7 @@ def test_a_dispatch_that_got_lost_is_found_by_the_next_process(pack):
 
 def test_a_lost_dispatch_is_sent_again_although_everything_is_paused_meanwhile(pack):
     """Its attempt had begun; it is not one more."""
-    pack.step()
-    pack.stackstorm.swallow = True
-    pack.post(alert())
-    pack.tick()
-    pack.stackstorm.swallow = False
+    lose_a_dispatch(pack)
     pack.pause()
     pack.steps(LONG_ENOUGH)
     pack.settle()
@@ -206,11 +208,7 @@ def test_a_lost_dispatch_is_sent_again_although_everything_is_paused_meanwhile(p
 
 def test_a_lost_dispatch_is_not_sent_again_when_the_alert_has_resolved(pack):
     """Nothing has run, and nothing is left to remediate."""
-    pack.step()
-    pack.stackstorm.swallow = True
-    request_id = pack.post(alert())
-    pack.tick()
-    pack.stackstorm.swallow = False
+    request_id = lose_a_dispatch(pack)
     pack.post(alert(status="resolved"))
     pack.steps(LONG_ENOUGH)
     pack.settle()
@@ -222,11 +220,7 @@ def test_a_lost_dispatch_is_not_sent_again_when_the_alert_has_resolved(pack):
 
 def test_a_lost_dispatch_of_an_episode_that_is_forgotten_is_given_up(pack):
     """Five newer episodes have begun since: the alert does not fire for it any more."""
-    pack.step()
-    pack.stackstorm.swallow = True
-    pack.post(alert())
-    pack.tick()
-    pack.stackstorm.swallow = False
+    lose_a_dispatch(pack)
     for minute in range(1, 8):
         pack.post(alert(starts_at="2026-11-21T08:%02d:00Z" % minute))
     pack.steps(LONG_ENOUGH)
