@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+import re
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
@@ -60,11 +61,11 @@ class FakeController:
 class Entrance:
     """A listener with everything behind it in memory, asked over WSGI."""
 
-    def __init__(self, settings=None):
+    def __init__(self, settings=None, pages=()):
         self.stackstorm = FakeStackStorm(Clock())
         self.controller = FakeController()
         settings = settings or Settings()
-        self.app = validator(Listener(settings, self.stackstorm, self.controller, LOG))
+        self.app = validator(Listener(settings, self.stackstorm, self.controller, LOG, pages))
 
     def ask(self, method, path, body=b"", **headers):
         """Return ``(status, decoded body, headers)``; a validator watches over WSGI's rules."""
@@ -92,7 +93,9 @@ class Entrance:
         length = dict(seen["headers"])["Content-Length"]
         if method != "HEAD":
             assert length == str(len(text))
-        return seen["status"], json.loads(text) if text else None, seen["headers"]
+        if text and "json" in dict(seen["headers"])["Content-Type"]:
+            text = json.loads(text)
+        return seen["status"], text or None, seen["headers"]
 
     def post(self, body, path="/webhook", **headers):
         return self.ask("POST", path, body, **headers)
@@ -392,3 +395,30 @@ def test_head_has_the_status_and_no_body(entrance, path):
     """As HTTP asks for."""
     status, body, _ = entrance.ask("HEAD", path)
     assert body is None and status == entrance.ask("GET", path)[0]
+
+
+def _page(match, query):
+    return 200, ("%s %s" % (match.group(1), sorted(query.items()))).encode(), [HTML]
+
+
+HTML = ("Content-Type", "text/html; charset=utf-8")
+PAGES = [
+    (re.compile("/pages/([^/]+)"), _page),
+    (re.compile("/json"), lambda match, query: (200, query, [])),
+]
+
+
+def test_a_page_gets_its_path_and_its_query_and_answers_in_its_own_type():
+    entrance = Entrance(pages=PAGES)
+    status, body, headers = entrance.ask("GET", "/pages/one", QUERY_STRING="b=%26&a=1")
+    assert (status, body) == (200, b"one [('a', '1'), ('b', '&')]")
+    assert HTML in headers
+    assert entrance.ask("GET", "/json", QUERY_STRING="a=1")[:2] == (200, {"a": "1"})
+
+
+def test_a_page_is_read_with_the_credentials_of_the_webhook_and_never_written():
+    entrance = Entrance(WITH_TOKEN, PAGES)
+    assert entrance.ask("GET", "/pages/one")[0] == 401
+    assert entrance.ask("GET", "/pages/one", **bearer(TOKEN))[0] == 200
+    assert entrance.ask("POST", "/pages/one", **bearer(TOKEN))[0] == 405
+    assert entrance.ask("GET", "/pages/one/two", **bearer(TOKEN))[0] == 404

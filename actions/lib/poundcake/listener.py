@@ -10,6 +10,7 @@ import binascii
 import hmac
 import json
 import re
+import urllib.parse
 
 from poundcake import inbox, payload
 from poundcake.stackstorm import StackStormError
@@ -37,10 +38,15 @@ class Listener:
         reason for a 503 or "", ``take(entry)``, ``health()`` gives ``{part: {"ok", "detail"}}``,
         ``request_status(request_id)`` gives a JSON value or None.
     :param log: a logger. It is never given a body, a header or a credential.
+    :param pages: what else can be read, as ``(pattern, handler)``: a compiled pattern of the whole
+        path, and a callable ``(match, query)`` that gives ``(status, answer, headers)``. ``query``
+        is ``{name: text}``; an answer is a JSON value, or bytes whose Content-Type is among the
+        headers. They want the credentials of the webhook.
     """
 
-    def __init__(self, settings, stackstorm, controller, log):
+    def __init__(self, settings, stackstorm, controller, log, pages=()):
         self._settings = settings
+        self._pages = pages
         self._stackstorm = stackstorm
         self._controller = controller
         self._log = log
@@ -54,11 +60,12 @@ class Listener:
         except Exception as error:  # whatever it is, Alertmanager must send it again
             self._log.error("answered 503: %s in the listener", type(error).__name__, exc_info=True)
             status, answer, headers = _refuse("listener: internal error, see the sensor's log")
-        body = json.dumps(answer).encode("ascii") + b"\n"
-        headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-        ] + headers
+        if isinstance(answer, bytes):
+            body = answer
+        else:
+            body = json.dumps(answer).encode("ascii") + b"\n"
+            headers = [("Content-Type", "application/json")] + headers
+        headers = headers + [("Content-Length", str(len(body)))]
         start_response(_STATUS_LINES[status], headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
@@ -74,8 +81,19 @@ class Listener:
         if status_request:
             request_id = status_request.group(1)
             return self._guarded(environ, ("GET", "HEAD"), lambda _: self._status(request_id))
+        match, page = self._page(path)
+        if page:
+            query = dict(urllib.parse.parse_qsl(environ.get("QUERY_STRING", "")))
+            return self._guarded(environ, ("GET", "HEAD"), lambda _: page(match, query))
         paths = "POST /webhook, GET /health, GET /ready, GET /api/v1/status/{request_id}"
         return 404, {"error": "path: not known; there are %s" % paths}, []
+
+    def _page(self, path):
+        for pattern, page in self._pages:
+            match = pattern.fullmatch(path)
+            if match:
+                return match, page
+        return None, None
 
     def _open(self, environ, handler):
         return _wrong_method(environ, ("GET", "HEAD")) or handler()
