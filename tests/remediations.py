@@ -24,6 +24,15 @@ EVIL_NAMES = {
     "option": "--now -rf $HOME/{mark}",
 }
 
+# All of them at once, for what is tried on many workflows: it breaks out of no quotes, of double
+# ones and of single ones alike.
+EVIL_TEXTS = {
+    "shell": "x; {t}; $({t}) `{t}` | {t} & \n{t}\n\"; {t}; $({t}) \\\"; '; {t}; $({t}); '".replace(
+        "{t}", "touch {mark}"
+    ),
+    "option": EVIL_NAMES["option"],
+}
+
 LOOK = "cat {folder}/seen 2>/dev/null; echo look >> {folder}/log; "
 CHANGE = "echo change >> {folder}/log; "
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.remediations import CASES, EVIL_NAMES, output_of
+from tests.remediations import CASES, EVIL_TEXTS, output_of
 from tests.world import unique
 
 SECRET_KEY = "poundcake_e2e_evidence"
@@ -82,10 +82,10 @@ def test_a_missing_label_is_named(place, workflow, name):
 
 
 @pytest.mark.parametrize("workflow, name", NAMES)
-@pytest.mark.parametrize("kind", sorted(EVIL_NAMES))
+@pytest.mark.parametrize("kind", sorted(EVIL_TEXTS))
 def test_a_label_is_data(place, workflow, name, kind):
     """Every command gets it whole in its environment, and no shell on the way runs a word of it."""
-    evil = EVIL_NAMES[kind].format(mark=place.folder + "/mark")
+    evil = EVIL_TEXTS[kind].format(mark=place.folder + "/mark")
     commands = {
         key: "env -0 | base64 -w0 >> {folder}/env; echo >> {folder}/env; " + value
         for key, value in CASES[workflow].parameters.items()
@@ -100,10 +100,10 @@ def test_a_label_is_data(place, workflow, name, kind):
 
 
 @pytest.mark.parametrize("workflow, name", NAMES)
-@pytest.mark.parametrize("kind", sorted(EVIL_NAMES))
+@pytest.mark.parametrize("kind", sorted(EVIL_TEXTS))
 def test_a_label_is_data_in_the_default_commands(place, workflow, name, kind):
     """The commands that ship are told a name that does not exist, and that is all."""
-    evil = EVIL_NAMES[kind].format(mark=place.folder + "/mark")
+    evil = EVIL_TEXTS[kind].format(mark=place.folder + "/mark")
     case = CASES[workflow].parameters
     given = {key: value for key, value in case.items() if not key.endswith("_command")}
     given.update({name: evil, "host": place.host, "timeout_seconds": 10})
