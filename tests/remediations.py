@@ -27,9 +27,7 @@ EVIL_NAMES = {
 # All of them at once, for what is tried on many workflows: it breaks out of no quotes, of double
 # ones and of single ones alike.
 EVIL_TEXTS = {
-    "shell": "x; {t}; $({t}) `{t}` | {t} & \n{t}\n\"; {t}; $({t}) \\\"; '; {t}; $({t}); '".replace(
-        "{t}", "touch {mark}"
-    ),
+    "shell": "x$({t})`{t}`; {t} | {t} & {t}\n'; {t}; '".replace("{t}", "touch {mark}"),
     "option": EVIL_NAMES["option"],
 }
 
