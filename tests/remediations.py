@@ -40,15 +40,38 @@ class Case:
     """A workflow of the library where its evidence calls for a change.
 
     :param names: the parameters that a rule fills from labels and that reach commands.
+    :param looks_from_here: it looks from the StackStorm node, whatever the host is.
     :param parameters: of the workflow; ``{folder}`` in text is the place's folder. What looks
         begins with LOOK, what changes something with CHANGE.
     """
 
     names: tuple
     parameters: dict = field(default_factory=dict)
+    looks_from_here: bool = False
 
 
 CASES = {
+    "certificate_expiring": Case(
+        names=("endpoint",),
+        looks_from_here=True,
+        parameters={
+            "endpoint": "127.0.0.1:1",
+            "check_command": LOOK + "test -e {folder}/up",
+            "renew_command": CHANGE + "touch {folder}/up",
+            "settle_seconds": 0,
+        },
+    ),
+    "host_down": Case(
+        names=("host",),
+        looks_from_here=True,
+        parameters={
+            "host": "web-01",
+            "ping_command": LOOK + "test -e {folder}/up",
+            "power_command": CHANGE + "touch {folder}/up",
+            "retries": 0,
+            "settle_seconds": 0,
+        },
+    ),
     "service_down": Case(
         names=("service",),
         parameters={
@@ -71,7 +94,7 @@ class Place:
 
     def start(self, name, **more):
         """Start a workflow as its case says; ``more`` goes over that. Return the execution's id."""
-        given = dict(CASES[name].parameters, host=self.host)
+        given = dict({"host": self.host}, **CASES[name].parameters)
         given.update(more)
         given = {key: self.filled(value) for key, value in given.items()}
         body = {"action": "poundcake." + name, "parameters": given}

@@ -51,6 +51,7 @@ class Settings:
     prometheus_token: str = ""
     prometheus_username: str = ""
     prometheus_password: str = ""
+    certificate_renew_command: str = ""
     hemako_path: str = "hemako"
     jfr_duration: str = "30s"
     jfr_timeout_seconds: int = 300
