@@ -1,6 +1,6 @@
-"""host_down for real: what it does and says, and what no name can make it do."""
+"""host_down for real: what it does and says beside what holds for every workflow."""
 
-import time
+import os
 
 import pytest
 
@@ -15,11 +15,32 @@ from tests.remediations import (
     shell,
     started_for,
 )
-from tests.world import alert, unique
+from tests.world import alert, open_world, unique
+
+# Every command runs on the StackStorm node.
+on_the_node = pytest.mark.parametrize("place", ["local"], indirect=True)
+own_config = pytest.mark.skipif("ST2_API_URL" in os.environ, reason="needs a config of its own")
+
+
+def host_down(world, **parameters):
+    """Run host_down to its end, with one retry and no wait before it."""
+    given = {"host": "127.0.0.1", "retries": 1, "retry_seconds": 0, "settle_seconds": 0}
+    return run(world, "poundcake.host_down", **dict(given, **parameters))
+
+
+def messages_of(world, execution):
+    """What people were told by an execution: notify starts notify_action as one of its own."""
+    told = children_of(world, execution, "poundcake.notify")
+    assert all(one["status"] == "succeeded" for one in told)
+    ids = [world.execution(one["id"])["result"]["result"]["execution_id"] for one in told]
+    return [world.execution(one)["parameters"]["message"] for one in ids]
+
+
+# --- from the alert on ------------------------------------------------------------------------
 
 
 def test_the_alert_says_that_the_host_does_not_answer(world):
-    """The same for host_down."""
+    """What the workflow gives as its reason is what get_alert shows."""
     parameters = {"host": "{{ trigger.host }}", "ping_command": "false", "retries": 0}
     reason = reason_of(world, "poundcake.host_down", parameters)
     assert "no answer after 0 retries" in reason
@@ -31,38 +52,29 @@ def test_the_rule_takes_a_host_down_alert(world):
     with enabled(world, "host_down"):
         request_id = world.accept(made)
         execution = started_for(world, request_id)
+    given = execution["parameters"]
+    assert given["host"] == "127.0.0.1"
     wanted = {
-        "host": "127.0.0.1",
         "alertname": "HostDown",
         "summary": "HostDown on 127.0.0.1:9100",
         "request_id": request_id,
     }
-    assert {key: execution["parameters"].get(key) for key in wanted} == wanted
-    assert output_of(execution)["outcome"] == "the host answers"
+    assert {key: given["alert"][key] for key in wanted} == wanted
+    assert output_of(execution)["remediation"] == "none, the host answers"
     assert world.status(request_id)["alerts"][0]["state"] == "remediated"
 
 
-# --- host_down --------------------------------------------------------------------------------
-
-
-def host_down(world, **parameters):
-    """Run host_down to its end, with one retry and no wait before it."""
-    given = {"host": "127.0.0.1", "retries": 1, "retry_seconds": 0}
-    given.update(parameters)
-    return run(world, "poundcake.host_down", **given)
+# --- the ping ---------------------------------------------------------------------------------
 
 
 def test_a_host_that_answers_ends_well(world):
     """A real ping, and nobody is told."""
     execution = run(world, "poundcake.host_down", host="127.0.0.1")
     assert execution["status"] == "succeeded"
-    assert output_of(execution) == {
-        "outcome": "the host answers",
-        "notified": False,
-        "reason": None,
-        "host": "127.0.0.1",
-    }
-    assert children_of(world, execution, "poundcake.log_notification") == []
+    output = output_of(execution)
+    assert "3 packets transmitted" in output.pop("evidence")
+    assert output == {"remediation": "none, the host answers", "verification": "", "reason": None}
+    assert messages_of(world, execution) == []
 
 
 def test_a_host_that_answers_the_second_ping_ends_well(world):
@@ -71,9 +83,26 @@ def test_a_host_that_answers_the_second_ping_ends_well(world):
     execution = host_down(world, ping_command="test -e %s || { touch %s; false; }" % (path, path))
     shell(world, "rm " + path)
     assert execution["status"] == "succeeded"
-    assert output_of(execution)["outcome"] == "the host answers"
+    assert output_of(execution)["remediation"] == "none, the host answers"
     assert len(children_of(world, execution, "core.local")) == 2
-    assert children_of(world, execution, "poundcake.log_notification") == []
+    assert messages_of(world, execution) == []
+
+
+def test_a_host_that_nobody_has_does_not_answer(world):
+    """The default ping, with a name that no name server may ever know."""
+    execution = host_down(world, host="poundcake.invalid", retries=0)
+    assert execution["status"] == "failed"
+    assert output_of(execution)["reason"] == "no answer after 0 retries; a person was told"
+
+
+def test_a_ping_that_hangs_is_ended(world):
+    """It counts as no answer."""
+    execution = host_down(world, ping_command="sleep 600", retries=0, timeout_seconds=2)
+    assert execution["status"] == "failed"
+    assert len(messages_of(world, execution)) == 1
+
+
+# --- a person is told -------------------------------------------------------------------------
 
 
 def test_a_host_that_does_not_answer_is_told_to_a_person(world):
@@ -81,76 +110,100 @@ def test_a_host_that_does_not_answer_is_told_to_a_person(world):
     execution = host_down(
         world,
         host="10.255.255.1",
-        ping_command="false",
-        alertname="NodeDown",
-        summary="rack 7 is dark",
-        request_id="01-request",
+        ping_command="echo 100% packet loss; false",
+        alert={"alertname": "NodeDown", "summary": "rack 7 is dark", "request_id": "01-request"},
     )
     assert execution["status"] == "failed"
-    output = output_of(execution)
-    assert (output["outcome"], output["notified"]) == ("the host does not answer", True)
-    assert output["reason"] == "no answer after 1 retries"
+    assert output_of(execution) == {
+        "evidence": "100% packet loss",
+        "remediation": "none",
+        "verification": "",
+        "reason": "no answer after 1 retries; a person was told",
+    }
     assert len(children_of(world, execution, "core.local")) == 2
-    told = children_of(world, execution, "poundcake.log_notification")
-    assert [one["status"] for one in told] == ["succeeded"]
-    message = told[0]["parameters"]["message"]
+    (message,) = messages_of(world, execution)
     for text in ("NodeDown", "10.255.255.1", "rack 7 is dark", "01-request"):
         assert text in message
 
 
-def test_a_host_that_nobody_has_does_not_answer(world):
-    """The default ping, with a name that no name server may ever know."""
-    execution = host_down(world, host="poundcake.invalid", retries=0)
-    assert execution["status"] == "failed"
-    output = output_of(execution)
-    assert (output["outcome"], output["notified"]) == ("the host does not answer", True)
-    assert output["reason"] == "no answer after 0 retries"
+def test_a_dry_run_tells_nobody(world):
+    """It says that a person would be told."""
+    execution = host_down(world, ping_command="false", dry_run=True)
+    assert execution["status"] == "succeeded"
+    said = "none, this is a dry run; it would tell a person"
+    assert output_of(execution)["remediation"] == said
+    assert messages_of(world, execution) == []
 
 
-def test_a_ping_that_hangs_is_ended(world):
-    """It counts as no answer."""
-    begun = time.monotonic()
-    execution = host_down(world, ping_command="sleep 60", retries=0, timeout_seconds=2)
-    assert time.monotonic() - begun < 40
-    assert execution["status"] == "failed"
-    assert output_of(execution)["notified"] is True
-
-
-def test_notify_action_gets_its_parameters(world):
-    """What notify_parameters says arrives beside the message."""
-    definition = "version: 1.0\ninput: [message, channel]\ntasks: {tell: {action: core.noop}}\n"
-    with world.workflow(definition, inputs=("message", "channel")) as action:
-        execution = host_down(
-            world,
-            ping_command="false",
-            notify_action=action,
-            notify_parameters={"channel": "#night"},
-        )
-        told = children_of(world, execution, action)
-    assert [one["parameters"]["channel"] for one in told] == ["#night"]
-    assert output_of(execution)["notified"] is True
-
-
-def test_a_notify_action_that_fails_is_part_of_the_reason(world):
-    """Nobody knows: that is what a person must read first."""
-    definition = "version: 1.0\ninput: [message]\ntasks: {tell: {action: core.local cmd=false}}\n"
-    with world.workflow(definition, inputs=("message",)) as action:
-        execution = host_down(world, ping_command="false", notify_action=action)
-    assert execution["status"] == "failed"
-    output = output_of(execution)
-    assert output["notified"] is False
-    assert output["reason"] == "no answer after 1 retries, and notify_action failed"
-
-
-def test_a_notify_action_that_does_not_exist_is_shown_by_the_alert(world):
-    """A typo in the config shows where the failure is read."""
+@own_config
+def test_a_person_is_told_the_way_the_config_says_or_the_reason_says_that_nobody_was(tmp_path):
+    """Through any action, with the parameters that it has; its failure hides nothing."""
+    told = tmp_path / "told"
     parameters = {
-        "host": "{{ trigger.host }}",
-        "ping_command": "false",
-        "retries": 0,
-        "notify_action": "nothing.like_this",
+        "cmd": 'test ! -e %s.broken && printf "%%s" "$CHANNEL $MESSAGE" >%s' % (told, told),
+        "env": {"CHANNEL": "#night", "MESSAGE": "$message"},
     }
-    assert "nothing.like_this" in reason_of(world, "poundcake.host_down", parameters)
+    config = {"notify_action": "core.local", "notify_parameters": parameters}
+    with open_world(tmp_path / "world", **config) as world:
+        execution = host_down(world, ping_command="false")
+        assert output_of(execution)["reason"] == "no answer after 1 retries; a person was told"
+        assert told.read_text().startswith("#night host_down - 127.0.0.1 does not answer.")
+
+        (tmp_path / "told.broken").touch()
+        execution = host_down(world, ping_command="echo silence; false")
+        assert execution["status"] == "failed"
+        output = output_of(execution)
+        assert output["evidence"] == "silence"
+        start = "no answer after 1 retries; nobody was told, notify_action: core.local is failed"
+        assert output["reason"].startswith(start)
+
+
+@own_config
+def test_a_notify_action_that_does_not_exist_is_shown_by_the_alert(tmp_path):
+    """A typo in the config shows where the failure is read."""
+    with open_world(tmp_path, notify_action="nothing.like_this") as world:
+        given = {"host": "{{ trigger.host }}", "ping_command": "false", "retries": 0}
+        reason = reason_of(world, "poundcake.host_down", given)
+    assert reason.count("no answer after 0 retries; nobody was told, notify_action: nothing") == 1
+
+
+# --- power_command ----------------------------------------------------------------------------
+
+
+@on_the_node
+def test_a_host_that_can_be_switched_off_and_on_is(place):
+    """It is pinged again, and nobody is woken."""
+    execution = place.run("host_down")
+    assert execution["status"] == "succeeded"
+    assert output_of(execution)["remediation"] == "power_command ran"
+    assert place.log() == ["look", "change", "look"]
+    assert messages_of(place.world, execution) == []
+
+
+@on_the_node
+def test_a_power_command_that_fails_is_told_to_a_person(place):
+    """With what it printed."""
+    execution = place.run("host_down", power_command="echo no such BMC; exit 1")
+    assert execution["status"] == "failed"
+    output = output_of(execution)
+    assert output["remediation"] == "power_command failed"
+    assert "power_command failed. no such BMC; a person was told" in output["reason"]
+    (message,) = messages_of(place.world, execution)
+    assert "no such BMC" in message
+
+
+@on_the_node
+def test_a_host_that_stays_down_is_told_to_a_person(place):
+    """power_command succeeds, and the host does not answer."""
+    execution = place.run("host_down", power_command="true")
+    assert execution["status"] == "failed"
+    output = output_of(execution)
+    assert output["remediation"] == "power_command ran"
+    assert output["reason"].startswith("power_command ran and the host is still down.")
+    assert len(messages_of(place.world, execution)) == 1
+
+
+# --- names are data ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", sorted(EVIL_NAMES))
@@ -158,8 +211,8 @@ def test_a_hosts_name_is_data(world, kind):
     """Neither the ping nor the notification runs a word of it."""
     mark = "/tmp/" + unique("poundcake-e2e-mark-")
     name = EVIL_NAMES[kind].format(mark=mark)
-    execution = host_down(world, host=name, retries=0, summary=name)
+    execution = host_down(world, host=name, retries=0, alert={"summary": name})
     assert execution["status"] == "failed"
-    assert output_of(execution)["host"] == name
-    assert output_of(execution)["notified"] is True
+    (message,) = messages_of(world, execution)
+    assert message.count(name) == 2
     assert not exists(world, mark)
