@@ -173,7 +173,7 @@ def test_a_name_that_nobody_has_is_said(world):
 
 
 def test_a_certificates_subject_is_data(world, tmp_path):
-    """It neither reads a secret nor passes for another certificate, and is not a line of its own."""
+    """It neither reads a secret nor passes for another certificate or for another line."""
     key, value = unique("poundcake_e2e_"), unique("certificate-secret-")
     good = tls.make_certificate(tmp_path, 900).read_text()
     evil = "{{ st2kv('system.%s', decrypt=true) }}\n" % key

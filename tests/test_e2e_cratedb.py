@@ -16,7 +16,7 @@ import yaml
 
 from tests.local_server import LocalServer, QuietHandler
 from tests.pack import Pack
-from tests.test_e2e_workflows import children_of, output_of, run
+from tests.remediations import children_of, output_of, run
 from tests.world import World, alert, unique
 
 if os.environ.get("ST2_API_URL"):
@@ -26,6 +26,7 @@ from tests.demo import servers
 from tests.s3 import S3
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures" / "cratedb"
+ALERT = {"alertname": "CrateDBContainerRestart", "starts_at": "2026-11-21T08:00:00.5Z"}
 RULES = ("poundcake.cratedb_not_responsive", "poundcake.cratedb_container_restart")
 needs_servers = pytest.mark.skipif(
     bool(servers.missing()), reason="bash tests/demo/install_servers installs them"
@@ -57,7 +58,7 @@ class Recorder:
         """Run the workflow for a pod to its end; return the execution and the pod's name."""
         pod = more.setdefault("pod", unique("crate-"))
         given = {"kube_context": "eks1", "namespace": "ns-1", "sts": "sts-1", "retry_seconds": 0}
-        given.update(alertname="CrateDBContainerRestart", starts_at="2026-11-21T08:00:00.5Z")
+        given["alert"] = ALERT
         return run(self.world, "poundcake.cratedb_jfr", **dict(given, **more)), pod
 
 
@@ -84,10 +85,11 @@ def recorder(tmp_path_factory):
 
 
 def tasks_of(recorder, execution):
-    """The actions that a workflow ran, in order, without the pack's name."""
-    found = recorder.world.api("GET", "/executions/%s/children" % execution["id"])
+    """The actions that a workflow ran, in order, without the pack's name and what tries again."""
+    found = recorder.world.api("GET", "/executions/%s/children?depth=-1" % execution["id"])
     found.sort(key=lambda child: child["start_timestamp"])
-    return [child["action"]["ref"].split(".")[1] for child in found]
+    names = [child["action"]["ref"].split(".")[1] for child in found]
+    return [name for name in names if name not in ("retry_action", "noop")]
 
 
 def crate_alert(alertname="CrateDBContainerRestart", **labels):
@@ -129,7 +131,7 @@ def test_a_recording_is_collected_uploaded_and_verified(recorder):
 
 def test_the_alert_is_logged_with_its_request(recorder):
     """One line of JSON, for whoever collects logs."""
-    execution, pod = recorder.run(request_id="r-1", severity="critical")
+    execution, pod = recorder.run(alert=dict(ALERT, request_id="r-1", severity="critical"))
     (logged,) = children_of(recorder.world, execution, "poundcake.log_alert")
     result = recorder.world.execution(logged["id"])["result"]
     line = next(line for line in result["stderr"].splitlines() if '"event"' in line)
@@ -149,14 +151,14 @@ def test_an_episode_is_collected_once_whoever_asks_twice(recorder):
     again, _ = recorder.run(pod=pod)
     assert (again["status"], output_of(again)["outcome"]) == ("succeeded", "collected already")
     assert len(recorder.calls(pod)) == 1
-    later, _ = recorder.run(pod=pod, starts_at="2026-11-21T09:00:00Z")
+    later, _ = recorder.run(pod=pod, alert=dict(ALERT, starts_at="2026-11-21T09:00:00Z"))
     assert output_of(later)["outcome"] == "collected and uploaded"
     assert len(recorder.calls(pod)) == 2
 
 
 def test_by_hand_it_needs_no_alert(recorder):
     """The recording is named after the present then."""
-    execution, pod = recorder.run(alertname="by_hand", starts_at="")
+    execution, pod = recorder.run(alert={})
     assert execution["status"] == "succeeded", execution["result"]
     (key,) = [key for key in recorder.s3.keys() if pod in key]
     assert key.split("/by_hand-")[1].startswith("20") and key.endswith("Z.jfr")
@@ -168,6 +170,19 @@ def test_a_context_with_slashes_is_one_folder(recorder):
     execution, pod = recorder.run(kube_context=context)
     assert "/arn_aws_eks_eu-1_123_cluster_x/ns-1/" in output_of(execution)["uri"]
     assert context in recorder.calls(pod)[0]
+
+
+def test_a_dry_run_records_nothing(recorder):
+    """It says that it would, unless there is a recording of this episode already."""
+    execution, pod = recorder.run(dry_run=True)
+    assert execution["status"] == "succeeded"
+    outcome = "nothing done, this is a dry run; it would record the pod"
+    assert output_of(execution)["outcome"] == outcome
+    assert tasks_of(recorder, execution) == ["log_alert", "find_file_s3"]
+    assert recorder.calls(pod) == [] and not [key for key in recorder.s3.keys() if pod in key]
+    recorder.run(pod=pod)
+    again, _ = recorder.run(pod=pod, dry_run=True)
+    assert output_of(again)["outcome"] == "collected already"
 
 
 def test_what_fails_is_collected_at_the_next_try(recorder):
@@ -203,7 +218,7 @@ def test_what_cannot_be_uploaded_is_tried_again_and_then_kept(tmp_path):
         assert output["outcome"] == "collected, not uploaded"
         (path,) = recorder.kept()
         assert output["path"] == str(path) and path.stat().st_mode & 0o777 == 0o600
-        start = "not uploaded in 2 tries, the recording stays at %s. s3_bucket: recordings" % path
+        start = "the recording stays at %s as it was not uploaded in 2 tries. s3_bucket: " % path
         assert output["reason"].startswith(start) and "NoSuchBucket" in output["reason"]
         assert len(recorder.calls(pod)) == 1
         path.unlink()

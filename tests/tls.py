@@ -1,4 +1,4 @@
-"""A real TLS server: a process that serves a certificate, and loads it again when it gets SIGHUP."""
+"""A real TLS server: a process that serves a certificate, and loads it again on SIGHUP."""
 
 import contextlib
 import datetime
