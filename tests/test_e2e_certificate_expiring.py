@@ -88,7 +88,7 @@ def test_a_renewal_that_the_server_has_not_loaded_is_none(world, tmp_path):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "renewed" and "days left: 10\n" in output["verification"]
-    assert output["reason"].startswith("renewed, and a certificate that expires is still served.")
+    assert output["reason"].startswith("renewed, and the symptom stays - ")
 
 
 def test_a_renewal_that_fails_says_so(world, tmp_path):
@@ -139,7 +139,7 @@ def nothing_seen(world, endpoint):
     assert execution["status"] == "failed" and not mark.exists()
     output = output_of(execution)
     assert output["remediation"] == "none"
-    assert output["reason"].startswith("no certificate seen, nothing done. ")
+    assert output["reason"].startswith("no certificate seen, nothing done - ")
     return output["reason"]
 
 

@@ -26,6 +26,7 @@ from tests.demo import servers
 from tests.s3 import S3
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures" / "cratedb"
+HAS_ONE = "none, this episode has its recording"
 ALERT = {"alertname": "CrateDBContainerRestart", "starts_at": "2026-11-21T08:00:00.5Z"}
 RULES = ("poundcake.cratedb_not_responsive", "poundcake.cratedb_container_restart")
 needs_servers = pytest.mark.skipif(
@@ -113,11 +114,10 @@ def test_a_recording_is_collected_uploaded_and_verified(recorder):
     content = recorder.s3.body(key)
     assert content.startswith(b"FLR\0") and pod.encode() in content
     assert output_of(execution) == {
-        "outcome": "collected and uploaded",
+        "evidence": "s3://recordings/%s is not there" % key,
+        "remediation": "collected and uploaded to s3://recordings/" + key,
+        "verification": "%d bytes are there" % len(content),
         "reason": None,
-        "uri": "s3://recordings/" + key,
-        "path": None,
-        "size": len(content),
     }
     steps = ["log_alert", "find_file_s3", "collect_jfr", "upload_file_s3", "find_file_s3"]
     assert tasks_of(recorder, execution) == steps
@@ -149,10 +149,12 @@ def test_an_episode_is_collected_once_whoever_asks_twice(recorder):
     """Its recording is found in the bucket; another episode has one of its own."""
     _, pod = recorder.run()
     again, _ = recorder.run(pod=pod)
-    assert (again["status"], output_of(again)["outcome"]) == ("succeeded", "collected already")
+    assert again["status"] == "succeeded"
+    output = output_of(again)
+    assert output["remediation"] == HAS_ONE and output["evidence"].endswith(" is there")
     assert len(recorder.calls(pod)) == 1
     later, _ = recorder.run(pod=pod, alert=dict(ALERT, starts_at="2026-11-21T09:00:00Z"))
-    assert output_of(later)["outcome"] == "collected and uploaded"
+    assert output_of(later)["remediation"].startswith("collected and uploaded to s3://")
     assert len(recorder.calls(pod)) == 2
 
 
@@ -168,7 +170,7 @@ def test_a_context_with_slashes_is_one_folder(recorder):
     """As EKS names its contexts; hemako gets the name as it is."""
     context = "arn:aws:eks:eu-1:123:cluster/x"
     execution, pod = recorder.run(kube_context=context)
-    assert "/arn_aws_eks_eu-1_123_cluster_x/ns-1/" in output_of(execution)["uri"]
+    assert "/arn_aws_eks_eu-1_123_cluster_x/ns-1/" in output_of(execution)["remediation"]
     assert context in recorder.calls(pod)[0]
 
 
@@ -176,13 +178,13 @@ def test_a_dry_run_records_nothing(recorder):
     """It says that it would, unless there is a recording of this episode already."""
     execution, pod = recorder.run(dry_run=True)
     assert execution["status"] == "succeeded"
-    outcome = "nothing done, this is a dry run; it would record the pod"
-    assert output_of(execution)["outcome"] == outcome
+    said = "none, this is a dry run; it would record the pod"
+    assert output_of(execution)["remediation"] == said
     assert tasks_of(recorder, execution) == ["log_alert", "find_file_s3"]
     assert recorder.calls(pod) == [] and not [key for key in recorder.s3.keys() if pod in key]
     recorder.run(pod=pod)
     again, _ = recorder.run(pod=pod, dry_run=True)
-    assert output_of(again)["outcome"] == "collected already"
+    assert output_of(again)["remediation"] == HAS_ONE
 
 
 def test_what_fails_is_collected_at_the_next_try(recorder):
@@ -203,7 +205,7 @@ def test_what_cannot_be_collected_says_why(recorder):
     execution, pod = recorder.run(tries=2)
     assert execution["status"] == "failed"
     output = output_of(execution)
-    assert output["outcome"] == "nothing done"
+    assert output["remediation"] == "none"
     said = "hemako: failed with exit status 3; it said: error: the pod does not answer, "
     assert output["reason"] == "not collected in 2 tries. %s❴❴ 7 * 7 }} ‹%% 7 * 7 %%>" % said
     assert recorder.kept() == []
@@ -215,9 +217,10 @@ def test_what_cannot_be_uploaded_is_tried_again_and_then_kept(tmp_path):
         kept, pod = recorder.run(tries=2)
         assert kept["status"] == "failed"
         output = output_of(kept)
-        assert output["outcome"] == "collected, not uploaded"
+        assert output["evidence"].endswith(" is not there")
+        assert output["remediation"] == "collected, not uploaded"
         (path,) = recorder.kept()
-        assert output["path"] == str(path) and path.stat().st_mode & 0o777 == 0o600
+        assert path.stat().st_mode & 0o777 == 0o600
         start = "the recording stays at %s as it was not uploaded in 2 tries. s3_bucket: " % path
         assert output["reason"].startswith(start) and "NoSuchBucket" in output["reason"]
         assert len(recorder.calls(pod)) == 1
@@ -234,7 +237,8 @@ def test_what_cannot_be_uploaded_is_tried_again_and_then_kept(tmp_path):
         recorder.world.wait(upload_failed, "an upload to fail")
         recorder.s3.make_bucket()
         execution = recorder.world.finished(started["id"])
-        assert output_of(execution)["outcome"] == "collected and uploaded", execution["result"]
+        said = output_of(execution)["remediation"]
+        assert said.startswith("collected and uploaded to s3://"), execution["result"]
         assert len(recorder.calls("crate-1")) == 1
         assert recorder.kept() == []
 

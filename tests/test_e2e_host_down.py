@@ -187,7 +187,7 @@ def test_a_power_command_that_fails_is_told_to_a_person(place):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "power_command failed"
-    assert "power_command failed. no such BMC; a person was told" in output["reason"]
+    assert "power_command failed - no such BMC; a person was told" in output["reason"]
     (message,) = messages_of(place.world, execution)
     assert "no such BMC" in message
 
@@ -199,7 +199,7 @@ def test_a_host_that_stays_down_is_told_to_a_person(place):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "power_command ran"
-    assert output["reason"].startswith("power_command ran and the host is still down.")
+    assert output["reason"].startswith("power_command ran, and the symptom stays - ")
     assert len(messages_of(place.world, execution)) == 1
 
 
