@@ -17,6 +17,7 @@ import yaml
 from tests.local_server import LocalServer, QuietHandler
 from tests.pack import Pack
 from tests.remediations import children_of, output_of, run
+from tests.test_e2e_remediations import asked
 from tests.world import World, alert, unique
 
 if os.environ.get("ST2_API_URL"):
@@ -185,6 +186,25 @@ def test_a_dry_run_records_nothing(recorder):
     recorder.run(pod=pod)
     again, _ = recorder.run(pod=pod, dry_run=True)
     assert output_of(again)["remediation"] == HAS_ONE
+
+
+@pytest.mark.parametrize("approved", [True, False], ids=["yes", "no"])
+def test_a_person_is_asked_before_anything_is_recorded(recorder, approved):
+    """The question names the pod; without a yes hemako is not run."""
+    body = {"kube_context": "eks1", "namespace": "ns-1", "pod": unique("crate-"), "sts": "sts-1"}
+    body = {"action": "poundcake.cratedb_jfr", "parameters": dict(body, approval=True)}
+    started = recorder.world.api("POST", "/executions", json=body)
+    inquiry = asked(recorder, started["id"])
+    pod = body["parameters"]["pod"]
+    assert pod in inquiry["schema"]["properties"]["approved"]["description"]
+    assert recorder.calls(pod) == []
+    answer = json.dumps({"approved": approved})
+    recorder.world.st2("inquiry", "respond", inquiry["id"], "-r", answer)
+    execution = recorder.world.finished(started["id"])
+    assert execution["status"] == ("succeeded" if approved else "failed"), execution["result"]
+    assert len(recorder.calls(pod)) == approved
+    reason = output_of(execution)["reason"]
+    assert reason == (None if approved else "a person said no, nothing was done")
 
 
 def test_what_fails_is_collected_at_the_next_try(recorder):

@@ -57,6 +57,45 @@ def test_the_message_goes_where_the_config_says(given_parameters, expected):
     assert notify.parameters_for("M", given_parameters) == expected
 
 
+# What these actions take, and which of it they cannot do without: StackStorm's core and chatops
+# packs, and the packs slack and email of StackStorm Exchange.
+ACTIONS = {
+    "core.sendmail": ({"from", "to", "subject", "body", "content_type"}, {"to", "subject", "body"}),
+    "chatops.post_message": ({"message", "channel", "user", "whisper"}, {"message", "channel"}),
+    "slack.post_message": ({"message", "channel", "username", "icon_emoji"}, {"message"}),
+    "slack.chat.postMessage": ({"channel", "text", "as_user", "username"}, {"channel", "text"}),
+    "email.send_email": (
+        {"email_from", "email_to", "subject", "message", "account", "mime"},
+        {"email_from", "email_to", "subject", "message", "account"},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "action, notify_parameters, message_in",
+    [
+        ("core.sendmail", {"to": "a@x.y", "subject": "PoundCake", "body": "$message"}, "body"),
+        ("chatops.post_message", {"channel": "ops"}, "message"),
+        ("slack.post_message", {}, "message"),
+        ("slack.chat.postMessage", {"channel": "#ops", "text": "$message"}, "text"),
+        (
+            "email.send_email",
+            {"email_from": "p@x.y", "email_to": ["a@x.y"], "subject": "P", "account": "smtp"},
+            "message",
+        ),
+    ],
+)
+def test_the_actions_that_tell_people_get_what_they_take(action, notify_parameters, message_in):
+    """With one template each; StackStorm refuses an execution with a parameter too many."""
+    phone = Phone()
+    found = Settings(notify_action=action, notify_parameters=notify_parameters)
+    assert tell(phone, "M", found)["status"] == "succeeded"
+    ((started, given_parameters),) = phone.started
+    takes, needs = ACTIONS[action]
+    assert started == action and needs <= set(given_parameters) <= takes
+    assert given_parameters[message_in] == "M"
+
+
 @PROPERTY
 @given(TRICKY_TEXT)
 def test_a_message_is_data(message):
