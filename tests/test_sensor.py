@@ -22,6 +22,7 @@ TOKEN = "t0ken-that-nobody-may-see"
 PASSWORD = "passw0rd-that-nobody-may-see"
 SCHEMAS = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
 DEADLINE_SECONDS = 30
+PARTS = ("api", "datastore", "heartbeat", "sensor", "tracking", "trigger_bus")
 
 # A test closes the port while the listener's thread waits on it; a process simply ends.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -240,7 +241,7 @@ class TestHttp(SensorTestCase):
         self.start()
         self.wait_for(lambda: self.get("/ready").status_code == 200, "ready")
         parts = self.get("/ready").json()["parts"]
-        self.assertEqual(sorted(parts), ["api", "datastore", "sensor", "tracking", "trigger_bus"])
+        self.assertEqual(tuple(sorted(parts)), PARTS)
 
     def test_the_status_of_a_request_is_told_to_who_may_post(self):
         """With the same credentials."""
