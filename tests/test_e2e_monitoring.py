@@ -164,8 +164,8 @@ def live(world):
 def scraped_since(prometheus, world):
     """Wait until Prometheus has what PoundCake counts now."""
     name = "poundcake_decisions_total"
-    lines = requests.get(world.listener_url + "/metrics", timeout=30).text.splitlines()
-    wanted = sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+    lines = [line for line in world.metrics().splitlines() if line.startswith(name)]
+    wanted = sum(float(line.split()[-1]) for line in lines)
     world.wait(lambda: prometheus.value("sum(%s)" % name) == wanted, "the scrape")
 
 
