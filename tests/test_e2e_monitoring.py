@@ -12,7 +12,7 @@ import requests
 import yaml
 
 from tests.demo import servers
-from tests.test_e2e_servers import world_of
+from tests.test_e2e_servers import TOKEN, world_of
 from tests.world import alert, unique
 
 MONITORING = Path(__file__).resolve().parent.parent / "monitoring"
@@ -134,11 +134,14 @@ def test_the_dashboard_is_one_that_grafana_takes():
 def scraped(tmp_path_factory):
     """``(engine, prometheus)``: PoundCake after some notifications, and who scraped it."""
     folder = tmp_path_factory.mktemp("scraped")
-    with servers.Engine(folder / "engine", cooldown_seconds=0) as engine:
+    with servers.Engine(folder / "engine", cooldown_seconds=0, token=TOKEN) as engine:
         address = engine.listener_url.split("//")[1]
         targets = [servers.target(address)]
-        rules = list(ALERTS.values())
-        with servers.Prometheus(folder / "prometheus", targets, rules) as prometheus:
+        prometheus = servers.Prometheus(folder / "prometheus", targets, list(ALERTS.values()))
+        config = yaml.safe_load(prometheus.config_path.read_text())
+        config["scrape_configs"][0]["authorization"] = {"credentials": TOKEN}
+        prometheus.config_path.write_text(yaml.safe_dump(config))
+        with prometheus:
             world = world_of(engine)
             live(world)
             # A series that began with its first event shows a rate from the second one on.
@@ -171,9 +174,7 @@ def scraped_since(prometheus, world):
 
 def test_promtool_finds_no_fault_in_the_metrics(scraped):
     """Names, units, types and texts are as Prometheus wants them."""
-    answer = requests.get(scraped[0].listener_url + "/metrics", timeout=30)
-    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    assert run("promtool", "check", "metrics", text=answer.text) == ""
+    assert run("promtool", "check", "metrics", text=world_of(scraped[0]).metrics()) == ""
 
 
 @pytest.mark.parametrize("name", list(EXPRESSIONS))

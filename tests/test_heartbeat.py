@@ -1,9 +1,12 @@
 """The dead man's switch: an alert that always fires is not remediated, and missed when it ends."""
 
+import os
+
 import pytest
+import yaml
 from poundcake import admission, lifecycle, triggers
 
-from tests.fakes import alert
+from tests.fakes import PACK, alert
 from tests.pack import SCHEMAS, Pack
 
 SECONDS = 900
@@ -206,6 +209,13 @@ def test_another_name_or_none_can_be_set(name):
     pack.steps(2000)
     assert told(pack) == []
     assert ("heartbeat" in pack.controller.health()) is bool(name)
+
+
+def test_a_person_is_told_of_both():
+    """By the rule that the pack ships for that."""
+    with open(os.path.join(PACK, "rules", "notify_people.yaml"), encoding="utf-8") as handle:
+        rule = yaml.safe_load(handle)
+    assert set(HEARTBEAT_CHANGES) <= set(rule["criteria"]["trigger.to"]["pattern"])
 
 
 def test_facts_about_a_heartbeat_may_come_twice_and_in_any_order(pack):

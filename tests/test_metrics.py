@@ -66,6 +66,9 @@ def test_an_alert_is_counted_from_its_notification_to_its_remediation(pack):
     pack.step()
     assert value(pack.metrics, "active_remediations") == 1
     assert value(pack.metrics, "alerts", state="remediating") == 1
+    labels = {"alertname": "ServiceDown", "action": "core.noop"}
+    for status in lifecycle.ENDED_STATUSES:
+        assert value(pack.metrics, "remediations_executed_total", status=status, **labels) == 0
     pack.settle()
     pack.steps(20)
     found = pack.metrics
@@ -204,12 +207,13 @@ def test_a_notification_counts_by_what_it_was_answered():
     door.post(good, path="/api/v1/webhook")
     door.post(b"no json")
     door.post(good, token="wrong")
-    door.post(good, path="/metrics")
+    door.post(good, path="/webhooks")
     door.post(b"", method="GET")
     door.stackstorm.away = True
     door.post(good)
-    codes = {code: door.count(code) for code in ("202", "400", "401", "413", "503")}
-    assert codes == {"202": 2, "400": 1, "401": 1, "413": 0, "503": 1}
+    codes = {code: door.count(code) for code in ("202", "400", "401", "404", "405", "413", "503")}
+    wanted = {"202": 2, "400": 1, "401": 1, "404": 1, "405": 0, "413": 0, "503": 1}
+    assert codes == wanted
     assert value(door.metrics, "acknowledgement_seconds_count") == 2
 
 
@@ -397,14 +401,15 @@ def test_names_from_outside_are_bounded():
         found.received(an_alert(alertname="Alert%d" % number))
     found.received(an_alert(alertname="Alert0"))
     counted = [s for s in samples(found) if s[0] == "poundcake_alerts_received_total"]
-    assert len(counted) == metrics.SERIES + 1
-    named = {labels["alertname"]: number for _, labels, number in counted}
+    assert len(counted) == 2 * (metrics.SERIES + 1)  # firing and resolved
+    firing = [sample for sample in counted if sample[1]["status"] == "firing"]
+    named = {labels["alertname"]: number for _, labels, number in firing}
     assert named["other"] == metrics.SERIES and named["Alert0"] == 2
     row = {"alertname": "A", "status": "succeeded", "elapsed": 1.0}
     for number in range(2 * metrics.SERIES):
-        found.execution_ended(dict(row, action_ref="p.a%d" % number))
+        found.executed(dict(row, action_ref="p.a%d" % number))
     counted = [s for s in samples(found) if s[0] == "poundcake_remediations_executed_total"]
-    assert len(counted) == metrics.SERIES + 1
+    assert len(counted) == len(lifecycle.ENDED_STATUSES) * (metrics.SERIES + 1)
 
 
 def test_a_name_without_end_is_other():

@@ -148,8 +148,7 @@ class Ledger:
         if fact["kind"] == "executed":
             execution = lifecycle.execution_row(after, fact)
             self.changed["executions"][execution["execution_id"]] = execution
-            if execution["status"] in lifecycle.ENDED_STATUSES:
-                self._metrics.execution_ended(execution)
+            self._metrics.executed(execution)
         elif fact["kind"] == "ineffective":
             self._metrics.was_ineffective()
         self._complete_requests(after, fact["at"])

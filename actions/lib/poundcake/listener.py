@@ -65,7 +65,7 @@ class Listener:
         except Exception as error:  # whatever it is, Alertmanager must send it again
             self._log.error("answered 503: %s in the listener", type(error).__name__, exc_info=True)
             status, answer, headers = _refuse("listener: internal error, see the sensor's log")
-        if environ.get("PATH_INFO") in _WEBHOOK_PATHS and environ["REQUEST_METHOD"] == "POST":
+        if environ["REQUEST_METHOD"] == "POST":  # on whatever path: a wrong one is worth knowing
             self._metrics.notified(inbox.LISTENER, status, time.perf_counter() - began)
         if isinstance(answer, bytes):
             body = answer

@@ -10,8 +10,9 @@ fall for a restart and go on from there. Counts that are written down now and th
 after a kill they come back a little lower than they were, which Prometheus takes for a restart too,
 and counts the whole of them once more. Rows are no source either: they expire. What is lost by a
 kill is what was counted since the last scrape; what became of an alert is in its row all the same,
-and ``poundcake_alerts`` shows it. Whatever can be named beforehand is there as 0 from the start, so
-that the first event counts. ``process_start_time_seconds`` tells of restarts.
+and ``poundcake_alerts`` shows it. Whatever can be named beforehand is there as 0 from the start,
+and an execution as soon as it is seen to run, so that the first event counts.
+``process_start_time_seconds`` tells of restarts.
 
 Every label is bounded: words of this code, status codes, and two that come from outside, alertname
 (with severity) and action, of which the first ``SERIES`` combinations have a name and all others
@@ -29,7 +30,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 
-from poundcake import admission, lifecycle, triggers
+from poundcake import admission, lifecycle, payload, triggers
 
 SERIES = 200
 LONGEST_LABEL = 128
@@ -39,7 +40,10 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ACKNOWLEDGED_IN = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
 _REMEDIATED_IN = (1, 5, 10, 30, 60, 120, 300, 600, 1800)
 _CALLED_IN = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
-_CODES = {"listener": ("202", "400", "401", "413", "503"), "st2_webhook": ("202",)}
+_CODES = {
+    "listener": ("202", "400", "401", "404", "405", "413", "503"),
+    "st2_webhook": ("202",),
+}
 _TRIGGERS = (
     triggers.ALERT,
     triggers.ALERT_RESOLVED,
@@ -66,8 +70,8 @@ class Metrics:
         self._actions_named = _FirstCombinations()
         self._notifications = self._counter(
             "notifications",
-            "Notifications by entrance and HTTP status code of the answer. What StackStorm's own "
-            "webhook refuses never comes here; nor does what is no HTTP.",
+            "Notifications, by entrance and HTTP status code of the answer: whatever is posted to "
+            "the listener, and what StackStorm's own webhook has taken.",
             "source",
             "code",
         )
@@ -133,7 +137,8 @@ class Metrics:
     def received(self, alert):
         """Count a payload.Alert."""
         names = self._alerts_named.admit(alert.alertname, alert.severity)
-        self._received.labels(*names, alert.status).inc()
+        for status in (payload.FIRING, payload.RESOLVED):
+            self._received.labels(*names, status).inc(status == alert.status)
 
     def decided(self, decision):
         """Count an admission.Decision."""
@@ -147,12 +152,14 @@ class Metrics:
         """Count an attempt after whose success the alert fires on."""
         self._ineffective.inc()
 
-    def execution_ended(self, row):
-        """Count an execution that has ended, by its row."""
+    def executed(self, row):
+        """Count an execution, by its row, when it has ended; one that runs is shown as 0."""
         names = self._actions_named.admit(row["alertname"], row["action_ref"])
-        self._executed.labels(*names, row["status"]).inc()
-        if row["elapsed"] is not None:
-            self._duration.labels(*names).observe(row["elapsed"])
+        duration = self._duration.labels(*names)
+        for status in lifecycle.ENDED_STATUSES:
+            self._executed.labels(*names, status).inc(status == row["status"])
+        if row["status"] in lifecycle.ENDED_STATUSES and row["elapsed"] is not None:
+            duration.observe(row["elapsed"])
 
     def dispatch_failed(self, trigger):
         """Count a trigger that could not be sent."""
