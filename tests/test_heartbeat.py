@@ -78,7 +78,7 @@ def test_before_the_first_heartbeat_nothing_is_missed(pack):
     pack.post(alert())
     pack.steps(2 * SECONDS, "succeeded")
     assert part(pack)["ok"] and told(pack) == []
-    assert "no Watchdog has come yet" in part(pack)["detail"]
+    assert "no Watchdog is known" in part(pack)["detail"]
 
 
 def test_a_resolve_alone_is_no_heartbeat(pack):
@@ -196,6 +196,7 @@ def test_a_heartbeat_that_a_person_dismissed_is_not_missed(pack):
     pack.settle()
     pack.steps(SECONDS)
     assert part(pack)["ok"] and told(pack) == ["heartbeat_missing"]
+    assert pack.controller.state()["heartbeat"] == {"missing": 0, "last_seen": None}
 
 
 @pytest.mark.parametrize("name", ["", "DeadMansSwitch"])

@@ -44,14 +44,15 @@ def absence(row, settings, now, heard_from):
 
 
 def health(found, settings, now, heard_from):
-    """Return ``{"ok", "detail"}`` for the rows of all heartbeats that are known."""
+    """Return ``{"ok", "detail"}`` for the rows of the heartbeats that are known."""
     name = settings.watchdog_alertname
+    found = [row for row in found if not _is_dismissed(row)]
     for row in found:
         why = absence(row, settings, now, heard_from)
         if why:
             return {"ok": False, "detail": "%s: %s; %s" % (name, why, _remedy(row, settings))}
     if not found:
-        return {"ok": True, "detail": "no %s has come yet, so none is missed" % name}
+        return {"ok": True, "detail": "no %s is known, so none is missed" % name}
     return {"ok": True, "detail": "%s came last at %s" % (name, min(map(_seen_at, found)))}
 
 
@@ -60,6 +61,7 @@ def counts(found, settings, now, heard_from):
 
     That is Unix time in seconds, None when there is none.
     """
+    found = [row for row in found if not _is_dismissed(row)]
     missing = sum(1 for row in found if absence(row, settings, now, heard_from))
     last_seen = min((clock.to_seconds(_seen_at(row)) for row in found), default=None)
     return {"missing": missing, "last_seen": last_seen}

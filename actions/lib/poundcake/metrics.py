@@ -16,7 +16,7 @@ and an execution as soon as it is seen to run, so that the first event counts.
 
 Every label is bounded: words of this code, status codes, and two that come from outside, alertname
 (with severity) and action, of which the first ``SERIES`` combinations have a name and all others
-are "other". There is no fingerprint and no host.
+are "other"; a restart begins anew. There is no fingerprint and no host.
 """
 
 import time
