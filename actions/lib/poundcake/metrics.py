@@ -254,7 +254,8 @@ def _ledger(found):
     held.update(found["held"])
     text = "Alerts whose next attempt is held back, by state and cause."
     yield _gauge("held_alerts", text, held, "state", "cause")
-    yield _gauge("active_remediations", "Remediations under way.", found["in_flight"])
+    text = "Remediations under way, but for those that wait for a person's approval."
+    yield _gauge("active_remediations", text, found["in_flight"])
     text = "Alertnames whose breaker is open; half_open once one remediation may be tried."
     yield _gauge("breakers", text, _keyed(found["breakers"]), "state")
 
