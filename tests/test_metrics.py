@@ -315,6 +315,18 @@ def test_a_breaker_is_open_then_half_open_then_closed():
     assert value(pack.metrics, "breakers", state="half_open") == 0
 
 
+def test_what_waits_for_a_person_is_not_under_way(pack):
+    """It holds no place in the window, and has a state of its own."""
+    pack.post(alert())
+    pack.step()
+    pack.step()
+    (execution_id,) = pack.stackstorm.running()
+    pack.stackstorm.ask(execution_id)
+    pack.steps(5)
+    assert value(pack.metrics, "alerts", state="awaiting_approval") == 1
+    assert value(pack.metrics, "active_remediations") == 0
+
+
 def test_levers_and_heartbeats_are_shown(pack):
     """What explains that nothing happens, and that nothing is heard."""
     assert "poundcake_heartbeat_last_seen_timestamp_seconds" not in names(pack.metrics)
