@@ -460,9 +460,11 @@ class Controller:
         flights = self._ledger.flights()
         facts, lost = watch.observe(self._stackstorm, flights, self._now())
         for fact in facts:
-            self._ledger.apply(fact)
+            row = self._ledger.apply(fact)
             if fact["kind"] == "settled":
                 self._bus.forget(fact["dispatch_id"])
+            elif fact["kind"] == "answered" and fact["approved"] is False:
+                self._taken_over(row, fact)
         for fingerprint in {row["fingerprint"] for row, _ in flights}:
             self._follow_up(self._ledger.alerts[fingerprint])
         for identity in lost:
@@ -470,6 +472,13 @@ class Controller:
                 self._resend(identity)
         self._cancel()
         self._end_inquiries()
+
+    def _taken_over(self, row, fact):
+        """Whoever does not approve a remediation takes the alert over: it is not tried again."""
+        (attempt,) = [a for a in row["attempts"] if a["dispatch_id"] == fact["dispatch_id"]]
+        said = {name: fact[name] for name in ("fingerprint", "episode", "at")}
+        said.update(kind="acknowledged", by="", dismissed=False, request_id=attempt["request_id"])
+        self._ledger.apply(dict(said, reason="its remediation was not approved"))
 
     def _resend(self, identity):
         row, attempt = self._ledger.flight(identity)
