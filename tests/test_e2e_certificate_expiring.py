@@ -95,7 +95,7 @@ def test_a_renewal_that_fails_says_so(world, tmp_path):
     """With what it printed."""
     with TlsServer(tmp_path, 10) as server:
         command = 'echo "$SERVER_NAME $PORT: too many requests"; exit 1'
-        execution = renew(world, "https://%s/x" % server.address, renew_command=command)
+        execution = renew(world, "https://me:pw@%s/x" % server.address, renew_command=command)
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "the renewal command failed"
