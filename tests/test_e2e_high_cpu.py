@@ -24,7 +24,7 @@ from tests.world import alert, unique
 CHECK = default_of("high_cpu", "check_command")
 # With a flag in the folder the host counts as calm.
 CHECK_UNTIL_OVER = "test -e {folder}/over && export BUSY_PERCENT=101; " + CHECK
-LOW = {"busy_percent": 5, "share_percent": 5, "sample_seconds": 1}
+LOW = {"busy_percent": 5, "share_percent": 2, "sample_seconds": 1}
 # A child works before anything is measured, and ends at a word from outside.
 WORKED_BEFORE = """
 worked, out = os.pipe()
@@ -54,7 +54,7 @@ while True:
 def look(pids, shell="sh", **more):
     """Run the default check_command with low thresholds; return (exit code, what it printed)."""
     pids_command = pids if isinstance(pids, str) else "echo %d" % pids.pid
-    env = {"BUSY_PERCENT": "5", "SHARE_PERCENT": "5", "SAMPLE_SECONDS": "1"}
+    env = {"BUSY_PERCENT": "5", "SHARE_PERCENT": "2", "SAMPLE_SECONDS": "1"}
     env.update(more, PIDS_COMMAND=pids_command)
     return run_default("high_cpu", "check_command", shell, **env)
 
@@ -74,7 +74,7 @@ def test_the_service_that_burns_is_found(shell):
         code, text = look(burner, shell)
     assert code == 1, text
     assert marked(text) == [str(burner.pid)]
-    assert share_of(text) >= 5
+    assert share_of(text) >= 2
     assert len(text.splitlines()) <= 12
 
 
@@ -84,7 +84,7 @@ def test_another_process_that_burns_is_not_the_service():
         code, text = look(service)
     assert code == 3, text
     assert str(burner.pid) in text
-    assert share_of(text) < 5
+    assert share_of(text) < 2
 
 
 def test_a_service_that_does_not_run_is_not_the_one_that_burns():
@@ -114,7 +114,7 @@ def test_what_burnt_long_ago_does_not_burn_now():
 def test_children_that_come_and_go_count():
     """A service that burns in short-lived children burns."""
     with process(SHORT_LIVED) as service:
-        code, text = look(service, SHARE_PERCENT="3")
+        code, text = look(service, SHARE_PERCENT="1")
     assert code == 1, text
 
 
