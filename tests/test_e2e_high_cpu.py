@@ -87,6 +87,15 @@ def test_another_process_that_burns_is_not_the_service():
     assert share_of(text) < 2
 
 
+@pytest.mark.parametrize("written", ["  1 %d\n", "1\n  %d  ", "%d 1 1"])
+def test_pids_may_be_written_as_ps_and_pidof_do(written):
+    """With room around them, or many on a line."""
+    with process(BURN) as burner:
+        code, text = look("printf '%s'" % (written % burner.pid))
+    assert code == 1, text
+    assert "2 processes" in text
+
+
 def test_a_service_that_does_not_run_is_not_the_one_that_burns():
     """It has no processes."""
     with process(BURN):
@@ -224,7 +233,7 @@ def test_a_service_that_burns_on_after_the_restart_is_a_failure(place):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "restarted"
-    assert output["reason"].startswith("restarted, and still busy")
+    assert output["reason"].startswith("restarted, and the symptom stays")
     assert marked(output["verification"]) == [str(burner.pid)]
 
 

@@ -246,7 +246,7 @@ def test_memory_that_stays_short_is_a_failure(place):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "restarted"
-    assert output["reason"].startswith("restarted, and memory is still short")
+    assert output["reason"].startswith("restarted, and the symptom stays")
     assert output["verification"].startswith("seen")
 
 
