@@ -90,11 +90,12 @@ def test_whoever_says_no_takes_the_alert_over(asking):
 
 
 def test_nobody_is_asked_about_an_alert_that_has_resolved(asking):
-    """The workflow is canceled, and the question is gone."""
+    """The workflow ends with nothing done, and the question is gone."""
     asked = asking()
     asked.world.accept(dict(asked.alert, status="resolved"))
     execution = asked.world.finished(asked.execution_id)
-    assert execution["status"] == "canceled"
+    assert execution["status"] == "failed"
+    assert "nothing was done" in execution["result"]["output"]["reason"]
     asked.wait_for("resolved")
     waiting = [item["id"] for item in asked.world.api("GET", "/inquiries")]
     assert asked.inquiry_id not in waiting

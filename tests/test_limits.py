@@ -1,7 +1,7 @@
 """Admission as an operator sees it: what the sensor does, what the rows say, and who is told."""
 
 import pytest
-from poundcake import admission, by_hand, controls, lifecycle, queries, rows, triggers
+from poundcake import admission, by_hand, controls, lifecycle, queries, rows, triggers, watch
 from poundcake.admission import RETRY_SECONDS
 from poundcake.queries import QueryError
 
@@ -662,14 +662,17 @@ def test_nobody_answers_in_time():
     assert len(pack.stackstorm.dispatched()) == 2, "nobody has taken it over"
 
 
-def test_nobody_is_asked_any_longer_about_an_alert_that_resolved(pack):
-    """Whatever cancel_on_resolve says: nothing has been touched yet, and nothing needs to be."""
+@pytest.mark.parametrize("cancel_on_resolve", [False, True])
+def test_nobody_is_asked_any_longer_about_an_alert_that_resolved(cancel_on_resolve):
+    """Nothing has been touched yet, and nothing needs to be."""
+    pack = make(cancel_on_resolve=cancel_on_resolve)
     begin(pack, alert())
-    ask(pack)
+    inquiry = ask(pack)
     pack.post(alert(status="resolved"))
+    pack.steps(3)
+    assert pack.stackstorm.executions[inquiry]["result"]["response"] == watch.TIME_IS_UP
+    pack.finish("failed")
     pack.steps(6)
-    (attempt,) = pack.alert()["attempts"]
-    assert [item["status"] for item in attempt["executions"]] == ["canceled"]
     assert pack.alert()["state"] == "resolved"
 
 
