@@ -42,6 +42,7 @@ CONTROLS_SECONDS = 1.0
 HEARTBEAT_SECONDS = 1.0
 REMEMBERED_REQUESTS = 10000
 STORM_IN_FLIGHT = 5
+LONGEST_RELEASE_SECONDS = 5
 SWEEP_SECONDS = 60
 ENTRIES_A_TICK = 50
 # What arrives together is decided together: one batch and one look at the datastore.
@@ -545,8 +546,10 @@ class Controller:
 
     def _release(self):
         """Let go what is held back no longer; go through it when something may have changed."""
-        ledger = self._ledger
+        ledger, began = self._ledger, self._now()
         if ledger.version == self._released_at:
+            return
+        if began < self._due["release"] <= began + LONGEST_RELEASE_SECONDS:
             return
         self._released_at = ledger.version
         for row, hold in admission.release(ledger.held, self._standing(), self._settings):
@@ -556,6 +559,9 @@ class Controller:
                 self._start(row, known["request_id"], reason, known["by"])
             else:
                 self._hold(row, hold, known["request_id"], by=known["by"], forced=known["forced"])
+        # With thousands held it takes a while, and notifications must be decided meanwhile.
+        took = self._now() - began
+        self._due["release"] = began + min(10 * took, LONGEST_RELEASE_SECONDS)
 
     def _standing(self):
         return self._ledger.standing(self._now(), self._controls)
