@@ -5,8 +5,11 @@ it from the rows and the outbox and goes on.
 """
 
 import copy
+import heapq
 
 from poundcake import admission, clock, lifecycle, outbox, rows, triggers
+from poundcake.recent import MOST_READ, Recent
+from poundcake.shared import shared
 
 # Of the attempts of one alertname, the breaker looks at so many of the latest; the memory is for
 # a multiple, so that it is seldom tidied.
@@ -22,6 +25,7 @@ class Ledger:
         self.requests = {}
         self.changed = {kind: {} for kind in rows.KINDS}
         self.reports = []  # what is to be told of the changes, as (trigger, payload, trace_tag)
+        self.recent = Recent()
         self.version = 0  # counts what may let a held alert go
         self._open = {}  # dispatch_id -> fingerprint
         self._held = {}  # fingerprint -> (state, cause) of the hold
@@ -32,7 +36,7 @@ class Ledger:
     def load(self, stackstorm):
         """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open."""
         untracked = outbox.merge(outbox.waiting(stackstorm))
-        stored = {row["fingerprint"]: row for row in rows.read_all(stackstorm, rows.ALERT)}
+        stored = {row["fingerprint"]: shared(row) for row in rows.each(stackstorm, rows.ALERT)}
         for fingerprint, row in untracked["alerts"].items():
             if fingerprint not in stored or row["rev"] >= stored[fingerprint]["rev"]:
                 stored[fingerprint] = row
@@ -44,6 +48,7 @@ class Ledger:
                 row = rows.read(stackstorm, rows.REQUEST, request_id)
                 if row:
                     self.requests[request_id] = row
+        self._load_recent(stackstorm)
 
     @property
     def in_flight(self):
@@ -100,6 +105,7 @@ class Ledger:
         after = lifecycle.apply(before, fact)
         if after is before:
             return after
+        after = shared(after)
         breaker = self._breaker_of(after["alertname"])
         self._put_alert(after)
         self.changed["alerts"][after["fingerprint"]] = after
@@ -121,6 +127,7 @@ class Ledger:
     def add_request(self, row):
         """Add the row of a request whose alerts are all decided."""
         row = dict(row, rev=1)
+        self.recent.add(row, self.alerts)
         self._put_request(_completed(row, row["received_at"]))
         for entry in row["alerts"]:
             if entry["fingerprint"] in self.alerts:
@@ -147,6 +154,7 @@ class Ledger:
             idle = seen is None or now - clock.to_seconds(seen) > keep
             if idle and fingerprint not in self._held and not lifecycle.open_attempts(row):
                 del self.alerts[fingerprint]
+                self.recent.forget(fingerprint)
         longest = max((seconds for _, seconds in self._settings.rates), default=0)
         for key, times in list(self._times.items()):
             self._times[key] = {name: at for name, at in times.items() if at > now - longest}
@@ -194,6 +202,16 @@ class Ledger:
             latest = sorted(fares.values(), key=lambda a: a["ended_at"] or "~")[-MOST_FARES:]
             self._fares[name] = {a["dispatch_id"]: a for a in latest}
 
+    def open_breakers(self):
+        """Return ``{alertname: Breaker}`` of those that are open; any thread may ask."""
+        found = {}
+        for name, fares in self._fares.copy().items():
+            known = self._breakers.get(name)
+            known = known or admission.breaker(list(fares.values()), self._settings)
+            if known.opened_at is not None:
+                found[name] = known
+        return found
+
     def _breaker_of(self, alertname):
         if alertname not in self._breakers:
             fares = self._fares.get(alertname, {}).values()
@@ -202,7 +220,15 @@ class Ledger:
 
     def _put_request(self, row):
         self.requests[row["request_id"]] = row
+        self.recent.update(row)
         self.changed["requests"][row["request_id"]] = row
+
+    def _load_recent(self, stackstorm):
+        known = {request_id for row in self.alerts.values() for request_id in row["request_ids"]}
+        for request_id in sorted(heapq.nlargest(MOST_READ, known)):
+            row = self.requests.get(request_id) or rows.read(stackstorm, rows.REQUEST, request_id)
+            if row:
+                self.recent.add(row, self.alerts)
 
     def _open_request_ids(self):
         found = [(row, attempt["starts_at"], attempt["attempt"]) for row, attempt in self.flights()]
