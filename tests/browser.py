@@ -1,7 +1,7 @@
 """Headless Chromium, driven over its DevTools protocol: what the status page is looked at with.
 
     with Browser(folder) as browser:
-        page = browser.open(url, username="ann", password="secret", width=360)
+        page = browser.open("http://ann:secret@127.0.0.1:8090/", width=360)
         page.evaluate("document.title")
 
 Protocol: https://chromedevtools.github.io/devtools-protocol/
@@ -78,12 +78,9 @@ class Page:
     :param width: of the window, in CSS pixels.
     :param dark: whether the reader prefers dark colours.
     :param script: whether scripts run at all.
-    :param username: for basic auth, with ``password``.
     """
 
-    def __init__(
-        self, address, width=1280, height=900, dark=False, script=True, username="", password=""
-    ):
+    def __init__(self, address, width=1280, height=900, dark=False, script=True):
         self._socket = websocket.create_connection(address, timeout=WAIT_SECONDS)
         self._numbers = itertools.count(1)
         self._loaded = False
@@ -101,9 +98,6 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self.send("Emulation.setScriptExecutionDisabled", value=not script)
-        if username:
-            pair = base64.b64encode(("%s:%s" % (username, password)).encode()).decode()
-            self.send("Network.setExtraHTTPHeaders", headers={"Authorization": "Basic " + pair})
 
     def send(self, method, **params):
         """Call a method of the protocol and return its result."""
