@@ -31,7 +31,7 @@ class Ledger:
         self._held = {}  # fingerprint -> (state, cause) of the hold
         self._times = {}  # admission.rate_key -> {dispatch_id: Unix time of the dispatch}
         self._fares = {}  # alertname -> {dispatch_id: attempt}
-        self._breakers = {}  # alertname -> Breaker, as far as it has been asked for
+        self._breakers = {}  # alertname -> Breaker
 
     def load(self, stackstorm):
         """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open."""
@@ -42,6 +42,8 @@ class Ledger:
                 stored[fingerprint] = row
         for row in stored.values():
             self._put_alert(row)
+        for name in self._fares:
+            self._breaker_of(name)
         self.requests.update(untracked["requests"])
         for request_id in self._open_request_ids():
             if request_id not in self.requests:
@@ -204,13 +206,8 @@ class Ledger:
 
     def open_breakers(self):
         """Return ``{alertname: Breaker}`` of those that are open; any thread may ask."""
-        found = {}
-        for name, fares in self._fares.copy().items():
-            known = self._breakers.get(name)
-            known = known or admission.breaker(list(fares.values()), self._settings)
-            if known.opened_at is not None:
-                found[name] = known
-        return found
+        known = self._breakers.copy().items()
+        return {name: breaker for name, breaker in known if breaker.opened_at is not None}
 
     def _breaker_of(self, alertname):
         if alertname not in self._breakers:
