@@ -105,6 +105,7 @@ def api():
             "criteria": {"trigger.alertname": {"type": "eq", "pattern": "ServiceDown"}},
             "action": {"ref": "core.noop", "parameters": {"key": "s3cret"}},
         }
+    api.content.found["rules"]["mine.orphan"] = {"ref": "mine.orphan", "pack": "mine"}
     return api
 
 

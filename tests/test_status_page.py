@@ -6,11 +6,13 @@ import io
 import logging
 import re
 import threading
+from dataclasses import replace
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 from hypothesis import given
 from poundcake import controls, lifecycle, status_page
+from poundcake.impatient import Impatient
 from poundcake.listener import Listener
 from poundcake.settings import SettingsError, from_config
 from poundcake.status_page import StatusPage
@@ -128,6 +130,38 @@ def test_a_part_that_is_not_well_comes_first(site):
     assert "datastore is not well: GET /fake: connection refused" in text
 
 
+def test_it_is_there_while_stackstorm_hangs(site, monkeypatch):
+    """Who looks does not wait for an answer that does not come, nor asks for ever more."""
+    monkeypatch.setattr(status_page, "PATIENCE_SECONDS", 0.05)
+    ended, asked = threading.Event(), []
+    health = site.pack.controller.health
+
+    def hang():
+        asked.append(1)
+        ended.wait(30)
+        return health()
+
+    page = StatusPage(site.pack.settings, site.pack.controller.snapshot, hang)
+    for _ in range(3):
+        status, body, _ = page(None, {})
+        assert status == 200 and "stackstorm is not well: no answer for 0 s" in body.decode()
+    assert len(asked) == 1
+    ended.set()
+    monkeypatch.setattr(status_page, "PATIENCE_SECONDS", 30)
+    page = StatusPage(site.pack.settings, site.pack.controller.snapshot, hang)
+    assert "Nothing needs you" in page(None, {})[1].decode()
+
+
+def test_a_fault_of_the_question_is_a_fault_of_the_answer():
+    """It is not taken for a hang, nor for an answer."""
+
+    def fail():
+        raise ValueError("a fault")
+
+    with pytest.raises(ValueError):
+        Impatient(fail, 30, lambda seconds: None)()
+
+
 def test_every_part_of_the_health_is_there(site):
     """As /ready has them."""
     cells = site.document().cells["th"]
@@ -145,6 +179,24 @@ def test_every_state_is_counted_and_can_be_asked_for(site):
     for state in lifecycle.STATES:
         assert "?state=" + state in counted and state in asked
     assert "2 unmatched" in " ".join(document.text.split())
+
+
+def test_a_state_that_lifecycle_gains_appears_by_itself(site, monkeypatch):
+    """One in which a person is waited for is told apart."""
+    site.pack.post(alert(1))
+    site.pack.steps(3)
+    monkeypatch.setattr(lifecycle, "STATES", ("awaiting_approval",) + lifecycle.STATES)
+    row = dict(site.pack.alert(), state="awaiting_approval")
+    seen = site.pack.controller.snapshot()
+    page = StatusPage(
+        site.pack.settings, lambda: replace(seen, alerts=[row]), site.pack.controller.health
+    )
+    body = page(None, {"state": "awaiting_approval"})[1].decode()
+    document = Document(body)
+    assert document.cells["title"] == ["1 alert needs a person · PoundCake"]
+    assert "1 alert is awaiting approval" in document.text
+    assert "st2 inquiry list" in document.cells["code"]
+    assert ("a", "?state=awaiting_approval") in [(t, a.get("href")) for t, a in document.tags]
 
 
 # --- the alerts -----------------------------------------------------------------------------------

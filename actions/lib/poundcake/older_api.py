@@ -130,7 +130,7 @@ def list_handlers(stackstorm, query):
             "action": rule["action"]["ref"],
         }
         for rule in stackstorm.list_resources("rules")
-        if rule["trigger"]["type"] == triggers.ALERT
+        if (rule.get("trigger") or {}).get("type") == triggers.ALERT  # a trigger may be gone
     ]
     return query.answer("handlers", sorted(found, key=lambda item: item["name"]))
 

@@ -16,10 +16,12 @@ from urllib.parse import quote, urlencode
 import jinja2
 
 from poundcake import clock, controls, lifecycle, overview
+from poundcake.impatient import Impatient
 from poundcake.inert import inert_text
 from poundcake.queries import QueryError
 
 PATH = re.compile("/")
+PATIENCE_SECONDS = 3
 ROWS = 50
 MOST_REQUESTS = 15
 MOST_ENTRIES = 30  # of a timeline
@@ -57,7 +59,8 @@ class StatusPage:
     def __init__(self, settings, snapshot, health):
         self._settings = settings
         self._snapshot = snapshot
-        self._health = health
+        # When StackStorm hangs, this page must not.
+        self._health = Impatient(health, PATIENCE_SECONDS, _hangs)
         folder = os.path.dirname(os.path.abspath(__file__))
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(folder),
@@ -197,6 +200,10 @@ class StatusPage:
     def _web_url(self, execution_id):
         base = self._settings.st2_web_url.rstrip("/")
         return base and "%s/#/history/%s/general" % (base, quote(execution_id, safe=""))
+
+
+def _hangs(seconds):
+    return {"stackstorm": {"ok": False, "detail": "no answer for %d s" % seconds}}
 
 
 def _headers(source):
