@@ -349,9 +349,11 @@ def test_what_holds_back_is_there_with_the_command_that_ends_it():
         "paused everything, by ann since 2026-11-21 08:20:0",
         "paused HighCpu, by ann",
         'maintenance a="b", by bob until 2026-11-21 10:20:0',
-        "breaker open of ServiceDown, after 1 failures in a row",
-        "dry run of Dry",
-        "not understood everything counts as paused: the key poundcake.control.odd",
+        "breaker open ServiceDown, after 1 failure in a row; one remediation is tried at 2026-",
+        "dry run Dry: it is decided and tracked",
+        "not understood poundcake.control.odd: everything counts as paused: the key",
+        "paused: everything, HighCpu",
+        "breaker open: ServiceDown",
     ):
         assert words in text
     for command in (

@@ -6,7 +6,6 @@ value, and the page's own policy lets nothing run but that one script.
 """
 
 import base64
-import collections
 import hashlib
 import os
 import re
@@ -28,6 +27,8 @@ MOST_ENTRIES = 30  # of a timeline
 MOST_ATTEMPTS = 10
 MOST_LABELS = 60
 MOST_NAMES = 200
+MOST_NAMED = 3  # of a kind, at the top
+EVERYTHING = "everything"
 CLIP = 1000
 
 ACT, LOOK, BUSY, GOOD, IDLE = "act", "look", "busy", "good", "idle"
@@ -126,8 +127,10 @@ class StatusPage:
         ]
         acts = [_counted(state, counts) for state in overview.NEEDS_A_PERSON if counts.get(state)]
         looks = [_counted(state, counts) for state in overview.NEEDS_A_LOOK if counts.get(state)]
-        kinds = collections.Counter(item["kind"] for item in self._held(snapshot))
-        looks += [_reason("%s: %d" % item, "#held") for item in sorted(kinds.items())]
+        held = self._held(snapshot)
+        for kind in dict.fromkeys(item["kind"] for item in held):
+            names = [_clip(item["name"], 60) for item in held if item["kind"] == kind]
+            looks.append(_reason("%s: %s" % (kind, _some(names)), "#held"))
         going = _reason(_going(snapshot, counts), "")
         number = sum(counts.get(state, 0) for state in overview.NEEDS_A_PERSON)
         titles = ["PoundCake is not well"] if faults else []
@@ -143,30 +146,27 @@ class StatusPage:
 
     def _held(self, snapshot):
         """Return everything that holds remediations back, and the command that ends it."""
-        found = []
-        if self._settings.dry_run:
-            text = "of everything: it is decided and tracked, nothing is dispatched (config)"
-            found.append({"kind": "dry run", "text": text, "command": ""})
-        for name in self._settings.dry_run_alertnames:
-            text = "of %s: it is decided and tracked, nothing is dispatched (config)" % name
-            found.append({"kind": "dry run", "text": text, "command": ""})
+        dry = [EVERYTHING] if self._settings.dry_run else []
+        dry += self._settings.dry_run_alertnames
+        text = "it is decided and tracked, nothing is dispatched (config)"
+        found = [_item("dry run", name, ": " + text) for name in dry]
         known = snapshot.controls
         for key, error in known.unreadable.items() if known else ():
-            text = controls.unreadable_text(key, error)
-            found.append({"kind": "not understood", "text": text, "command": ""})
+            found.append(_item("not understood", key, ": " + controls.unreadable_text(key, error)))
         for name, row in sorted(known.pauses.items()) if known else ():
-            text = "%s, by %s since %s: %s"
-            text %= (name or "everything", row["by"], _moment(row["at"]), row["reason"])
-            found.append(_item("paused", text, controls.resume_command(name)))
+            text = ", by %s since %s: %s" % (row["by"], _moment(row["at"]), row["reason"])
+            found.append(_item("paused", name or EVERYTHING, text, controls.resume_command(name)))
         for row in snapshot.windows:
-            text = "%s, by %s until %s: %s"
-            text %= (", ".join(row["matchers"]), row["by"], _moment(row["ends_at"]), row["reason"])
-            found.append(_item("maintenance", text, controls.end_command(row["id"])))
+            text = ", by %s until %s: %s" % (row["by"], _moment(row["ends_at"]), row["reason"])
+            command = controls.end_command(row["id"])
+            found.append(_item("maintenance", ", ".join(row["matchers"]), text, command))
         for name, breaker in sorted(snapshot.breakers.items()):
-            ends = clock.to_text(breaker.opened_at + self._settings.breaker_seconds)
-            text = "of %s, after %d failures in a row; one remediation is tried at %s"
-            text %= (name, breaker.failures, _moment(ends))
-            found.append({"kind": "breaker open", "text": text, "command": ""})
+            ends = breaker.opened_at + self._settings.breaker_seconds
+            text = ", after %s in a row; one remediation is tried " % _many(
+                breaker.failures, "failure", "failures"
+            )
+            text += "at " + _moment(clock.to_text(ends)) if snapshot.now < ends else "next"
+            found.append(_item("breaker open", name, text))
         return found
 
     def _alert(self, snapshot, row):
@@ -175,7 +175,9 @@ class StatusPage:
         requests = row["request_ids"][-1:]
         return {
             "row": row,
-            "key": hashlib.sha256(row["fingerprint"].encode("utf-8", "replace")).hexdigest()[:16],
+            "key": hashlib.sha256(row["fingerprint"].encode("utf-8", "surrogatepass")).hexdigest()[
+                :16
+            ],
             "timeline": history[-MOST_ENTRIES:],
             "attempts": [self._attempt(item) for item in attempts],
             "decisions": snapshot.recent.decisions(row["fingerprint"]),
@@ -292,8 +294,18 @@ def _many(number, one, more):
     return "%d %s" % (number, one if number == 1 else more)
 
 
-def _item(kind, text, command):
-    return {"kind": kind, "text": text, "command": _safe(command)}
+def _some(names):
+    rest = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (" and %d more" % rest if rest > 0 else "")
+
+
+def _item(kind, name, text, command=""):
+    return {"kind": kind, "name": name, "text": name + text, "command": _safe(command)}
+
+
+def _key(fingerprint):
+    """Return what of a fingerprint, which is text from outside, is fit for an id in a page."""
+    return hashlib.sha256(fingerprint.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _commands(row):
