@@ -7,11 +7,13 @@ import logging
 import re
 import threading
 from dataclasses import replace
+from unittest import mock
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 from hypothesis import given
 from poundcake import controls, lifecycle, status_page
+from poundcake.controller import Controller
 from poundcake.impatient import Impatient
 from poundcake.listener import Listener
 from poundcake.settings import SettingsError, from_config
@@ -128,6 +130,14 @@ def test_a_part_that_is_not_well_comes_first(site):
     text = site.text()
     assert text.startswith("PoundCake is not well")
     assert "datastore is not well: GET /fake: connection refused" in text
+
+
+def test_it_is_there_before_the_sensor_has_read_its_rows():
+    """A start may take a while, and somebody looks at it."""
+    site = Site(token="")
+    with mock.patch.object(Controller, "load"):
+        site.pack.start()
+    assert "sensor is not well: loading its rows" in site.text()
 
 
 def test_it_is_there_while_stackstorm_hangs(site, monkeypatch):

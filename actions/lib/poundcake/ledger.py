@@ -39,7 +39,7 @@ class Ledger:
         stored = {row["fingerprint"]: shared(row) for row in rows.each(stackstorm, rows.ALERT)}
         for fingerprint, row in untracked["alerts"].items():
             if fingerprint not in stored or row["rev"] >= stored[fingerprint]["rev"]:
-                stored[fingerprint] = row
+                stored[fingerprint] = shared(row)
         for row in stored.values():
             self._put_alert(row)
         for name in self._fares:
