@@ -35,6 +35,8 @@ class Browser:
         self._folder = Path(folder)
 
     def __enter__(self):
+        if not command():
+            raise RuntimeError("Chromium is not installed: run bash tests/demo/install_servers")
         profile = self._folder / "profile"
         options = ["--headless=new", "--remote-debugging-port=0", "--user-data-dir=%s" % profile]
         options += ["--no-first-run", "--disable-background-networking", "--disable-gpu"]
