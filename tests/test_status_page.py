@@ -191,22 +191,32 @@ def test_every_state_is_counted_and_can_be_asked_for(site):
     assert "2 unmatched" in " ".join(document.text.split())
 
 
-def test_a_state_that_lifecycle_gains_appears_by_itself(site, monkeypatch):
-    """One in which a person is waited for is told apart."""
+def test_an_alert_that_waits_for_approval_needs_a_person(site):
+    """The command that answers is there; nothing counts as under way."""
+    stackstorm = site.pack.stackstorm
+    stackstorm.rule("mine.fix")
     site.pack.post(alert(1))
-    site.pack.steps(3)
-    monkeypatch.setattr(lifecycle, "STATES", ("awaiting_approval",) + lifecycle.STATES)
-    row = dict(site.pack.alert(), state="awaiting_approval")
-    seen = site.pack.controller.snapshot()
-    page = StatusPage(
-        site.pack.settings, lambda: replace(seen, alerts=[row]), site.pack.controller.health
-    )
-    body = page(None, {"state": "awaiting_approval"})[1].decode()
-    document = Document(body)
+    site.pack.step()
+    inquiry = stackstorm.ask(stackstorm.running()[0])
+    site.pack.steps(5)
+    document = site.document()
     assert document.cells["title"] == ["1 alert needs a person · PoundCake"]
     assert "1 alert is awaiting approval" in document.text
-    assert "st2 inquiry list" in document.cells["code"]
-    assert ("a", "?state=awaiting_approval") in [(t, a.get("href")) for t, a in document.tags]
+    assert "st2 inquiry respond " + inquiry in document.cells["code"]
+    assert "0 remediations in flight" in document.text
+
+
+def test_a_state_that_lifecycle_gains_appears_by_itself(site, monkeypatch):
+    """In the counts, the filter and the rows."""
+    site.pack.post(alert(1))
+    site.pack.steps(3)
+    monkeypatch.setattr(lifecycle, "STATES", lifecycle.STATES + ("hibernating",))
+    seen = site.pack.controller.snapshot()
+    seen = replace(seen, alerts=[dict(seen.alerts[0], state="hibernating")])
+    page = StatusPage(site.pack.settings, lambda: seen, site.pack.controller.health)
+    document = Document(page(None, {"state": "hibernating"})[1].decode())
+    assert ("a", "?state=hibernating") in [(t, a.get("href")) for t, a in document.tags]
+    assert "hibernating" in document.cells["summary"][0]
 
 
 # --- the alerts -----------------------------------------------------------------------------------

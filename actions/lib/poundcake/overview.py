@@ -12,8 +12,7 @@ from poundcake.queries import QueryError
 ALL = "all"
 NO_SEVERITY = "none"  # what an alert without severity is called
 # States in which nothing goes on before a person has done something, then those that may need one.
-# (The first is one that an alert has while its workflow waits for the answer to an inquiry.)
-NEEDS_A_PERSON = ("awaiting_approval", lifecycle.EXHAUSTED)
+NEEDS_A_PERSON = (lifecycle.AWAITING_APPROVAL, lifecycle.EXHAUSTED)
 NEEDS_A_LOOK = (lifecycle.FAILED, lifecycle.UNMATCHED)
 
 
@@ -23,7 +22,8 @@ class Snapshot:
 
     ``now``: Unix time. ``alerts``: rows. ``recent``: recent.Recent. ``controls``:
     controls.Controls, None before they are read. ``breakers``: ``{alertname: Breaker}`` of those
-    that are open. ``in_flight``: dispatches that have not ended. ``undecided``: notifications that
+    that are open. ``running``: dispatches under way, but for those that wait for a person's answer.
+    ``undecided``: notifications that
     wait for a decision.
     """
 
@@ -32,7 +32,7 @@ class Snapshot:
     recent: object
     controls: object
     breakers: dict
-    in_flight: int
+    running: int
     undecided: int
 
     @property

@@ -268,6 +268,7 @@ def _nothing(wanted, snapshot):
 
 def _counted(state, counts):
     said = {
+        lifecycle.AWAITING_APPROVAL: "each row has the command that answers",
         lifecycle.EXHAUSTED: "no attempt is left",
         lifecycle.FAILED: "the last attempt failed; the next notification may bring another",
         lifecycle.UNMATCHED: "no rule took it",
@@ -282,7 +283,7 @@ def _reason(text, href):
 
 def _going(snapshot, counts):
     text = "%s in flight, %d pending" % (
-        _many(snapshot.in_flight, "remediation", "remediations"),
+        _many(snapshot.running, "remediation", "remediations"),
         counts[lifecycle.PENDING],
     )
     if snapshot.undecided:
@@ -313,8 +314,9 @@ def _commands(row):
     name = "fingerprint=" + shlex.quote(row["fingerprint"])
     found = [("See all of it", "st2 run poundcake.get_alert " + name)]
     if row["state"] != lifecycle.RESOLVED:
-        if row["state"] in overview.NEEDS_A_PERSON and row["state"] != lifecycle.EXHAUSTED:
-            found.append(("See what it waits for", "st2 inquiry list"))
+        for attempt in lifecycle.open_attempts(row):
+            for inquiry in lifecycle.open_inquiries(attempt):
+                found.append(("Answer", "st2 inquiry respond " + inquiry["inquiry_id"]))
         because = name + ' reason="WHY"'
         silenced = "alertname=" + shlex.quote(row["alertname"]) + ' reason="WHY"'
         found += [
