@@ -18,6 +18,7 @@ from poundcake import (
     inbox,
     lifecycle,
     outbox,
+    overview,
     payload,
     queries,
     rows,
@@ -182,6 +183,22 @@ class Controller:
         """Return a request with its alerts and executions, None when it is not known."""
         return queries.request_status(
             self._stackstorm, request_id, self._ledger.requests, self._ledger.alerts
+        )
+
+    def snapshot(self):
+        """Return what there is to see at this moment, as an overview.Snapshot.
+
+        Rows are replaced and never changed, so a list of them is a moment's truth.
+        """
+        ledger = self._ledger
+        return overview.Snapshot(
+            now=self._now(),
+            alerts=list(ledger.alerts.values()),
+            recent=ledger.recent,
+            controls=self._controls,
+            breakers=ledger.open_breakers(),
+            running=ledger.running,
+            undecided=len(self._queue),
         )
 
     # --- called by the one thread that decides ---------------------------------------------------
