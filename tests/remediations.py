@@ -49,6 +49,14 @@ class Case:
 
 
 CASES = {
+    "low_disk": Case(
+        names=("mountpoint",),
+        parameters={
+            "mountpoint": "/srv/shop",
+            "check_command": LOOK + "test -e {folder}/up",
+            "remove_command": CHANGE + "touch {folder}/up",
+        },
+    ),
     "service_down": Case(
         names=("service",),
         parameters={
