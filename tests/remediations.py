@@ -49,6 +49,16 @@ class Case:
 
 
 CASES = {
+    "database_connection_errors": Case(
+        names=("service",),
+        parameters={
+            "service": "postgresql",
+            "port": 1,
+            "check_command": LOOK + "test -e {folder}/up",
+            "restart_command": CHANGE + "touch {folder}/up",
+            "settle_seconds": 0,
+        },
+    ),
     "low_disk": Case(
         names=("mountpoint",),
         parameters={
