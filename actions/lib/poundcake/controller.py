@@ -73,6 +73,7 @@ class Controller:
         self._done = collections.OrderedDict()  # request ids of the latest ones that left it
         self._decided = []  # request ids whose rows are on their way to the outbox
         self._canceled = set()  # execution ids
+        self._over = set()  # ids of inquiries that were answered for want of a person
         self._released_at = None  # the version of the ledger that was gone through last
         self._due = collections.defaultdict(float)
         self._loaded = False
@@ -387,15 +388,25 @@ class Controller:
         flights = self._ledger.flights()
         facts, lost = watch.observe(self._stackstorm, flights, self._now())
         for fact in facts:
-            self._ledger.apply(fact)
+            row = self._ledger.apply(fact)
             if fact["kind"] == "settled":
                 self._bus.forget(fact["dispatch_id"])
+            elif fact["kind"] == "answered" and fact["approved"] is False:
+                self._taken_over(row, fact)
         for fingerprint in {row["fingerprint"] for row, _ in flights}:
             self._follow_up(self._ledger.alerts[fingerprint])
         for identity in lost:
             if self._bus.is_lost(identity):
                 self._resend(identity)
         self._cancel()
+        self._end_inquiries()
+
+    def _taken_over(self, row, fact):
+        """Whoever does not approve a remediation takes the alert over: it is not tried again."""
+        (attempt,) = [a for a in row["attempts"] if a["dispatch_id"] == fact["dispatch_id"]]
+        said = {name: fact[name] for name in ("fingerprint", "episode", "at")}
+        said.update(kind="acknowledged", by="", dismissed=False, request_id=attempt["request_id"])
+        self._ledger.apply(dict(said, reason="its remediation was not approved"))
 
     def _resend(self, identity):
         row, attempt = self._ledger.flight(identity)
@@ -432,6 +443,24 @@ class Controller:
                 if why:
                     asked.add(identity)
         self._canceled = asked
+
+    def _end_inquiries(self):
+        """Answer for the person who has let the time go by, or need not answer any more.
+
+        Canceling the execution instead would leave the question open for good.
+        """
+        over = set()
+        for row, attempt in self._ledger.flights():
+            episode = lifecycle.episode(row, attempt["starts_at"])
+            resolved = episode and episode["resolved_at"]
+            for inquiry in lifecycle.open_inquiries(attempt):
+                until = inquiry["until"]
+                if until and (resolved or self._now() > clock.to_seconds(until)):
+                    over.add(inquiry["inquiry_id"])
+        for identity in over - self._over:
+            if self._stackstorm.respond(identity, watch.TIME_IS_UP):
+                self._log.warning("inquiry %s is over: nobody answered in time", identity)
+        self._over = over
 
     def _release(self):
         """Let go what is held back no longer; go through it when something may have changed."""
