@@ -134,8 +134,8 @@ def test_a_database_with_too_many_connections_is_left_alone(postgres):
     before = postgres.do("pid")
     psql = "psql -h 127.0.0.1 -p %d -U postgres -c" % postgres.port
     said = postgres.place.shell(
-        "for n in 1 2 3; do %s 'select pg_sleep(300)' >/dev/null 2>&1 </dev/null & done; "
-        "while %s 'select 1' 2>&1 >/dev/null; do sleep 0.2; done" % (psql, psql)
+        "while %s 'select 1' 2>&1 >/dev/null; do "
+        "%s 'select pg_sleep(300)' >/dev/null 2>&1 </dev/null & sleep 0.2; done" % (psql, psql)
     )
     assert "too many clients" in said
     execution = postgres.remedied()
@@ -196,7 +196,7 @@ def test_an_address_that_is_unknown_is_no_database_that_is_down(postgres):
     execution = postgres.remedied(address="no-such-host.invalid")
     assert execution["status"] == "failed"
     output = output_of(execution)
-    assert output["reason"].startswith("nothing seen, nothing done. ")
+    assert output["reason"].startswith("nothing seen, nothing done - ")
     assert "the address is unknown here" in output["reason"]
     assert output["remediation"] == "none"
 

@@ -270,7 +270,7 @@ def test_what_is_not_mounted_is_not_looked_at(disk):
         execution = disk.low_disk(mountpoint=disk.place.folder + name)
         assert execution["status"] == "failed"
         output = output_of(execution)
-        assert output["reason"] == "nothing seen, nothing done. nothing is mounted there"
+        assert output["reason"] == "nothing seen, nothing done - nothing is mounted there"
     assert disk.files() == {"data", "logs/a.gz"}
 
 
@@ -376,7 +376,7 @@ def test_a_remove_command_that_fails_says_so(place):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "the remove command failed"
-    assert output["reason"] == "still too full, the remove command failed. not allowed"
+    assert output["reason"] == "still too full, the remove command failed - not allowed"
 
 
 def test_the_rule_takes_node_exporters_alerts(world):
