@@ -23,6 +23,7 @@ ineffective    dispatch_id: the attempt succeeded, and the alert fired on when i
 exhausted      dispatch_id (of the last attempt), reason, request_id
 acknowledged   request_id, by, reason, dismissed: a person took it over; no attempt follows in this
                episode but by hand
+heartbeat      missing, reason: a heartbeat (heartbeat.py) has come, or is missing
 =============  ==================================================================================
 """
 
@@ -396,6 +397,14 @@ def _acknowledged(row, episode, fact):
         episode["acknowledged"] = {name: fact[name] for name in names}
 
 
+def _heartbeat(row, episode, fact):
+    known = row.get("heartbeat") or {"seen_at": "", "missing_at": "", "reason": ""}
+    name = "missing_at" if fact["missing"] else "seen_at"
+    if fact["at"] > known[name]:
+        reason = fact["reason"] if fact["missing"] else known["reason"]
+        row["heartbeat"] = dict(known, reason=reason, **{name: fact["at"]})
+
+
 _FACTS = {
     "notified": _notified,
     "held": _held,
@@ -407,6 +416,7 @@ _FACTS = {
     "ineffective": _ineffective,
     "exhausted": _exhausted,
     "acknowledged": _acknowledged,
+    "heartbeat": _heartbeat,
 }
 
 
