@@ -61,6 +61,16 @@ CASES = {
             "settle_seconds": 0,
         },
     ),
+    "database_connection_errors": Case(
+        names=("service",),
+        parameters={
+            "service": "postgresql",
+            "port": 1,
+            "check_command": LOOK + "test -e {folder}/up",
+            "restart_command": CHANGE + "touch {folder}/up",
+            "settle_seconds": 0,
+        },
+    ),
     "host_down": Case(
         names=("host",),
         looks_from_here=True,
@@ -70,6 +80,14 @@ CASES = {
             "power_command": CHANGE + "touch {folder}/up",
             "retries": 0,
             "settle_seconds": 0,
+        },
+    ),
+    "low_disk": Case(
+        names=("mountpoint",),
+        parameters={
+            "mountpoint": "/srv/shop",
+            "check_command": LOOK + "test -e {folder}/up",
+            "remove_command": CHANGE + "touch {folder}/up",
         },
     ),
     "service_down": Case(
@@ -82,6 +100,8 @@ CASES = {
         },
     ),
 }
+# Names and commands are the same; what is restarted for another reason is restarted all the same.
+CASES["high_cpu"] = CASES["high_memory"] = CASES["service_down"]
 
 
 class Place:

@@ -18,6 +18,7 @@ from poundcake import (
     inbox,
     lifecycle,
     outbox,
+    overview,
     payload,
     queries,
     rows,
@@ -42,6 +43,7 @@ CONTROLS_SECONDS = 1.0
 HEARTBEAT_SECONDS = 1.0
 REMEMBERED_REQUESTS = 10000
 STORM_IN_FLIGHT = 5
+LONGEST_RELEASE_SECONDS = 5
 SWEEP_SECONDS = 60
 ENTRIES_A_TICK = 50
 # What arrives together is decided together: one batch and one look at the datastore.
@@ -181,6 +183,22 @@ class Controller:
         """Return a request with its alerts and executions, None when it is not known."""
         return queries.request_status(
             self._stackstorm, request_id, self._ledger.requests, self._ledger.alerts
+        )
+
+    def snapshot(self):
+        """Return what there is to see at this moment, as an overview.Snapshot.
+
+        Rows are replaced and never changed, so a list of them is a moment's truth.
+        """
+        ledger = self._ledger
+        return overview.Snapshot(
+            now=self._now(),
+            alerts=list(ledger.alerts.values()),
+            recent=ledger.recent,
+            controls=self._controls,
+            breakers=ledger.open_breakers(),
+            running=ledger.running,
+            undecided=len(self._queue),
         )
 
     # --- called by the one thread that decides ---------------------------------------------------
@@ -545,8 +563,10 @@ class Controller:
 
     def _release(self):
         """Let go what is held back no longer; go through it when something may have changed."""
-        ledger = self._ledger
+        ledger, began = self._ledger, self._now()
         if ledger.version == self._released_at:
+            return
+        if began < self._due["release"] <= began + LONGEST_RELEASE_SECONDS:
             return
         self._released_at = ledger.version
         for row, hold in admission.release(ledger.held, self._standing(), self._settings):
@@ -556,6 +576,9 @@ class Controller:
                 self._start(row, known["request_id"], reason, known["by"])
             else:
                 self._hold(row, hold, known["request_id"], by=known["by"], forced=known["forced"])
+        # With thousands held it takes a while, and notifications must be decided meanwhile.
+        took = self._now() - began
+        self._due["release"] = began + min(10 * took, LONGEST_RELEASE_SECONDS)
 
     def _standing(self):
         return self._ledger.standing(self._now(), self._controls)
