@@ -6,10 +6,11 @@ agrees with cases that were recorded from StackStorm (test_engine_aliases.py).
 
 import glob
 import os
+from dataclasses import asdict
 
 import pytest
 import yaml
-from poundcake import by_hand, controls, queries, rows
+from poundcake import by_hand, controls, health, queries, rows
 from poundcake.inert import inert
 from st2common.util.jinja import get_jinja_environment
 from st2tests.base import BaseActionAliasTestCase
@@ -40,6 +41,8 @@ COMMANDS = {
     "poundcake show alert 91c7e5b1b6ea25d7": ("get_alert", {"fingerprint": "91c7e5b1b6ea25d7"}),
     "poundcake request " + ID: ("get_request", {"request_id": ID}),
     "poundcake show request " + ID: ("get_request", {"request_id": ID}),
+    "poundcake health": ("check_health", {}),
+    "poundcake check health": ("check_health", {}),
     "poundcake stats": ("get_stats", {}),
     "poundcake show stats": ("get_stats", {}),
     "poundcake statistics": ("get_stats", {}),
@@ -299,6 +302,25 @@ def test_stats_are_two_lines(pack):
         "1 alert: 1 remediating.",
         "• core.noop: 0 succeeded, 0 failed, 1 running",
     ]
+
+
+def test_health_shows_what_is_at_fault_with_the_remedy():
+    """And no long table when all is well."""
+    sick = [
+        health.Finding("api", health.OK, "answers"),
+        health.Finding("rules", health.FAULT, "poundcake.track is disabled", "st2 rule enable x"),
+    ]
+    checks = [asdict(item) for item in sick]
+    said = chat("check_health", {"error": "1 at fault: rules", "checks": checks}, "failed")
+    assert said.splitlines() == [
+        "Failed: 1 at fault: rules",
+        "• rules: poundcake.track is disabled → st2 rule enable x",
+    ]
+    said = chat("check_health", {"error": "20 at fault", "checks": checks * 20}, "failed")
+    assert len(said.splitlines()) == 12 and said.splitlines()[-1] == "… and 10 more faults."
+    well = [asdict(sick[0]), asdict(health.Finding("remediations", health.INFO, "enabled: a"))]
+    said = chat("check_health", {"status": "ok", "checks": well})
+    assert said.splitlines() == ["PoundCake is well.", "• remediations: enabled: a"]
 
 
 def test_the_levers_say_what_they_did_and_how_to_end_it(pack):

@@ -67,6 +67,11 @@ def expire_silence(settings, id):
     return _silence(found)
 
 
+def version(settings):
+    """Return the version of the Alertmanager that answers; QueryError when none does."""
+    return _call(settings, "GET", "/status").get("versionInfo", {}).get("version", "unknown")
+
+
 def _wanted(matcher_text, labels):
     wanted = []
     if matcher_text.strip():
@@ -150,16 +155,26 @@ def _call(settings, method, path, missing_ok=False, **more):
         raise QueryError("alertmanager_url: %s answers no JSON; is it Alertmanager?" % url)
 
 
-def _login(settings):
-    """Return what requests takes as ``auth``: as a header, a token would give way to ~/.netrc."""
-    if settings.alertmanager_token:
+def login(token, username, password):
+    """Return what requests takes as ``auth``; a token goes before a name, None is neither.
 
-        def login(request):
-            request.headers["Authorization"] = "Bearer " + settings.alertmanager_token
+    As a header, a token would give way to ~/.netrc.
+    """
+    if token:
+
+        def with_token(request):
+            request.headers["Authorization"] = "Bearer " + token
             return request
 
-        return login
-    if settings.alertmanager_username:
-        pair = (settings.alertmanager_username, settings.alertmanager_password)
-        return tuple(text.encode("utf-8") for text in pair)
+        return with_token
+    if username:
+        return tuple(text.encode("utf-8") for text in (username, password))
     return None
+
+
+def _login(settings):
+    return login(
+        settings.alertmanager_token,
+        settings.alertmanager_username,
+        settings.alertmanager_password,
+    )
