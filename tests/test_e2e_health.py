@@ -1,13 +1,18 @@
-"""check_health against a running StackStorm, and real servers beside it."""
+"""check_health against a running StackStorm, and servers beside it."""
 
+import contextlib
+import json
 import os
+import socket
 
 import pytest
 from poundcake import health
 from poundcake.settings import Settings
 
 from tests.demo import servers
+from tests.local_server import LocalServer, QuietHandler
 
+SECRET = "s3cret-that-nobody-may-see"
 needs_servers = pytest.mark.skipif(
     bool(servers.missing()) or bool(os.environ.get("ST2_API_URL")),
     reason="bash tests/demo/install_servers installs Prometheus and Alertmanager",
@@ -63,3 +68,108 @@ def test_a_real_alertmanager_and_a_real_prometheus_answer(tmp_path):
     # And the same servers, when they are gone.
     assert health.check_alertmanager(Settings(alertmanager_url=am.url)).status == health.FAULT
     assert health.check_prometheus({"prometheus_url": prometheus.url}).status == health.FAULT
+
+
+# --- servers that answer as the test wants it -----------------------------------------------------
+
+
+@contextlib.contextmanager
+def answering(answers):
+    """The address of a server: ``answers`` is {path: (status, JSON value)}; it notes headers."""
+
+    class Handler(QuietHandler):
+        seen = []
+
+        def do_GET(self):
+            self.seen.append(self.headers.get("Authorization"))
+            status, value = answers[self.path.split("?")[0]]
+            body = value if isinstance(value, bytes) else json.dumps(value).encode()
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+    with LocalServer(Handler) as server:
+        yield server, Handler.seen
+
+
+def listener(ready=True, **parts):
+    parts = {name: {"ok": False, "detail": detail} for name, detail in parts.items()}
+    parts["sensor"] = {"ok": True, "detail": "running"}
+    return answering(
+        {
+            "/health": (200, {"status": "ok"}),
+            "/ready": (200 if ready else 503, {"status": "", "parts": parts}),
+        }
+    )
+
+
+def port_of(server):
+    return int(server.address.rpartition(":")[2])
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_a_listener_that_is_ready_is_fine():
+    """Asked on loopback when it listens everywhere."""
+    with listener() as (server, _):
+        for host in ("127.0.0.1", "0.0.0.0"):
+            (found,) = health.check_listener(Settings(host=host, port=port_of(server)))
+            assert found == health.Finding("listener", health.OK, "ready at " + server.url)
+
+
+def test_a_listener_that_is_not_ready_says_each_reason():
+    """As /ready does."""
+    with listener(False, tracking="rows wait", api="connection refused") as (server, _):
+        found = health.check_listener(Settings(port=port_of(server)))
+    assert [item.detail for item in found] == [
+        "not ready, api: connection refused",
+        "not ready, tracking: rows wait",
+    ]
+    assert {item.status for item in found} == {health.FAULT}
+
+
+def test_a_listener_that_is_away_is_a_fault():
+    """In the operating system's words."""
+    (found,) = health.check_listener(Settings(port=closed_port()))
+    assert found.status == health.FAULT and found.detail.endswith(": Connection refused")
+    assert "another node" in found.remedy
+
+
+def test_alertmanager_and_prometheus_are_asked_when_the_config_says_where():
+    """With what they want as credentials, which no answer shows."""
+    assert health.check_alertmanager(Settings()).status == health.INFO
+    assert health.check_prometheus({}).status == health.INFO
+    answers = {
+        "/api/v2/status": (200, {"versionInfo": {"version": "0.28.0"}}),
+        "/api/v1/query": (200, {"status": "success"}),
+    }
+    with answering(answers) as (server, seen):
+        settings = Settings(alertmanager_url=server.url, alertmanager_token=SECRET)
+        found = health.check_alertmanager(settings)
+        assert (found.status, found.detail) == (health.OK, "version 0.28.0 answers")
+        config = {"prometheus_url": server.url + "/", "prometheus_token": SECRET}
+        assert health.check_prometheus(config).status == health.OK
+        config = dict(config, prometheus_token="", prometheus_username="a")
+        config["prometheus_password"] = "b"
+        assert health.check_prometheus(config).status == health.OK
+        assert seen == ["Bearer " + SECRET] * 2 + ["Basic YTpi"]
+
+
+@pytest.mark.parametrize("answer", [(401, {}), (500, {}), (200, b"<html>")], ids=str)
+def test_a_server_that_answers_otherwise_is_a_fault(answer):
+    """Whatever it is that listens there."""
+    with answering({"/api/v2/status": answer, "/api/v1/query": answer}) as (server, _):
+        settings = Settings(alertmanager_url=server.url, alertmanager_token=SECRET)
+        config = {"prometheus_url": server.url, "prometheus_token": SECRET}
+        for found in (health.check_alertmanager(settings), health.check_prometheus(config)):
+            assert found.status == health.FAULT and found.remedy
+            assert SECRET not in str(found)
+
+
+def test_a_server_that_is_away_is_a_fault():
+    """In the operating system's words."""
+    found = health.check_prometheus({"prometheus_url": "http://127.0.0.1:%d" % closed_port()})
+    assert found.status == health.FAULT and found.detail.endswith(": Connection refused")
