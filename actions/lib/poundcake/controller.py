@@ -25,6 +25,7 @@ from poundcake import (
 )
 from poundcake.bus import Bus
 from poundcake.by_hand import SOURCE as BY_HAND
+from poundcake.events import Events
 from poundcake.ids import dispatch_id
 from poundcake.ledger import Ledger
 from poundcake.stackstorm import StackStormError
@@ -61,7 +62,7 @@ class Controller:
     def __init__(self, settings, stackstorm, dispatch, bus_answers, schemas, log, now=time.time):
         self._settings = settings
         self._stackstorm = stackstorm
-        self._log = log
+        self._log = Events(log)
         self._now = now
         self._ledger = Ledger(settings)
         self._bus = Bus(stackstorm, dispatch, bus_answers, schemas, log, now)
@@ -134,18 +135,19 @@ class Controller:
         batches = outbox.waiting(self._stackstorm)
         self._tracking.load(batches)
         self._bus.load(outbox.unsent_reports(self._stackstorm, batches))
-        self._controls = controls.read(self._stackstorm)
+        self._read_controls()
         self._poll_inbox()
         for row in self._ledger.alerts.values():
             self._follow_up(row)
         self._loaded = True
-        self._log.info(
-            "loaded: alerts=%d in_flight=%d held=%d inbox=%d outbox=%d",
-            len(self._ledger.alerts),
-            self._ledger.in_flight,
-            len(self._ledger.held),
-            len(self._queue),
-            len(batches),
+        self._log.tell(
+            "loaded",
+            "%d alerts" % len(self._ledger.alerts),
+            alerts=len(self._ledger.alerts),
+            in_flight=self._ledger.in_flight,
+            held=len(self._ledger.held),
+            inbox=len(self._queue),
+            outbox=len(batches),
         )
 
     def run(self):
@@ -159,7 +161,7 @@ class Controller:
                     self.load()
                 self.tick()
             except StackStormError as error:
-                self._log.warning("StackStorm is away, trying again: %s", error)
+                self._log.tell("away", "StackStorm is away, trying again: %s" % error.brief)
                 self.wake.wait(1.0)
             busy = self._queue or self._bus.has_reports or self._ledger.in_flight
             if self.wake.wait(0.1 if busy or self._tracking.waits else 0.5):
@@ -169,7 +171,7 @@ class Controller:
     def tick(self):
         """Do everything that is due, once. Raises StackStormError when StackStorm is away."""
         if self._is_due("controls", CONTROLS_SECONDS):
-            self._controls = controls.read(self._stackstorm)
+            self._read_controls()
             self._released_at = None
         if self._is_due("inbox", INBOX_POLL_SECONDS):
             self._poll_inbox()
@@ -183,6 +185,14 @@ class Controller:
         self._bus.check()
         if self._is_due("sweep", SWEEP_SECONDS):
             self._ledger.forget(self._now())
+
+    def _read_controls(self):
+        found = controls.read(self._stackstorm)
+        for key in found.unreadable:
+            if self._controls is None or key not in self._controls.unreadable:
+                text = "%s cannot be understood: everything counts as paused until it is corrected"
+                self._log.tell("unreadable", text % key, key=key)
+        self._controls = found
 
     def _pace(self):
         if self._ledger.waiting:
@@ -237,7 +247,8 @@ class Controller:
 
         It must not stop any other alert, now or after a restart: this one is rejected, and says so.
         """
-        self._log.error("request %s failed", entry["request_id"], exc_info=True)
+        text = "a decision failed; the alert is rejected, and the others go on"
+        self._log.tell("fault", text, error, request_id=entry["request_id"])
         reason = "internal error (%s), see the sensor's log" % type(error).__name__
         return admission.REJECTED, reason
 
@@ -253,7 +264,10 @@ class Controller:
                     fault = self._fault(entry, error)
                     item = _request_entry(item.fingerprint, item.alertname, None, *fault)
             else:
-                item = _request_entry(item.fingerprint, "", None, admission.REJECTED, item.reason)
+                field, known = payload.field_of(item.reason), item.fingerprint
+                text = "an alert is rejected for its " + field
+                self._log.tell("rejected", text, request_id=entry["request_id"], fingerprint=known)
+                item = _request_entry(known, "", None, admission.REJECTED, item.reason)
             alerts.append(item)
         self._add_request(_request(entry, alerts, notification))
 
@@ -267,6 +281,7 @@ class Controller:
         row = self._ledger.apply(
             dict(fact, kind="notified", at=received_at, status=alert.status, alert=described)
         )
+        self._log.tell_decision(decision, row, request_id)
         self._carry_out(decision, row, request_id)
         if decision.kind == admission.RESOLVE and row["starts_at"] == episode:
             report = triggers.alert_resolved_payload(row)
@@ -311,8 +326,14 @@ class Controller:
 
     def _add_request(self, request):
         self._ledger.add_request(request)
-        counts = " ".join("%s=%d" % item for item in sorted(request["counts"].items()))
-        self._log.info("request %s: %s", request["request_id"], counts)
+        counts = request["counts"]
+        self._log.tell(
+            "decided",
+            ", ".join("%s %d" % item for item in sorted(counts.items())),
+            request_id=request["request_id"],
+            source=request["source"],
+            counts=counts,
+        )
 
     def _carry_out(self, decision, row, request_id, command=None):
         """Make the facts that follow from a decision."""
@@ -374,7 +395,8 @@ class Controller:
         try:
             self._bus.add_dispatch(row, attempt)
         except ValueError as error:
-            self._log.error("dispatch %s cannot be sent: %s", identity, error)
+            text = "%s: a dispatch cannot be sent, as StackStorm would drop it" % row["alertname"]
+            self._log.tell("unsendable", text, fingerprint=row["fingerprint"], dispatch_id=identity)
             self._give_up(row, attempt, str(error))
 
     def _give_up(self, row, attempt, reason):
@@ -403,7 +425,14 @@ class Controller:
         if episode is None or episode["resolved_at"]:  # None: newer ones have replaced it
             self._give_up(row, attempt, "StackStorm lost it, and the episode is over")
             return
-        self._log.warning("dispatch %s got lost in StackStorm; sent again", identity)
+        self._log.tell(
+            "retried",
+            "%s: its dispatch got lost in StackStorm and is sent again" % row["alertname"],
+            request_id=attempt["request_id"],
+            fingerprint=row["fingerprint"],
+            alertname=row["alertname"],
+            dispatch_id=identity,
+        )
         self._queue_dispatch(identity)
 
     def _follow_up(self, row):
@@ -412,6 +441,8 @@ class Controller:
         if fact:
             fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
             self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
+            if fact["kind"] == "held":
+                self._tell_held("retried", row, fact["cause"], fact["request_id"])
 
     def _cancel(self):
         """Cancel executions of which nothing is wanted any more, or that will never start."""
@@ -428,7 +459,14 @@ class Controller:
                 identity = execution["execution_id"]
                 if why and identity not in self._canceled:
                     self._stackstorm.cancel_execution(identity)
-                    self._log.warning("execution %s is canceled: %s", identity, why)
+                    self._log.tell(
+                        "canceled",
+                        "%s: its execution is canceled, because %s" % (row["alertname"], why),
+                        request_id=attempt["request_id"],
+                        fingerprint=row["fingerprint"],
+                        alertname=row["alertname"],
+                        execution_id=identity,
+                    )
                 if why:
                     asked.add(identity)
         self._canceled = asked
@@ -446,6 +484,17 @@ class Controller:
                 self._start(row, known["request_id"], reason, known["by"])
             else:
                 self._hold(row, hold, known["request_id"], by=known["by"], forced=known["forced"])
+                self._tell_held("held", row, hold.cause, known["request_id"])
+
+    def _tell_held(self, event, row, cause, request_id):
+        self._log.tell(
+            event,
+            "%s waits: %s" % (row["alertname"], cause),
+            request_id=request_id,
+            fingerprint=row["fingerprint"],
+            alertname=row["alertname"],
+            cause=cause,
+        )
 
     def _standing(self):
         return self._ledger.standing(self._now(), self._controls)
@@ -461,6 +510,9 @@ class Controller:
                 raise
             self._tracking.add_batch(batch_id, self._storm)
             self._bus.add_reports(reports)
+            for trigger, change, _ in reports:
+                if trigger == triggers.LIFECYCLE:
+                    self._log.tell_change(change)
         self._tracking.remove_when_tracked(self._decided)
         self._decided = []
 
