@@ -5,6 +5,7 @@ Where StackStorm is installed (``st2-run-pack-tests``), the unit tests run again
 run only when ``ST2_API_URL`` says against which StackStorm.
 """
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -37,3 +38,34 @@ def world(tmp_path_factory):
 
     with open_world(tmp_path_factory.mktemp("world")) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def over_ssh(tmp_path_factory):
+    """A World whose core.remote reaches a real SSH server, and the host to name there."""
+    if REAL_API:
+        pytest.skip("needs an SSH server that StackStorm's key opens; the embedded engine has one")
+    from tests.demo import servers
+    from tests.world import World
+
+    if servers.missing():
+        pytest.skip("bash tests/demo/install_servers installs %s" % ", ".join(servers.missing()))
+    folder = tmp_path_factory.mktemp("ssh")
+    with contextlib.ExitStack() as stack:
+        sshd = stack.enter_context(servers.Sshd(folder / "sshd"))
+        engine = stack.enter_context(servers.Engine(folder / "engine", env=sshd.env))
+        found = World(engine.api_url, engine.api_key, engine.listener_url, engine.env)
+        yield found, sshd.address
+
+
+@pytest.fixture(params=["local", "remote"])
+def place(request):
+    """Where a workflow works: the StackStorm node, or a host over SSH."""
+    from tests.remediations import Place
+
+    if request.param == "local":
+        made = Place(request.getfixturevalue("world"), "")
+    else:
+        made = Place(*request.getfixturevalue("over_ssh"))
+    yield made
+    made.shell("rm -rf {folder}")

@@ -569,3 +569,87 @@ def test_suppressed_and_pending_are_told_with_their_reasons():
     ]
     assert "max_concurrent is 1" in told[1][1] and "paused by ann" in told[2][1]
     assert "it was suppressed" in told[3][1]
+
+
+# --- a person in the loop -------------------------------------------------------------------------
+
+
+def ask(pack, minutes=60):
+    """Make the only remediation that runs wait for a person; the inquiry's id."""
+    (running,) = pack.stackstorm.running()
+    inquiry = pack.stackstorm.ask(running, minutes)
+    pack.steps(3)
+    return inquiry
+
+
+def begin(pack, *alerts):
+    pack.post(*alerts)
+    pack.steps(3)
+
+
+def test_what_waits_for_a_person_holds_no_place_in_the_window():
+    """Another host's alert goes; the same host's waits, since nothing else may change it now."""
+    pack = make(max_concurrent=1)
+    begin(pack, alert(1))
+    ask(pack)
+    assert pack.alert()["state"] == "awaiting_approval"
+    begin(pack, alert(2), alert(1, alertname="Other"))
+    found = {(row["alertname"], row["host"]): row["state"] for row in pack.alerts()}
+    assert found.pop(("ServiceDown", "web2")) == "remediating"
+    assert found.pop(("Other", "web1")) == "pending"
+    assert found == {("ServiceDown", "web1"): "awaiting_approval"}
+
+
+def test_an_answer_is_obeyed_and_the_window_counts_again():
+    """It goes on without waiting for a place, and nothing new goes until there is one."""
+    pack = make(max_concurrent=1)
+    begin(pack, alert(1))
+    inquiry = ask(pack)
+    begin(pack, alert(2))
+    pack.stackstorm.respond(inquiry, {"approved": True})
+    begin(pack, alert(3))
+    found = {row["host"]: row["state"] for row in pack.alerts()}
+    assert found == {"web1": "remediating", "web2": "remediating", "web3": "pending"}
+
+
+def test_a_sensor_that_starts_again_knows_who_is_asked():
+    """The window is as it was."""
+    pack = make(max_concurrent=1)
+    begin(pack, alert(1))
+    ask(pack)
+    pack.start()
+    begin(pack, alert(2))
+    states = {row["host"]: row["state"] for row in pack.alerts()}
+    assert states == {"web1": "awaiting_approval", "web2": "remediating"}
+
+
+def test_nobody_answers_in_time():
+    """StackStorm by itself would wait for ever: PoundCake answers, one time, that it is over."""
+    pack = make()
+    begin(pack, alert())
+    inquiry = ask(pack, minutes=5)
+    pack.steps(4 * MINUTE)
+    assert pack.alert()["state"] == "awaiting_approval"
+    pack.steps(2 * MINUTE)
+    response = pack.stackstorm.executions[inquiry]["result"]["response"]
+    assert response == {"approved": False, "expired": True}
+    assert pack.alert()["state"] == "remediating", "the workflow says what comes of it"
+
+
+def test_nobody_is_asked_any_longer_about_an_alert_that_resolved(pack):
+    """Whatever cancel_on_resolve says: nothing has been touched yet, and nothing needs to be."""
+    begin(pack, alert())
+    ask(pack)
+    pack.post(alert(status="resolved"))
+    pack.steps(6)
+    (attempt,) = pack.alert()["attempts"]
+    assert [item["status"] for item in attempt["executions"]] == ["canceled"]
+    assert pack.alert()["state"] == "resolved"
+
+
+def test_a_person_is_told_that_a_person_is_asked(pack):
+    """The change of state is a lifecycle trigger as every other."""
+    begin(pack, alert())
+    inquiry = ask(pack)
+    (told,) = [item for item in pack.told() if item["to"] == "awaiting_approval"]
+    assert told["from"] == "remediating" and inquiry in told["reason"]

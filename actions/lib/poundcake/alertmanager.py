@@ -6,14 +6,11 @@ https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
 import re
 import time
 
-import requests
-
-from poundcake import clock, matchers
+from poundcake import clock, matchers, upstream
 from poundcake.by_hand import person, why
 from poundcake.inert import ORIGINALS
 from poundcake.queries import QueryError, span
 
-TIMEOUT_SECONDS = 30
 ACTIVE, PENDING, EXPIRED, ALL = "active", "pending", "expired", "all"
 STATES = (ACTIVE, PENDING, EXPIRED, ALL)
 _ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
@@ -65,11 +62,6 @@ def expire_silence(settings, id):
         _call(settings, "DELETE", "/silence/" + id)
         found = _call(settings, "GET", "/silence/" + id)
     return _silence(found)
-
-
-def version(settings):
-    """Return the version of the Alertmanager that answers; QueryError when none does."""
-    return _call(settings, "GET", "/status").get("versionInfo", {}).get("version", "unknown")
 
 
 def _wanted(matcher_text, labels):
@@ -129,52 +121,4 @@ def _silence(item):
 
 
 def _call(settings, method, path, missing_ok=False, **more):
-    """Return the decoded answer of Alertmanager, None when what is asked for is missing."""
-    if not settings.alertmanager_url:
-        text = "alertmanager_url: is not set; write it into the config of poundcake, as in "
-        raise QueryError(text + "http://alertmanager.example.com:9093")
-    url = settings.alertmanager_url.rstrip("/") + "/api/v2" + path
-    try:
-        answer = requests.request(
-            method, url, auth=_login(settings), timeout=TIMEOUT_SECONDS, **more
-        )
-    except (requests.RequestException, ValueError) as error:
-        raise QueryError("alertmanager_url: %s cannot be reached: %s" % (url, error))
-    if answer.status_code == 404 and missing_ok:
-        return None
-    if answer.status_code in (401, 403):
-        text = "alertmanager_token: %s answers %d; set it, or alertmanager_username and "
-        text += "alertmanager_password, in the config of poundcake"
-        raise QueryError(text % (url, answer.status_code))
-    if not answer.ok:
-        text = "alertmanager_url: %s %s answers %d: %s"
-        raise QueryError(text % (method, url, answer.status_code, answer.text.strip()[:300]))
-    try:
-        return answer.json() if answer.content else {}
-    except ValueError:
-        raise QueryError("alertmanager_url: %s answers no JSON; is it Alertmanager?" % url)
-
-
-def login(token, username, password):
-    """Return what requests takes as ``auth``; a token goes before a name, None is neither.
-
-    As a header, a token would give way to ~/.netrc.
-    """
-    if token:
-
-        def with_token(request):
-            request.headers["Authorization"] = "Bearer " + token
-            return request
-
-        return with_token
-    if username:
-        return tuple(text.encode("utf-8") for text in (username, password))
-    return None
-
-
-def _login(settings):
-    return login(
-        settings.alertmanager_token,
-        settings.alertmanager_username,
-        settings.alertmanager_password,
-    )
+    return upstream.call(settings, "alertmanager", method, "/api/v2" + path, missing_ok, **more)

@@ -74,6 +74,7 @@ class Controller:
         self._done = collections.OrderedDict()  # request ids of the latest ones that left it
         self._decided = []  # request ids whose rows are on their way to the outbox
         self._canceled = set()  # execution ids
+        self._overdue = set()  # ids of inquiries that were answered for want of a person
         self._released_at = None  # the version of the ledger that was gone through last
         self._due = collections.defaultdict(float)
         self._loaded = False
@@ -418,6 +419,7 @@ class Controller:
             if self._bus.is_lost(identity):
                 self._resend(identity)
         self._cancel()
+        self._end_inquiries()
 
     def _resend(self, identity):
         row, attempt = self._ledger.flight(identity)
@@ -454,6 +456,8 @@ class Controller:
                 if execution["status"] in lifecycle.ENDED_STATUSES:
                     continue
                 why = "its alert resolved" if resolved else ""
+                if episode and episode["resolved_at"] and lifecycle.awaits(attempt):
+                    why = "its alert resolved before a person had answered"
                 if watch.never_starts(execution, self._now()):
                     why = "StackStorm lost it before it ran; it is tried again"
                 identity = execution["execution_id"]
@@ -470,6 +474,19 @@ class Controller:
                 if why:
                     asked.add(identity)
         self._canceled = asked
+
+    def _end_inquiries(self):
+        """Answer for the person who has let the time go by."""
+        overdue = set()
+        for _, attempt in self._ledger.flights():
+            for inquiry in lifecycle.open_inquiries(attempt):
+                until = inquiry["until"]
+                if until and self._now() > clock.to_seconds(until):
+                    overdue.add(inquiry["inquiry_id"])
+        for identity in overdue - self._overdue:
+            if self._stackstorm.respond(identity, watch.TIME_IS_UP):
+                self._log.tell("unanswered", "nobody answered in time", inquiry_id=identity)
+        self._overdue = overdue
 
     def _release(self):
         """Let go what is held back no longer; go through it when something may have changed."""

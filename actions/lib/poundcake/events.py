@@ -33,6 +33,7 @@ EVENTS = {
     "unmatched": logging.WARNING,
     "retried": logging.WARNING,  # what StackStorm lost
     "canceled": logging.WARNING,
+    "unanswered": logging.WARNING,  # a person was asked
     "away": logging.WARNING,  # StackStorm, or its message bus
     "restarting": logging.WARNING,
     "exhausted": logging.ERROR,

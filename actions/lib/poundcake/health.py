@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import requests
 import yaml
 
-from poundcake import alertmanager, clock, controls, rows, settings, triggers, watch
+from poundcake import clock, controls, rows, settings, triggers, upstream, watch
 from poundcake.ids import new_uuid7
 from poundcake.queries import QueryError
 from poundcake.stackstorm import StackStormError
@@ -94,6 +94,10 @@ def run(checks, seconds):
 def checks(stackstorm, config):
     """Return every check as ``(name, callable that returns a list of Findings)``."""
     config = config or {}
+
+    def server(name, path):
+        return check_server(settings.from_config(config), name, path)
+
     return [
         ("config", lambda: [check_config(config)]),
         ("api", lambda: [check_api(stackstorm)]),
@@ -106,8 +110,8 @@ def checks(stackstorm, config):
         ("bus", lambda: [check_bus(stackstorm)]),
         ("listener", lambda: check_listener(settings.from_config(config))),
         ("controls", lambda: check_controls(stackstorm)),
-        ("alertmanager", lambda: [check_alertmanager(settings.from_config(config))]),
-        ("prometheus", lambda: [check_prometheus(config)]),
+        ("alertmanager", lambda: [server("alertmanager", "/api/v2/status")]),
+        ("prometheus", lambda: [server("prometheus", "/api/v1/query?query=vector(1)")]),
     ]
 
 
@@ -226,7 +230,7 @@ def check_listener(settings):
     url = "http://%s:%d" % (_reachable(settings.host), settings.port)
     elsewhere = "; when the sensor runs on another node, ask there: curl %s/ready" % url
     try:
-        _get(url + "/health")
+        requests.get(url + "/health", timeout=HTTP_SECONDS).raise_for_status()
     except requests.RequestException as error:
         detail = "%s/health: %s" % (url, _why(error))
         return [Finding("listener", FAULT, detail, _START_SENSOR + elsewhere)]
@@ -260,31 +264,20 @@ def check_controls(stackstorm):
     return findings or [Finding("controls", OK, "nothing is paused or in maintenance")]
 
 
-def check_alertmanager(settings):
-    """Alertmanager answers, when the config says where it is."""
-    if not settings.alertmanager_url:
-        return Finding("alertmanager", INFO, "alertmanager_url is not set")
+def check_server(settings, name, path):
+    """A server answers with its credentials, when the config says where it is.
+
+    :param name: alertmanager or prometheus.
+    :param path: of something that any client may ask.
+    """
+    if not getattr(settings, name + "_url"):
+        return Finding(name, INFO, name + "_url is not set")
     try:
-        version = alertmanager.version(settings)
+        upstream.call(settings, name, "GET", path)
     except QueryError as error:
-        remedy = "see alertmanager_url in the config of poundcake, and Alertmanager itself"
-        return Finding("alertmanager", FAULT, str(error), remedy)
-    return Finding("alertmanager", OK, "version %s answers" % version)
-
-
-def check_prometheus(config):
-    """Prometheus answers a query, when the config says where it is."""
-    url, remedy = config.get("prometheus_url"), "see prometheus_url in the config of poundcake"
-    if not url:
-        return Finding("prometheus", INFO, "prometheus_url is not set")
-    names = ("prometheus_token", "prometheus_username", "prometheus_password")
-    login = alertmanager.login(*(config.get(name) or "" for name in names))
-    url = url.rstrip("/") + "/api/v1/query"
-    try:
-        _get(url, params={"query": "vector(1)"}, auth=login)
-    except (requests.RequestException, ValueError) as error:
-        return Finding("prometheus", FAULT, "%s: %s" % (url, _why(error)), remedy)
-    return Finding("prometheus", OK, "answers queries")
+        remedy = "see %s_url and its credentials in the config of poundcake, and %s itself"
+        return Finding(name, FAULT, str(error), remedy % (name, name))
+    return Finding(name, OK, "answers")
 
 
 def table(findings):
@@ -335,12 +328,6 @@ def _reachable(host):
     """Return where a listener on this address can be reached, as it stands in a URL."""
     host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     return "[%s]" % host if ":" in host else host
-
-
-def _get(url, **more):
-    answer = requests.get(url, timeout=HTTP_SECONDS, **more)
-    answer.raise_for_status()
-    return answer.json()
 
 
 def _why(error):

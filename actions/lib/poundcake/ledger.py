@@ -24,6 +24,7 @@ class Ledger:
         self.reports = []  # what is to be told of the changes, as (trigger, payload, trace_tag)
         self.version = 0  # counts what may let a held alert go
         self._open = {}  # dispatch_id -> fingerprint
+        self._awaiting = set()  # the dispatch ids of those that only wait for a person's answer
         self._held = {}  # fingerprint -> (state, cause) of the hold
         self._times = {}  # admission.rate_key -> {dispatch_id: Unix time of the dispatch}
         self._fares = {}  # alertname -> {dispatch_id: attempt}
@@ -86,7 +87,7 @@ class Ledger:
         places = {admission.place(self.alerts[f], self._settings) for f in self.busy}
         return admission.Standing(
             now=now,
-            in_flight=len(self._open),
+            in_flight=len(self._open) - len(self._awaiting),
             busy=places,
             waiting=sum(1 for _, cause in self._held.values() if cause == admission.WINDOW),
             times_of=lambda key: list(self._times.get(key, {}).values()),
@@ -180,6 +181,9 @@ class Ledger:
                 self.version += 1
         elif identity not in self._open:
             self._open[identity] = row["fingerprint"]
+            self.version += 1
+        if lifecycle.awaits(attempt) != (identity in self._awaiting):
+            self._awaiting ^= {identity}
             self.version += 1
         times = self._times.setdefault(admission.rate_key(row), {})
         times[identity] = clock.to_seconds(attempt["dispatched_at"])

@@ -47,6 +47,10 @@ class Settings:
     alertmanager_token: str = ""
     alertmanager_username: str = ""
     alertmanager_password: str = ""
+    prometheus_url: str = ""
+    prometheus_token: str = ""
+    prometheus_username: str = ""
+    prometheus_password: str = ""
     hemako_path: str = "hemako"
     jfr_duration: str = "30s"
     jfr_timeout_seconds: int = 300
@@ -91,6 +95,7 @@ _RANGES = {
 _PAIRS = (
     ("username", "password"),
     ("alertmanager_username", "alertmanager_password"),
+    ("prometheus_username", "prometheus_password"),
     ("s3_access_key_id", "s3_secret_access_key"),
 )
 

@@ -1,0 +1,62 @@
+"""HTTP to the servers whose place and credentials the config gives: Alertmanager and Prometheus.
+
+The settings of a server are ``<name>_url``, ``<name>_token``, ``<name>_username`` and
+``<name>_password``.
+"""
+
+import requests
+
+from poundcake.queries import QueryError
+
+TIMEOUT_SECONDS = 30
+_TITLES = {"alertmanager": "Alertmanager", "prometheus": "Prometheus"}
+_PORTS = {"alertmanager": 9093, "prometheus": 9090}
+
+
+def call(settings, name, method, path, missing_ok=False, **more):
+    """Return the decoded JSON that a server answers, ``{}`` for an empty answer.
+
+    :param name: of the server: alertmanager or prometheus.
+    :param missing_ok: return None when the answer is 404.
+    :param more: for requests, such as ``json`` or ``params``.
+    :raises QueryError: that names the setting, when there is none, the server cannot be reached,
+        does not let us in, refuses, or answers no JSON.
+    """
+    base = getattr(settings, name + "_url")
+    if not base:
+        text = "%s_url: is not set; write it into the config of poundcake, as in http://%s:%d"
+        raise QueryError(text % (name, name + ".example.com", _PORTS[name]))
+    url = base.rstrip("/") + path
+    try:
+        answer = requests.request(
+            method, url, auth=_login(settings, name), timeout=TIMEOUT_SECONDS, **more
+        )
+    except (requests.RequestException, ValueError) as error:
+        raise QueryError("%s_url: %s cannot be reached: %s" % (name, url, error))
+    if answer.status_code == 404 and missing_ok:
+        return None
+    if answer.status_code in (401, 403):
+        text = "{0}_token: {1} answers {2}; set it, or {0}_username and {0}_password, "
+        text += "in the config of poundcake"
+        raise QueryError(text.format(name, url, answer.status_code))
+    if not answer.ok:
+        text = "%s_url: %s %s answers %d: %s"
+        raise QueryError(text % (name, method, url, answer.status_code, answer.text.strip()[:300]))
+    try:
+        return answer.json() if answer.content else {}
+    except ValueError:
+        raise QueryError("%s_url: %s answers no JSON; is it %s?" % (name, url, _TITLES[name]))
+
+
+def _login(settings, name):
+    """Return what requests takes as ``auth``: as a header, a token would give way to ~/.netrc."""
+    token = getattr(settings, name + "_token")
+    user, password = getattr(settings, name + "_username"), getattr(settings, name + "_password")
+    if token:
+
+        def login(request):
+            request.headers["Authorization"] = "Bearer " + token
+            return request
+
+        return login
+    return tuple(text.encode("utf-8") for text in (user, password)) if user else None

@@ -1,0 +1,152 @@
+"""What the tests of the remediation workflows share: where they work, and what is tried on each.
+
+The commands of the workflows are parameters, so a service here is a file on the host that a
+workflow works on. Tests run on the StackStorm node (core.local) and over a real SSH server
+(core.remote).
+"""
+
+import contextlib
+import shlex
+from dataclasses import dataclass, field
+
+from tests.world import alert, unique
+
+# What an alert may call a thing. {mark} is a file that none of them may make.
+EVIL_NAMES = {
+    "semicolon": "x; touch {mark}",
+    "substitution": "$(touch {mark})",
+    "backticks": "`touch {mark}`",
+    "double_quotes": '"; touch {mark}; "',
+    "single_quotes": "'; touch {mark}; '",
+    "newline": "x\ntouch {mark}\n",
+    "pipe": "x | touch {mark} & touch {mark}",
+    "backslash": "\\\"; touch {mark}; \\'",
+    "option": "--now -rf $HOME/{mark}",
+}
+
+# All of them at once, for what is tried on many workflows: it breaks out of no quotes, of double
+# ones and of single ones alike.
+EVIL_TEXTS = {
+    "shell": "x$({t})`{t}`; {t} | {t} & {t}\n'; {t}; '".replace("{t}", "touch {mark}"),
+    "option": EVIL_NAMES["option"],
+}
+
+LOOK = "cat {folder}/seen 2>/dev/null; echo look >> {folder}/log; "
+CHANGE = "echo change >> {folder}/log; "
+
+
+@dataclass
+class Case:
+    """A workflow of the library where its evidence calls for a change.
+
+    :param names: the parameters that a rule fills from labels and that reach commands.
+    :param parameters: of the workflow; ``{folder}`` in text is the place's folder. What looks
+        begins with LOOK, what changes something with CHANGE.
+    """
+
+    names: tuple
+    parameters: dict = field(default_factory=dict)
+
+
+CASES = {
+    "service_down": Case(
+        names=("service",),
+        parameters={
+            "service": "shop",
+            "check_command": LOOK + "test -e {folder}/up",
+            "restart_command": CHANGE + "touch {folder}/up",
+            "settle_seconds": 0,
+        },
+    ),
+}
+
+
+class Place:
+    """Where a workflow works: a StackStorm, the host to name, and a folder there."""
+
+    def __init__(self, world, host):
+        self.world = world
+        self.host = host
+        self.folder = shell(world, "mktemp -d /tmp/poundcake-e2e-XXXXXX")
+
+    def start(self, name, **more):
+        """Start a workflow as its case says; ``more`` goes over that. Return the execution's id."""
+        given = dict(CASES[name].parameters, host=self.host)
+        given.update(more)
+        given = {key: self.filled(value) for key, value in given.items()}
+        body = {"action": "poundcake." + name, "parameters": given}
+        return self.world.api("POST", "/executions", json=body)["id"]
+
+    def run(self, name, **more):
+        """The same, to its end; return the execution."""
+        return self.world.finished(self.start(name, **more))
+
+    def filled(self, value):
+        return value.replace("{folder}", self.folder) if isinstance(value, str) else value
+
+    def shell(self, command):
+        """Run a command here; what it printed."""
+        return shell(self.world, self.filled(command))
+
+    def log(self):
+        """What the commands did, in order."""
+        return self.shell("cat {folder}/log 2>/dev/null || true").split("\n")
+
+    def has(self, name):
+        return exists(self.world, "%s/%s" % (self.folder, name))
+
+
+def run(world, action, **parameters):
+    """Run an action to its end and return the execution."""
+    body = {"action": action, "parameters": parameters}
+    return world.finished(world.api("POST", "/executions", json=body)["id"])
+
+
+def shell(world, command):
+    """Run a command on the StackStorm node; what it printed."""
+    execution = run(world, "core.local", cmd=command)
+    assert execution["status"] == "succeeded", execution["result"]
+    return str(execution["result"]["stdout"])
+
+
+def exists(world, path):
+    return shell(world, "test -e %s && echo yes || echo no" % shlex.quote(path)) == "yes"
+
+
+def children_of(world, execution, action):
+    """The executions of an action that a workflow started, in workflows of its own as well."""
+    found = world.api("GET", "/executions/%s/children?depth=-1" % execution["id"])
+    return [child for child in found if child["action"]["ref"] == action]
+
+
+def output_of(execution):
+    return execution["result"]["output"]
+
+
+@contextlib.contextmanager
+def enabled(world, rule):
+    """A rule of the pack enabled with ``st2 rule enable``, disabled again afterwards."""
+    assert world.api("GET", "/rules/poundcake." + rule)["enabled"] is False
+    world.st2("rule", "enable", "poundcake." + rule)
+    try:
+        yield
+    finally:
+        world.st2("rule", "disable", "poundcake." + rule)
+
+
+def started_for(world, request_id):
+    """The execution that a rule started for the only alert of a request."""
+    row = world.completed(request_id)
+    found = world.status(row["request_id"])["executions"]
+    assert len(found) == 1, row
+    return world.execution(found[0]["execution_id"])
+
+
+def reason_of(world, action, parameters):
+    """Why the alert failed whose rule ran this action."""
+    name = unique("E2eReason")
+    with world.rule(name, action, parameters):
+        row = world.completed(world.accept(alert(name)))
+    shown = world.ask("get_alert", fingerprint=row["alerts"][0]["fingerprint"])
+    assert shown["state"] == "failed"
+    return shown["reason"]

@@ -1,0 +1,154 @@
+"""service_down for real: what it does and says beside what holds for every workflow."""
+
+import json
+
+from tests.remediations import (
+    CHANGE,
+    EVIL_NAMES,
+    LOOK,
+    Place,
+    children_of,
+    enabled,
+    exists,
+    output_of,
+    reason_of,
+    started_for,
+)
+from tests.world import alert, free_port, unique
+
+
+def test_a_service_that_is_down_is_restarted(place):
+    """Looked at, restarted, looked at again, all of it where the service is."""
+    execution = place.run("service_down")
+    assert execution["status"] == "succeeded"
+    assert output_of(execution)["remediation"] == "restarted"
+    assert place.log() == ["look", "change", "look"]
+    used = "core.remote" if place.host else "core.local"
+    assert len(children_of(place.world, execution, used)) == 3
+
+
+def test_a_service_that_is_up_is_left_alone(place):
+    """The alert came late: nothing is restarted."""
+    place.shell("touch {folder}/up")
+    execution = place.run("service_down")
+    assert execution["status"] == "succeeded"
+    assert output_of(execution)["remediation"] == "none, the service was up already"
+    assert place.log() == ["look"]
+
+
+def test_a_restart_that_fails_says_so(place):
+    """Still down, failed, and the reason names the restart and what it printed."""
+    execution = place.run("service_down", restart_command="echo no such unit; exit 5")
+    assert execution["status"] == "failed"
+    output = output_of(execution)
+    assert output["remediation"] == "the restart command failed"
+    assert "still down" in output["reason"] and "no such unit" in output["reason"]
+    assert place.log() == ["look"]
+
+
+def test_a_restart_that_does_not_help_says_so(place):
+    """The restart succeeds and the service stays down: failed, and the reason says so."""
+    execution = place.run("service_down", restart_command=CHANGE)
+    assert execution["status"] == "failed"
+    output = output_of(execution)
+    assert output["remediation"] == "restarted"
+    assert output["reason"].startswith("restarted, and the symptom stays")
+    assert place.log() == ["look", "change", "look"]
+
+
+def test_a_host_that_cannot_be_reached_is_no_service_that_is_down(over_ssh):
+    """Nothing was seen, so nothing is done."""
+    world, _ = over_ssh
+    place = Place(world, "127.0.0.1:%d" % free_port())
+    execution = place.run("service_down")
+    assert execution["status"] == "failed"
+    output = output_of(execution)
+    assert output["reason"].startswith("nothing seen, nothing done")
+    assert output["remediation"] == "none"
+
+
+def test_a_check_that_hangs_is_ended_and_the_service_restarted(place):
+    """A service that hangs is down as well."""
+    check = LOOK + "test -e {folder}/up || sleep 600"
+    execution = place.run("service_down", check_command=check, timeout_seconds=2)
+    assert execution["status"] == "succeeded"
+    assert place.log() == ["look", "change", "look"]
+
+
+def test_a_restart_that_hangs_is_ended(place):
+    """The workflow ends as failed, when the command's time is up."""
+    execution = place.run("service_down", restart_command="sleep 600", timeout_seconds=2)
+    assert execution["status"] == "failed"
+    assert "the restart command failed" in output_of(execution)["reason"]
+
+
+def test_service_down_reads_well_in_st2_run(world):
+    """Without a host and an alert, as a person types it."""
+    check = "check_command=true"
+    done = world.st2_process("run", "-j", "poundcake.service_down", "service=shop", check)
+    # Behind the execution, st2 lists its tasks.
+    execution, _ = json.JSONDecoder().raw_decode(done.stdout.lstrip())
+    assert execution["status"] == "succeeded"
+    assert output_of(execution)["remediation"] == "none, the service was up already"
+
+
+def test_the_rule_takes_a_service_down_alert(world):
+    """Enabled with one command, it hands on the service and the host without its port."""
+    name = unique("shop-")
+    made = alert("ServiceDown", instance="127.0.0.1:9100", service=name)
+    with enabled(world, "service_down"):
+        request_id = world.accept(made)
+        execution = started_for(world, request_id)
+    assert execution["action"]["ref"] == "poundcake.service_down"
+    assert execution["rule"]["ref"] == "poundcake.service_down"
+    given = execution["parameters"]
+    assert (given["service"], given["host"]) == (name, "127.0.0.1")
+    assert given["alert"]["request_id"] == request_id
+    assert given["alert"]["labels"]["service"] == name
+
+
+def test_the_rule_takes_node_exporters_alerts(world):
+    """They name the unit in the label "name"."""
+    name = unique("shop-") + ".service"
+    made = alert("SystemdServiceFailed", instance="127.0.0.1:9100", name=name)
+    with enabled(world, "service_down"):
+        execution = started_for(world, world.accept(made))
+    assert execution["parameters"]["service"] == name
+
+
+def test_the_rule_takes_an_alert_that_names_no_service(world):
+    """The workflow fails with the reason, and so does the alert."""
+    made = alert("ServiceDown", instance="127.0.0.1:9100", tag=unique("none-"))
+    with enabled(world, "service_down"):
+        execution = started_for(world, world.accept(made))
+    assert execution["status"] == "failed"
+    assert "service - the alert does not say" in output_of(execution)["reason"]
+
+
+def test_a_services_name_is_data_all_the_way_from_the_alert(world):
+    """From the label through trigger, rule and workflow to the shell."""
+    mark = "/tmp/" + unique("poundcake-e2e-mark-")
+    names = [text.format(mark=mark) for text in EVIL_NAMES.values()]
+    # A host each: of one alertname on one host only a few an hour are remediated.
+    hosts = ["127.0.0.%d:9100" % number for number in range(2, 2 + len(names))]
+    alerts = [
+        alert("ServiceDown", instance=host, service=name)
+        for host, name in zip(hosts, names, strict=True)
+    ]
+    no_host = alert("ServiceDown", instance="$(touch %s):9100" % mark, service=unique("shop-"))
+    with enabled(world, "service_down"):
+        request_id = world.accept(*alerts, no_host)
+        row = world.completed(request_id)
+    assert row["alerts"][-1]["outcome"] == "unmatched", "what is no host is worked on nowhere"
+    found = world.status(request_id)["executions"]
+    assert len(found) == len(alerts)
+    passed = [world.execution(one["execution_id"])["parameters"]["service"] for one in found]
+    assert sorted(passed) == sorted(one["labels"]["service"] for one in alerts)
+    assert not exists(world, mark)
+
+
+def test_the_alert_says_why_the_restart_failed(world):
+    """What the workflow gives as its reason is what get_alert shows."""
+    parameters = {"service": "shop", "check_command": "false", "restart_command": "false"}
+    reason = reason_of(world, "poundcake.service_down", parameters)
+    assert "the restart command failed" in reason
