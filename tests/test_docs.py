@@ -6,6 +6,7 @@ that is neither run nor listed does not get by.
 """
 
 import functools
+import json
 import os
 import re
 import subprocess
@@ -211,7 +212,7 @@ PLACEHOLDERS = {
     "<inquiry_id>": lambda world: execution(
         world, "core.ask", "pending", schema={"approved": {"type": "boolean"}}
     ),
-    "<execution_id>": lambda world: execution(world, "core.local", "running", cmd="sleep 60"),
+    "<execution_id>": lambda world: execution(world, "core.local", "running", cmd="sleep 20"),
     "<lock_fingerprint>": lambda world: lock_alert(world)["fingerprint"],
     "<lock_execution_id>": lock_execution,
 }
@@ -339,6 +340,22 @@ def test_the_test_of_the_documentation_passes(my_pack):
         timeout=300,
     )
     assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_log_is_as_the_guide_shows_it(world):
+    """The fields of a dispatch, on one line of the sensor's log."""
+    text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r'{"event": "dispatched".*}', text)
+    _, fingerprint = alert_without_rule(world)
+    log = (world.folder / "state" / "engine.log").read_text(encoding="utf-8")
+    told = [json.loads(line) for line in re.findall(r'{"event": .*}$', log, re.MULTILINE)]
+    (found,) = [
+        item
+        for item in told
+        if item["event"] == "dispatched" and item["fingerprint"] == fingerprint
+    ]
+    assert list(found) == list(json.loads(shown))
+    assert {"listening", "loaded", "accepted", "decided"} <= {item["event"] for item in told}
 
 
 def test_links_lead_somewhere():
