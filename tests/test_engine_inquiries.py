@@ -1,10 +1,13 @@
 """The engine's inquiries do what those of StackStorm 3.9.0 did, where all this was recorded."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.engine import testing
+from tests.engine.engine import Engine
 from tests.engine.store import Store
 
 YES = {"continue": True}
@@ -36,6 +39,7 @@ WORKFLOWS = {
     "top": sub_workflow("outer"),
     "beside": {"ask": ASK, "after": NOOP, "slow": SLOW, "then": NOOP},
     "beside_sub": {**sub_workflow("flat"), "slow": SLOW, "then": NOOP},
+    "items": {"ask": {**ASK, "with": "<% list(1, 2) %>"}, "after": NOOP},
     "two": {"ask": ASK, "after": NOOP, "other": {**ASK, "next": []}},
     "on_failure": {
         "ask": {
@@ -53,20 +57,24 @@ WORKFLOWS = {
 }
 
 
+def action(name):
+    """(the action of a workflow, the workflow's text)"""
+    document = {
+        "name": name,
+        "pack": "default",
+        "runner_type": "orquesta",
+        "entry_point": f"workflows/{name}.yaml",
+        "parameters": {"file": {"type": "string"}},
+    }
+    return document, json.dumps({"version": 1.0, "input": ["file"], "tasks": WORKFLOWS[name]})
+
+
 def write_workflows(engine):
     """Make the actions, as the web UI does."""
-    for name, tasks in WORKFLOWS.items():
-        path = f"workflows/{name}.yaml"
-        definition = {"version": 1.0, "input": ["file"], "tasks": tasks}
-        action = {
-            "name": name,
-            "pack": "default",
-            "runner_type": "orquesta",
-            "entry_point": path,
-            "parameters": {"file": {"type": "string"}},
-            "data_files": [{"file_path": path, "content": json.dumps(definition)}],
-        }
-        answer = engine.request("POST", "/actions", json=action)
+    for name in WORKFLOWS:
+        document, text = action(name)
+        files = [{"file_path": document["entry_point"], "content": text}]
+        answer = engine.request("POST", "/actions", json={**document, "data_files": files})
         assert answer.status_code == 201, answer.text
 
 
@@ -283,6 +291,17 @@ def test_no_second_answer(engine):
         assert answer.json() == {"faultstring": f"'{missing}' is a required property"}
 
 
+def test_one_answer_counts(engine):
+    """Of answers that come at once, one is taken and the others are late."""
+    id_, inquiry = paused(engine, "default.flat")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: put(engine, inquiry, {**YES, "n": n}), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] + 7 * [400]
+    taken = next(answer.json() for answer in answers if answer.status_code == 200)
+    assert get(engine, inquiry)["result"]["response"] == taken["response"]
+    assert engine.finished(id_)["status"] == "succeeded"
+
+
 @pytest.mark.parametrize("above", [["outer"], ["outer", "top"]], ids=["two", "three"])
 def test_question_in_a_sub_workflow(engine, above):
     """All workflows above pause and go on; only the one that asks shows `resuming`."""
@@ -354,6 +373,19 @@ def test_two_questions(engine):
     assert log(engine, id_) == [*STARTED, "paused", "resuming", *RESUMED[3:]]
 
 
+def test_questions_of_a_task_with_items(engine):
+    """The workflow never goes on: a bug of 3.9.0. What is left is to cancel it."""
+    id_ = start(engine, "default.items")
+    first, second = asked(engine, id_, 2)
+    wait_for_status(engine, id_, "paused")
+    respond(engine, first)
+    respond(engine, second)
+    assert engine.run("core.noop")["status"] == "succeeded"
+    assert log(engine, id_) == [*STARTED, "paused", "resuming"]
+    engine.st2("execution", "cancel", id_)
+    assert engine.finished(id_)["status"] == "canceled"
+
+
 def test_cancel_of_a_workflow_that_waits(engine):
     """It is canceled at once; the question stays, and its answer starts nothing."""
     id_, inquiry = paused(engine, "default.flat")
@@ -413,6 +445,65 @@ def test_questions_outlive_the_engine(stopped, end):
     respond(stopped, inquiry)
     assert stopped.finished(id_)["status"] == "succeeded"
     assert log(stopped, id_) == [*STARTED, "paused", "running", "succeeded"]
+
+
+class Deaf:
+    """An engine in this process whose workflows do not hear that a task of theirs waits."""
+
+    def __init__(self, folder):
+        self.engine = Engine(folder, "http://127.0.0.1:1/v1")
+        document, text = action("flat")
+        self.engine.registry.put_action(document)
+        (folder / "packs/default/actions/workflows/flat.yaml").write_text(text)
+        conduct = self.engine.scheduler.conduct
+
+        def hear(call, *args):
+            if call != self.engine.workflows.child_waits:
+                conduct(call, *args)
+
+        self.engine.scheduler.conduct = hear
+
+    def __enter__(self):
+        self.engine.start(sensors=False)
+        return self.engine
+
+    def __exit__(self, *_):
+        self.engine.stop()
+        self.engine.store.close()
+
+
+def find(engine, ref, status):
+    """The execution of the action in an engine of this process, once it has the status."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = engine.store.find("execution", {"action.ref": ref, "status": status})
+        if found:
+            return found[0]
+        time.sleep(0.02)
+    raise AssertionError(f"No {ref} is {status}.")
+
+
+def test_answer_before_the_workflow_has_heard_of_the_question(tmp_path):
+    """It is taken, and the workflow goes on. (In 3.9.0 it was paused for ever in 1 of 3 cases.)"""
+    with Deaf(tmp_path) as engine:
+        engine.executions.request("default.flat", {}, {"user": "st2admin"})
+        inquiry = find(engine, "core.ask", "pending")
+        assert find(engine, "default.flat", "running")
+        engine.inquiries.respond(inquiry["id"], YES, "st2admin")
+        statuses = [entry["status"] for entry in find(engine, "default.flat", "succeeded")["log"]]
+        assert statuses == RESUMED
+
+
+def test_crash_before_the_workflow_has_heard_of_the_question(tmp_path):
+    """The next engine tells it."""
+    with Deaf(tmp_path) as engine:
+        engine.executions.request("default.flat", {}, {"user": "st2admin"})
+        find(engine, "core.ask", "pending")
+        assert find(engine, "default.flat", "running")
+    with Deaf(tmp_path) as engine:
+        find(engine, "default.flat", "paused")
+        engine.inquiries.respond(find(engine, "core.ask", "pending")["id"], YES, "st2admin")
+        find(engine, "default.flat", "succeeded")
 
 
 def test_time_limit(stopped):

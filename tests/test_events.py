@@ -142,6 +142,7 @@ def test_the_way_of_an_alert_can_be_followed_by_its_ids(log):
         ("decided", second),
     ]
     assert [item.get("decision") for item in way] == ["dispatch", None, None, "resolve"]
+    assert way[0]["cause"] == "new_episode"
     assert {item["alertname"] for item in way} == {"ServiceDown"}
     assert way[1]["attempt"] == 1 and way[1]["dispatch_id"] and way[2]["execution_id"]
     whole = [item for item in log("decided") if "counts" in item]
@@ -172,6 +173,7 @@ def test_what_holds_an_alert_back_is_told_with_its_cause(log):
     pack.steps(3)
     held = [item for item in log() if item.get("cause")]
     assert [(item["event"], item["cause"]) for item in held] == [
+        ("decided", "new_episode"),
         ("decided", "window"),
         ("held", "paused"),
     ]
@@ -205,6 +207,18 @@ def test_breakers_are_told(log):
     pack.finish()
     pack.steps(3)
     assert len(log("breaker_closed")) == 1
+
+
+def test_a_heartbeat_that_is_missing_is_an_error_and_its_return_is_told(log):
+    """Nobody would hear of any alert."""
+    pack = remediated_pack(watchdog_seconds=60)
+    beat = dict(alertname="Watchdog", severity="none")
+    pack.post(alert(1, **beat))
+    pack.steps(70)
+    assert len(log("heartbeat_missing")) == 1
+    pack.post(alert(1, **beat))
+    pack.steps(3)
+    assert len(log("heartbeat_returned")) == 1
 
 
 def test_what_nobody_takes_is_a_warning(log):

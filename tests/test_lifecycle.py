@@ -66,10 +66,9 @@ def asked(when, attempt=1, number=1, inquiry="i1", until=None, episode=EPISODE):
     return of_attempt("asked", when, attempt, episode, until=until, **more)
 
 
-def answered(when, attempt=1, number=1, inquiry="i1", episode=EPISODE):
-    return of_attempt(
-        "answered", when, attempt, episode, **_inquiry(attempt, number, inquiry, episode)
-    )
+def answered(when, attempt=1, number=1, inquiry="i1", approved=True, episode=EPISODE):
+    more = dict(_inquiry(attempt, number, inquiry, episode), approved=approved)
+    return of_attempt("answered", when, attempt, episode, **more)
 
 
 def _inquiry(attempt, number, inquiry, episode):
@@ -473,6 +472,7 @@ def test_the_answer_lets_it_go_on():
     facts = BEGUN + [asked(5), answered(9)]
     row = apply_all(facts)
     assert states(row)[2:] == ["awaiting_approval", "remediating"]
+    assert row["reason"] == "approved"
     assert not lifecycle.awaits(row["attempts"][0])
     ended = apply_all([executed(12, "succeeded")], row)
     assert states(ended)[2:] == ["awaiting_approval", "remediating", "remediated"]

@@ -1,7 +1,7 @@
 """Admission as an operator sees it: what the sensor does, what the rows say, and who is told."""
 
 import pytest
-from poundcake import admission, by_hand, controls, lifecycle, queries, rows, triggers
+from poundcake import admission, by_hand, controls, lifecycle, queries, rows, triggers, watch
 from poundcake.admission import RETRY_SECONDS
 from poundcake.queries import QueryError
 
@@ -612,6 +612,30 @@ def test_an_answer_is_obeyed_and_the_window_counts_again():
     assert found == {"web1": "remediating", "web2": "remediating", "web3": "pending"}
 
 
+def test_whoever_says_no_takes_the_alert_over(pack):
+    """The workflow ends as failed, and nobody is asked again while this episode lasts."""
+    begin(pack, alert())
+    pack.stackstorm.respond(ask(pack), {"approved": False})
+    pack.steps(2)
+    pack.finish("failed", {"output": {"reason": "a person said no, nothing was done"}})
+    repeat(pack, 30, "failed")
+    assert len(pack.stackstorm.dispatched()) == 1
+    row = pack.alert()
+    assert lifecycle.current(row)["acknowledged"]["reason"] == "its remediation was not approved"
+    assert "a person said no" in str([entry["reason"] for entry in row["history"]])
+
+
+def test_a_no_that_came_while_the_sensor_was_away_counts(pack):
+    """The workflow has ended by the time it looks again."""
+    begin(pack, alert())
+    inquiry = ask(pack)
+    pack.stackstorm.respond(inquiry, {"approved": False})
+    pack.finish("failed")
+    pack.start()
+    repeat(pack, 30, "failed")
+    assert len(pack.stackstorm.dispatched()) == 1
+
+
 def test_a_sensor_that_starts_again_knows_who_is_asked():
     """The window is as it was."""
     pack = make(max_concurrent=1)
@@ -634,16 +658,21 @@ def test_nobody_answers_in_time():
     response = pack.stackstorm.executions[inquiry]["result"]["response"]
     assert response == {"approved": False, "expired": True}
     assert pack.alert()["state"] == "remediating", "the workflow says what comes of it"
+    repeat(pack, 10, "failed")
+    assert len(pack.stackstorm.dispatched()) == 2, "nobody has taken it over"
 
 
-def test_nobody_is_asked_any_longer_about_an_alert_that_resolved(pack):
-    """Whatever cancel_on_resolve says: nothing has been touched yet, and nothing needs to be."""
+@pytest.mark.parametrize("cancel_on_resolve", [False, True])
+def test_nobody_is_asked_any_longer_about_an_alert_that_resolved(cancel_on_resolve):
+    """Nothing has been touched yet, and nothing needs to be."""
+    pack = make(cancel_on_resolve=cancel_on_resolve)
     begin(pack, alert())
-    ask(pack)
+    inquiry = ask(pack)
     pack.post(alert(status="resolved"))
+    pack.steps(3)
+    assert pack.stackstorm.executions[inquiry]["result"]["response"] == watch.TIME_IS_UP
+    pack.finish("failed")
     pack.steps(6)
-    (attempt,) = pack.alert()["attempts"]
-    assert [item["status"] for item in attempt["executions"]] == ["canceled"]
     assert pack.alert()["state"] == "resolved"
 
 

@@ -269,7 +269,7 @@ def test_a_remediation_takes_what_all_of_them_take(name):
 def test_a_workflow_fits_a_screen_or_nearly_so(name):
     """Whoever has to change it at night sees all of it."""
     with open(os.path.join(PACK, "workflows", name + ".yaml"), encoding="utf-8") as handle:
-        assert len(handle.readlines()) <= (129 if name == "cratedb_jfr" else 105)
+        assert len(handle.readlines()) <= (129 if name == "cratedb_jfr" else 110)
 
 
 # --- rules ----------------------------------------------------------------------------------------

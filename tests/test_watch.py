@@ -344,7 +344,27 @@ def test_an_answer_is_noticed(watched, asked):
     watched.stackstorm.respond(asked, {"approved": True})
     facts, _ = watched.observe()
     assert kinds(facts) == ["executed", "answered"]
+    assert facts[1]["approved"] is True
     assert watched.row["state"] == "remediating"
+
+
+@pytest.mark.parametrize(
+    "response, approved",
+    [
+        ({"approved": False}, False),
+        ({"approved": False, "note": "not now"}, False),
+        (watch.TIME_IS_UP, None),
+        ({"approved": "perhaps"}, None),
+        ({"answer": 42}, None),
+        ("no object", None),
+    ],
+)
+def test_an_answer_is_a_yes_a_no_or_neither(watched, asked, response, approved):
+    """Other people's workflows ask other things."""
+    watched.observe()
+    watched.stackstorm.respond(asked, response)
+    facts, _ = watched.observe()
+    assert facts[-1]["kind"] == "answered" and facts[-1]["approved"] is approved
 
 
 def test_a_second_question_right_after_the_first_is_noticed(watched, asked):

@@ -199,6 +199,8 @@ class Orchestrator:
             execution, workflow = self._store.get("execution", id_), self._workflow(id_)
             if execution["status"] != "paused" or workflow.completed:
                 return
+            # Those above first: should the engine die before the rest, a new one pauses them again.
+            self._parent_resumes(execution)
             workflow.resume()
             self._save(id_, workflow)
             self._executions.set_status(
@@ -208,7 +210,6 @@ class Orchestrator:
             for child in self._executions.children(id_, depth=1):
                 if child["runner"]["name"] == "orquesta":
                     self.resume(child["id"], execution["context"].get("user"))
-            self._parent_resumes(execution)
 
     def _parent_resumes(self, execution):
         if "orquesta" not in execution["context"]:

@@ -26,6 +26,7 @@ EVENTS = {
     "dispatched": logging.INFO,
     "ended": logging.INFO,
     "breaker_closed": logging.INFO,
+    "heartbeat_returned": logging.INFO,
     "refused": logging.WARNING,  # credentials are missing or wrong
     "rejected": logging.WARNING,  # a notification, or one alert of it, can never be used
     "unavailable": logging.WARNING,  # Alertmanager was told to send again
@@ -38,6 +39,7 @@ EVENTS = {
     "restarting": logging.WARNING,
     "exhausted": logging.ERROR,
     "breaker_opened": logging.ERROR,
+    "heartbeat_missing": logging.ERROR,
     "unreadable": logging.ERROR,  # a control that counts as a pause of everything
     "unsendable": logging.ERROR,
     "fault": logging.ERROR,  # PoundCake's own
@@ -50,6 +52,8 @@ _OF_STATE = {
     lifecycle.EXHAUSTED: "exhausted",
     triggers.BREAKER_OPENED: "breaker_opened",
     triggers.BREAKER_CLOSED: "breaker_closed",
+    triggers.HEARTBEAT_MISSING: "heartbeat_missing",
+    triggers.HEARTBEAT_RETURNED: "heartbeat_returned",
 }
 
 
@@ -78,17 +82,14 @@ class Events:
         held_on = decision.kind == admission.SUPPRESS and not decision.hold
         if repeated or (held_on and not decision.exhausted):
             return
-        cause = decision.hold.cause if decision.hold else ""
-        if decision.exhausted:
-            cause = lifecycle.EXHAUSTED
         self.tell(
             "rejected" if decision.kind == admission.REJECTED else "decided",
-            "%s: %s" % (row["alertname"], " by ".join(filter(None, (decision.kind, cause)))),
+            "%s: %s, %s" % (row["alertname"], decision.kind, decision.cause),
             request_id=request_id,
             fingerprint=row["fingerprint"],
             alertname=row["alertname"],
             decision=decision.kind,
-            cause=cause,
+            cause=decision.cause,
         )
 
     def tell_change(self, change):

@@ -30,6 +30,8 @@ LONGEST_DETAIL = 300
 
 _START_SENSOR = "sudo st2ctl restart-component st2sensorcontainer; its log says why it ended"
 _RELOAD = "sudo st2ctl reload --register-all"
+# Of the parts that GET /ready names; the others say themselves what to do.
+_PARTS = {"sensor": _START_SENSOR, "heartbeat": "see Prometheus, Alertmanager and the route"}
 _API = "sudo st2ctl status; see the logs of st2api and of the database"
 
 
@@ -237,7 +239,12 @@ def check_listener(settings):
     answer = requests.get(url + "/ready", timeout=HTTP_SECONDS)
     parts = answer.json()["parts"]
     faults = [
-        Finding("listener", FAULT, "not ready, %s: %s" % (name, part["detail"]), _START_SENSOR)
+        Finding(
+            "listener",
+            FAULT,
+            "not ready, %s: %s" % (name, part["detail"]),
+            _PARTS.get(name, "sudo st2ctl status; the sensor goes on by itself when it is mended"),
+        )
         for name, part in sorted(parts.items())
         if not part["ok"]
     ]

@@ -17,11 +17,13 @@ settled        dispatch_id, reason: StackStorm has evaluated every rule on the d
                execution will come. ``reason`` says what hindered a rule, if anything did
 asked          dispatch_id, execution_id, inquiry_id, until: the execution waits for a person to
                answer an inquiry (until then, None for as long as it takes)
-answered       dispatch_id, execution_id, inquiry_id: it waits no longer, whatever the answer
+answered       dispatch_id, execution_id, inquiry_id, approved: it waits no longer (True or False is
+               the answer, None is neither: the time was up, or something else was asked)
 ineffective    dispatch_id: the attempt succeeded, and the alert fired on when its cooldown was over
 exhausted      dispatch_id (of the last attempt), reason, request_id
 acknowledged   request_id, by, reason, dismissed: a person took it over; no attempt follows in this
                episode but by hand
+heartbeat      missing, reason: a heartbeat (heartbeat.py) has come, or is missing
 =============  ==================================================================================
 """
 
@@ -347,7 +349,7 @@ def _asked(row, episode, fact):
 def _answered(row, episode, fact):
     inquiry = _inquiry(_attempt(row, episode, fact["dispatch_id"]), fact)
     if not inquiry["answered_at"] or fact["at"] < inquiry["answered_at"]:
-        inquiry["answered_at"] = fact["at"]
+        inquiry["answered_at"], inquiry["approved"] = fact["at"], fact["approved"]
 
 
 def _inquiry(attempt, fact):
@@ -361,6 +363,7 @@ def _inquiry(attempt, fact):
         "asked_at": None,
         "until": None,
         "answered_at": None,
+        "approved": None,
     }
     known.append(inquiry)
     known.sort(key=lambda item: item["inquiry_id"])
@@ -394,6 +397,14 @@ def _acknowledged(row, episode, fact):
         episode["acknowledged"] = {name: fact[name] for name in names}
 
 
+def _heartbeat(row, episode, fact):
+    known = row.get("heartbeat") or {"seen_at": "", "missing_at": "", "reason": ""}
+    name = "missing_at" if fact["missing"] else "seen_at"
+    if fact["at"] > known[name]:
+        reason = fact["reason"] if fact["missing"] else known["reason"]
+        row["heartbeat"] = dict(known, reason=reason, **{name: fact["at"]})
+
+
 _FACTS = {
     "notified": _notified,
     "held": _held,
@@ -405,6 +416,7 @@ _FACTS = {
     "ineffective": _ineffective,
     "exhausted": _exhausted,
     "acknowledged": _acknowledged,
+    "heartbeat": _heartbeat,
 }
 
 
@@ -508,9 +520,9 @@ def _history(row, episode):
             reason = "attempt %d" % attempt["attempt"]
             reason += (": " + attempt["why"] if attempt["why"] else "") + _by(attempt["by"])
             add(attempt["dispatched_at"], REMEDIATING, reason, request_id, attempt)
-        for at, inquiry in _waits(attempt):
-            state = AWAITING_APPROVAL if inquiry else REMEDIATING
-            add(at, state, _waiting_reason(inquiry), request_id, attempt)
+        for at, inquiry, waits in _waits(attempt):
+            state = AWAITING_APPROVAL if waits else REMEDIATING
+            add(at, state, _waiting_reason(inquiry, waits), request_id, attempt)
         if attempt["outcome"]:
             state = _STATE_OF_OUTCOME[attempt["outcome"]]
             add(attempt["ended_at"], state, _outcome_reason(attempt), request_id, attempt)
@@ -561,7 +573,7 @@ def _inquiries(attempt):
 
 
 def _waits(attempt):
-    """Yield ``(at, inquiry)`` where an attempt begins to wait for a person, and None where it ends.
+    """Yield ``(at, inquiry, waits)`` where an attempt begins and ends to wait for a person.
 
     It waits when each of its executions has ended or waits; the end of all of it is its outcome.
     """
@@ -574,7 +586,7 @@ def _waits(attempt):
         if waits != waited and not ended:
             waited = waits
             asked = [i for i in _inquiries(attempt) if i["asked_at"] and i["asked_at"] <= at]
-            yield at, asked[-1] if waits else None
+            yield at, asked[-1], waits
 
 
 def _waits_at(attempt, at):
@@ -591,9 +603,9 @@ def _is_within(at, begin, end):
     return bool(begin) and begin <= at and not (end and end <= at)
 
 
-def _waiting_reason(inquiry):
-    if inquiry is None:
-        return "answered"
+def _waiting_reason(inquiry, waits):
+    if not waits:
+        return {True: "approved", False: "not approved", None: "answered"}[inquiry["approved"]]
     until = " until %s" % inquiry["until"] if inquiry["until"] else ""
     return "a person is asked%s: st2 inquiry respond %s" % (until, inquiry["inquiry_id"])
 

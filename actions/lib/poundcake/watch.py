@@ -15,7 +15,7 @@ UNSTARTED_SECONDS = {"requested": 90, "scheduled": 600}
 PAUSED = ("pausing", "paused")
 ASK = "core.ask"
 ROUTE = "poundcake"  # of the inquiries that the pack's own workflows make
-# What PoundCake answers for a person who did not (workflows/ask_approval.yaml tells it apart).
+# What PoundCake answers for a person who did not (the workflows tell it from a no).
 TIME_IS_UP = {"approved": False, "expired": True}
 ERROR_CHARACTERS = 500
 
@@ -164,6 +164,7 @@ def _inquiries(stackstorm, found, now):
         for inquiry in known:
             if not waits or inquiry["inquiry_id"] not in pending:
                 over = {"execution_id": identity, "inquiry_id": inquiry["inquiry_id"]}
+                over["approved"] = _approved(stackstorm.get_execution(inquiry["inquiry_id"]))
                 facts.append(_fact("answered", row, attempt, now, **over))
         if waits and not any(i["inquiry_id"] in pending for i in known):
             for inquiry in _asked_below(stackstorm, identity):
@@ -183,6 +184,13 @@ def _asked_below(stackstorm, execution_id):
         elif child["status"] in PAUSED:
             found += _asked_below(stackstorm, child["id"])
     return found
+
+
+def _approved(inquiry):
+    """Return what a person answered: True, False, or None when it was neither."""
+    response = ((inquiry or {}).get("result") or {}).get("response")
+    approved = response.get("approved") if isinstance(response, dict) else None
+    return approved if isinstance(approved, bool) and response != TIME_IS_UP else None
 
 
 def _until(inquiry, asked):
