@@ -23,11 +23,12 @@ $(READY): requirements.txt requirements-tests.txt tests/engine/requirements.txt
 	$(PY) -m pip install --quiet --no-deps -r tests/engine/requirements.txt
 	@touch $@
 
-# The real Prometheus, Alertmanager and SSH server, from Debian.
+# The real Prometheus, Alertmanager and SSH server, and Chromium, from Debian.
 servers: $(READY)
 	@bash tests/demo/install_servers
 
-demo: $(READY) servers
+demo: $(READY)
+	@bash tests/demo/install_servers demo
 	$(PY) -m tests.demo
 
 test: $(READY) servers

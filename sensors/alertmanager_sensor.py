@@ -13,13 +13,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 
 import waitress  # noqa: E402
 import waitress.trigger  # noqa: E402
+from poundcake import older_api, status_page, triggers  # noqa: E402
 from poundcake import settings as pack_settings  # noqa: E402
-from poundcake import triggers  # noqa: E402
 from poundcake.controller import Controller  # noqa: E402
 from poundcake.events import Events  # noqa: E402
 from poundcake.listener import Listener  # noqa: E402
 from poundcake.metrics import Metrics  # noqa: E402
 from poundcake.stackstorm import StackStorm  # noqa: E402
+from poundcake.status_page import StatusPage  # noqa: E402
 from st2reactor.sensor.base import Sensor  # noqa: E402
 
 # StackStorm gives a sensor up when it dies twice within ten seconds of its start.
@@ -58,11 +59,14 @@ class AlertmanagerSensor(Sensor):
             self._log,
             metrics=metrics,
         )
-        metrics.watch(self._controller.state)
+        controller = self._controller
+        metrics.watch(controller.state)
         pages = [
             (re.compile("/metrics"), metrics.page),
+            (status_page.PATH, StatusPage(self._settings, controller.snapshot, controller.health)),
         ]
-        listener = Listener(self._settings, stackstorm, self._controller, self._log, pages, metrics)
+        pages += older_api.pages(stackstorm, controller.snapshot)
+        listener = Listener(self._settings, stackstorm, controller, self._log, pages, metrics)
         self._server = self._open_port(listener)
         signal.signal(signal.SIGTERM, self._terminate)
 

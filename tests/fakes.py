@@ -188,6 +188,9 @@ class FakeStackStorm:
         names = sorted(name for name in list(self.keys) if name.startswith(prefix))
         return {name: self.keys[name] for name in names[skip:]}
 
+    def each_key(self, prefix, skip=0):
+        yield from self.list_keys(prefix, skip).items()
+
     def list_trigger_instances(self, trigger, since):
         self._answer("list_trigger_instances")
         found = [i for i in self.instances if i["trigger"] == trigger]
@@ -409,7 +412,7 @@ class FakeStackStorm:
         self._expire()
 
     def _expire(self):
-        for name, end in list(self._expires.items()):
+        for name, end in self._expires.copy().items():  # listeners' threads ask, too
             if end is not None and end <= self._now():
                 self.keys.pop(name, None)
                 del self._expires[name]

@@ -391,6 +391,7 @@ class TestGetStats(RowsTestCase):
                 "running": 0,
                 "success_rate": 0.5,
                 "mean_seconds": 15.0,
+                "median_seconds": 15.0,
                 "p95_seconds": 20.0,
             },
         )

@@ -1,6 +1,7 @@
 """The HTTP entrance: acknowledged is durable, and status codes that Alertmanager understands."""
 
 import base64
+import gzip
 import io
 import json
 import logging
@@ -422,3 +423,29 @@ def test_a_page_is_read_with_the_credentials_of_the_webhook_and_never_written():
     assert entrance.ask("GET", "/pages/one", **bearer(TOKEN))[0] == 200
     assert entrance.ask("POST", "/pages/one", **bearer(TOKEN))[0] == 405
     assert entrance.ask("GET", "/pages/one/two", **bearer(TOKEN))[0] == 404
+
+
+@pytest.mark.parametrize(
+    "accepted, packed",
+    [
+        ("gzip, deflate, br", True),
+        ("deflate;q=0.5, gzip;q=0.1", True),
+        ("gzip;q=0", False),
+        ("gzip;q=0.0, br", False),
+        ("identity", False),
+        ("", False),
+    ],
+)
+def test_a_large_answer_is_compressed_for_who_takes_that(accepted, packed):
+    """A phone may look at a page of hundreds of alerts."""
+    text = b"poundcake " * 10000
+    pages = [(re.compile("/large"), lambda *_: (200, text, [("Content-Type", "text/plain")]))]
+    _, body, headers = Entrance(pages=pages).ask("GET", "/large", HTTP_ACCEPT_ENCODING=accepted)
+    assert (gzip.decompress(body) if packed else body) == text
+    assert (dict(headers).get("Content-Encoding") == "gzip") == packed
+
+
+def test_a_small_answer_is_not_compressed(entrance):
+    """Nothing would be gained."""
+    _, _, headers = entrance.ask("GET", "/health", HTTP_ACCEPT_ENCODING="gzip")
+    assert "Content-Encoding" not in dict(headers)

@@ -24,7 +24,7 @@ PARAMETER_ORDER = ["type", "description", "required", "default"]
 PLUMBING = {"receive_webhook", "track"}
 PYTHON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list}
 # StackStorm's own requirements, on the path of every sensor and action.
-STACKSTORMS_OWN = {"st2common", "st2reactor", "requests", "jsonschema", "yaml"}
+STACKSTORMS_OWN = {"st2common", "st2reactor", "requests", "jsonschema", "yaml", "jinja2"}
 # What StackStorm's runners and its core pack take, as far as the workflows use it.
 CORE_ACTIONS = {
     "core.noop": set(),

@@ -1,14 +1,15 @@
 """``make bench``: how fast, for the engine at hand, as figures that compare within one run.
 
 ``storm`` shows what the window costs and gains, ``tracked`` what PoundCake costs, and whether that
-grows with what it has to remember, ``scrape`` what reading /metrics costs.
+grows with what it has to remember, ``scrape`` what reading /metrics costs, ``scale`` what grows
+with the number of active alerts.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import scrape, storm, tracked
+from tests.bench import scale, scrape, storm, tracked
 from tests.world import open_world
 
 
@@ -24,6 +25,9 @@ def main():
         print()
         with open_world(Path(folder) / "scrape") as world:
             scrape.bench(world)
+        print()
+        with open_world(Path(folder) / "scale") as world:
+            scale.bench(world)
     return 0
 
 

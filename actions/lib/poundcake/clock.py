@@ -6,6 +6,8 @@ from datetime import datetime, timedelta, timezone
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)\Z"
 )
+# What ``to_text`` writes; rows have so many of them that the quick way is worth it.
+_OWN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -17,6 +19,11 @@ def to_text(seconds):
 
 def to_seconds(text):
     """Return RFC 3339 text as Unix time in seconds; raises ValueError when it is not."""
+    if _OWN.match(text):
+        try:
+            return datetime.fromisoformat(text[:-1] + "+00:00").timestamp()
+        except ValueError:  # a leap second
+            pass
     moment, nanoseconds = _parse(text)
     return moment.timestamp() + nanoseconds / 1e9
 

@@ -18,6 +18,7 @@ from poundcake import (
     inbox,
     lifecycle,
     outbox,
+    overview,
     payload,
     queries,
     rows,
@@ -43,6 +44,7 @@ CONTROLS_SECONDS = 1.0
 HEARTBEAT_SECONDS = 1.0
 REMEMBERED_REQUESTS = 10000
 STORM_IN_FLIGHT = 5
+LONGEST_RELEASE_SECONDS = 5
 SWEEP_SECONDS = 60
 ENTRIES_A_TICK = 50
 # What arrives together is decided together: one batch and one look at the datastore.
@@ -182,6 +184,22 @@ class Controller:
         """Return a request with its alerts and executions, None when it is not known."""
         return queries.request_status(
             self._stackstorm, request_id, self._ledger.requests, self._ledger.alerts
+        )
+
+    def snapshot(self):
+        """Return what there is to see at this moment, as an overview.Snapshot.
+
+        Rows are replaced and never changed, so a list of them is a moment's truth.
+        """
+        ledger = self._ledger
+        return overview.Snapshot(
+            now=self._now(),
+            alerts=list(ledger.alerts.values()),
+            recent=ledger.recent,
+            controls=self._controls,
+            breakers=ledger.open_breakers(),
+            running=ledger.running,
+            undecided=len(self._queue),
         )
 
     # --- called by the one thread that decides ---------------------------------------------------
@@ -502,6 +520,13 @@ class Controller:
         said = {name: fact[name] for name in ("fingerprint", "episode", "at")}
         said.update(kind="acknowledged", by="", dismissed=False, request_id=attempt["request_id"])
         self._ledger.apply(dict(said, reason="its remediation was not approved"))
+        self._log.tell(
+            "declined",
+            "%s: its remediation was not approved" % row["alertname"],
+            request_id=attempt["request_id"],
+            fingerprint=row["fingerprint"],
+            alertname=row["alertname"],
+        )
 
     def _resend(self, identity):
         row, attempt = self._ledger.flight(identity)
@@ -578,13 +603,16 @@ class Controller:
                     over.add(inquiry["inquiry_id"])
         for identity in over - self._over:
             if self._stackstorm.respond(identity, watch.TIME_IS_UP):
-                self._log.tell("unanswered", "nobody answered in time", inquiry_id=identity)
+                text = "nobody answered before the time was up or the alert resolved"
+                self._log.tell("unanswered", text, inquiry_id=identity)
         self._over = over
 
     def _release(self):
         """Let go what is held back no longer; go through it when something may have changed."""
-        ledger = self._ledger
+        ledger, began = self._ledger, self._now()
         if ledger.version == self._released_at:
+            return
+        if began < self._due["release"] <= began + LONGEST_RELEASE_SECONDS:
             return
         self._released_at = ledger.version
         for row, hold in admission.release(ledger.held, self._standing(), self._settings):
@@ -595,6 +623,9 @@ class Controller:
             else:
                 self._hold(row, hold, known["request_id"], by=known["by"], forced=known["forced"])
                 self._tell_held("held", row, hold.cause, known["request_id"])
+        # With thousands held it takes a while, and notifications must be decided meanwhile.
+        took = self._now() - began
+        self._due["release"] = began + min(10 * took, LONGEST_RELEASE_SECONDS)
 
     def _tell_held(self, event, row, cause, request_id):
         self._log.tell(

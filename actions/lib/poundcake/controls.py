@@ -66,7 +66,7 @@ class Controls:
         if "" in self.pauses:
             return PAUSED, _pause_text(self.pauses[""])
         for key, error in self.unreadable.items():
-            return PAUSED, _unreadable_text(key, error)
+            return PAUSED, unreadable_text(key, error)
         if alertname in self.pauses:
             return PAUSED, _pause_text(self.pauses[alertname])
         for window in self.windows:
@@ -118,7 +118,7 @@ def pause(stackstorm, alertname, reason, by, now=None):
         unresolved_alerts=_count(
             stackstorm, lambda alert: not alertname or alert["alertname"] == alertname
         ),
-        end_with=_resume_command(alertname),
+        end_with=resume_command(alertname),
     )
 
 
@@ -181,7 +181,7 @@ def start_maintenance(stackstorm, matcher_text, duration, reason, by, now=None):
         unresolved_alerts=_count(
             stackstorm, lambda alert: all(one.matches(matchers.labels_of(alert)) for one in wanted)
         ),
-        end_with=_end_command(row["id"]),
+        end_with=end_command(row["id"]),
     )
 
 
@@ -209,7 +209,7 @@ def list_maintenance(stackstorm, now=None):
     now = _now(now)
     controls = read(stackstorm)
     unreadable = [
-        {"kind": "unreadable", "key": key, "alertname": "", "reason": _unreadable_text(key, error)}
+        {"kind": "unreadable", "key": key, "alertname": "", "reason": unreadable_text(key, error)}
         for key, error in controls.unreadable.items()
     ]
     windows = [
@@ -269,24 +269,27 @@ def _now(now):
 def _pause_text(row):
     text = "%s is paused by %s since %s: %s (end it with: %s)"
     name = row["alertname"] or "everything"
-    return text % (name, row["by"], row["at"], row["reason"], _resume_command(row["alertname"]))
+    return text % (name, row["by"], row["at"], row["reason"], resume_command(row["alertname"]))
 
 
 def _window_text(row):
     text = "in maintenance (%s) by %s until %s: %s (end it with: %s)"
     names = ", ".join(row["matchers"])
-    return text % (names, row["by"], row["ends_at"], row["reason"], _end_command(row["id"]))
+    return text % (names, row["by"], row["ends_at"], row["reason"], end_command(row["id"]))
 
 
-def _unreadable_text(key, error):
+def unreadable_text(key, error):
+    """Return what a row that cannot be understood means, and what to do about it."""
     text = "everything counts as paused: the key %s cannot be understood (%s); correct it, or "
     return (text + "remove it with: st2 key delete %s") % (key, error, shlex.quote(key))
 
 
-def _resume_command(alertname):
+def resume_command(alertname):
+    """Return the command that ends a pause; ``alertname`` is "" for that of everything."""
     command = "st2 run poundcake.resume"
     return command + " alertname=" + shlex.quote(alertname) if alertname else command
 
 
-def _end_command(id):
+def end_command(id):
+    """Return the command that ends a maintenance window."""
     return "st2 run poundcake.end_maintenance id=" + id

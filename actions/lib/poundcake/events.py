@@ -25,6 +25,7 @@ EVENTS = {
     "held": logging.INFO,
     "dispatched": logging.INFO,
     "ended": logging.INFO,
+    "declined": logging.INFO,  # a person was asked, and said no
     "breaker_closed": logging.INFO,
     "heartbeat_returned": logging.INFO,
     "refused": logging.WARNING,  # credentials are missing or wrong
@@ -34,7 +35,7 @@ EVENTS = {
     "unmatched": logging.WARNING,
     "retried": logging.WARNING,  # what StackStorm lost
     "canceled": logging.WARNING,
-    "unanswered": logging.WARNING,  # a person was asked
+    "unanswered": logging.WARNING,  # likewise, and nobody said anything
     "away": logging.WARNING,  # StackStorm, or its message bus
     "restarting": logging.WARNING,
     "exhausted": logging.ERROR,

@@ -6,9 +6,12 @@ it from the rows and the outbox and goes on.
 
 import collections
 import copy
+import heapq
 
 from poundcake import admission, clock, heartbeat, lifecycle, outbox, rows, triggers
 from poundcake.metrics import Metrics
+from poundcake.recent import MOST_READ, Recent
+from poundcake.shared import shared
 
 # Of the attempts of one alertname, the breaker looks at so many of the latest; the memory is for
 # a multiple, so that it is seldom tidied.
@@ -25,6 +28,7 @@ class Ledger:
         self.requests = {}
         self.changed = {kind: {} for kind in rows.KINDS}
         self.reports = []  # what is to be told of the changes, as (trigger, payload, trace_tag)
+        self.recent = Recent()
         self.version = 0  # counts what may let a held alert go
         self._open = {}  # dispatch_id -> fingerprint
         self._awaiting = set()  # the dispatch ids of those that only wait for a person's answer
@@ -37,10 +41,10 @@ class Ledger:
     def load(self, stackstorm):
         """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open."""
         untracked = outbox.merge(outbox.waiting(stackstorm))
-        stored = {row["fingerprint"]: row for row in rows.read_all(stackstorm, rows.ALERT)}
+        stored = {row["fingerprint"]: shared(row) for row in rows.each(stackstorm, rows.ALERT)}
         for fingerprint, row in untracked["alerts"].items():
             if fingerprint not in stored or row["rev"] >= stored[fingerprint]["rev"]:
-                stored[fingerprint] = row
+                stored[fingerprint] = shared(row)
         for row in stored.values():
             self._put_alert(row)
         for name in self._fares:
@@ -51,11 +55,17 @@ class Ledger:
                 row = rows.read(stackstorm, rows.REQUEST, request_id)
                 if row:
                     self.requests[request_id] = row
+        self._load_recent(stackstorm)
 
     @property
     def in_flight(self):
         """How many dispatches have not ended."""
         return len(self._open)
+
+    @property
+    def running(self):
+        """How many of them do not only wait for a person's answer."""
+        return max(0, len(self._open) - len(self._awaiting))
 
     @property
     def waiting(self):
@@ -92,7 +102,7 @@ class Ledger:
         return {
             "states": collections.Counter(row["state"] for row in list(self.alerts.values())),
             "held": collections.Counter(list(self._held.values())),
-            "in_flight": max(0, len(self._open) - len(self._awaiting)),
+            "in_flight": self.running,
             "breakers": breakers,
         }
 
@@ -131,6 +141,7 @@ class Ledger:
         after = lifecycle.apply(before, fact)
         if after is before:
             return after
+        after = shared(after)
         breaker = self._breaker_of(after["alertname"])
         self._put_alert(after)
         self.changed["alerts"][after["fingerprint"]] = after
@@ -158,6 +169,7 @@ class Ledger:
     def add_request(self, row):
         """Add the row of a request whose alerts are all decided."""
         row = dict(row, rev=1)
+        self.recent.add(row, self.alerts)
         self._put_request(_completed(row, row["received_at"]))
         for entry in row["alerts"]:
             if entry["fingerprint"] in self.alerts:
@@ -184,6 +196,7 @@ class Ledger:
             idle = seen is None or now - clock.to_seconds(seen) > keep
             if idle and fingerprint not in self._held and not lifecycle.open_attempts(row):
                 del self.alerts[fingerprint]
+                self.recent.forget(fingerprint)
         longest = max((seconds for _, seconds in self._settings.rates), default=0)
         for key, times in list(self._times.items()):
             self._times[key] = {name: at for name, at in times.items() if at > now - longest}
@@ -237,6 +250,11 @@ class Ledger:
             latest = sorted(fares.values(), key=lambda a: a["ended_at"] or "~")[-MOST_FARES:]
             self._fares[name] = {a["dispatch_id"]: a for a in latest}
 
+    def open_breakers(self):
+        """Return ``{alertname: Breaker}`` of those that are open; any thread may ask."""
+        known = self._breakers.copy().items()
+        return {name: breaker for name, breaker in known if breaker.opened_at is not None}
+
     def _breaker_of(self, alertname):
         if alertname not in self._breakers:
             fares = self._fares.get(alertname, {}).values()
@@ -245,7 +263,15 @@ class Ledger:
 
     def _put_request(self, row):
         self.requests[row["request_id"]] = row
+        self.recent.update(row)
         self.changed["requests"][row["request_id"]] = row
+
+    def _load_recent(self, stackstorm):
+        known = {request_id for row in self.alerts.values() for request_id in row["request_ids"]}
+        for request_id in sorted(heapq.nlargest(MOST_READ, known)):
+            row = self.requests.get(request_id) or rows.read(stackstorm, rows.REQUEST, request_id)
+            if row:
+                self.recent.add(row, self.alerts)
 
     def _open_request_ids(self):
         found = [(row, attempt["starts_at"], attempt["attempt"]) for row, attempt in self.flights()]

@@ -7,6 +7,7 @@ later, and nothing else is ever answered to a notification but 202.
 
 import base64
 import binascii
+import gzip
 import hmac
 import json
 import re
@@ -28,7 +29,9 @@ _STATUS_LINES = {
     413: "413 Content Too Large",
     503: "503 Service Unavailable",
 }
+PACKED_FROM_BYTES = 4096
 _WEBHOOK_PATHS = ("/webhook", "/api/v1/webhook")
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|\Z))")
 _STATUS_PATH = re.compile(r"/api/v1/status/([^/]+)\Z")
 
 
@@ -73,6 +76,7 @@ class Listener:
         else:
             body = json.dumps(answer).encode("ascii") + b"\n"
             headers = [("Content-Type", "application/json")] + headers
+        body, headers = _packed(environ, body, headers)
         headers = headers + [("Content-Length", str(len(body)))]
         start_response(_STATUS_LINES[status], headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
@@ -176,6 +180,15 @@ class Listener:
             text = "request_id: not known; it is wrong, or older than request_retention_seconds"
             return 404, {"error": text}, []
         return 200, found, []
+
+
+def _packed(environ, body, headers):
+    """Return a body and its headers, compressed where that is worth it and the client takes it."""
+    accepted = environ.get("HTTP_ACCEPT_ENCODING", "")
+    if len(body) < PACKED_FROM_BYTES or not _GZIP.search(accepted):
+        return body, headers
+    packed = gzip.compress(body, compresslevel=5)
+    return packed, headers + [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 
 
 def _wrong_method(environ, methods):

@@ -4,6 +4,7 @@ Each function returns a JSON value; QueryError carries a sentence that says what
 """
 
 import collections
+import statistics
 
 from poundcake import clock, lifecycle, rows
 from poundcake.clock import elapsed
@@ -116,7 +117,7 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
     chosen = [
         row
         for row in found
-        if (row["state"] == state if state else not _is_dismissed(row))
+        if (row["state"] == state if state else not is_dismissed(row))
         and (not alertname or row["alertname"] == alertname)
         and (not severity or row["severity"] == severity)
         and all(row["labels"].get(name) == value for name, value in wanted_labels)
@@ -180,7 +181,7 @@ def get_stats(stackstorm):
         },
         "held": dict(collections.Counter(filter(None, (_held_by(row) for row in alerts)))),
         "ineffective": sum(_ineffective(row["attempts"]) for row in alerts),
-        "workflows": [_workflow(ref, by_action[ref]) for ref in sorted(by_action)],
+        "workflows": [workflow(ref, by_action[ref]) for ref in sorted(by_action)],
     }
 
 
@@ -194,7 +195,8 @@ def _ineffective(attempts):
     return sum(1 for attempt in attempts if attempt["ineffective_at"])
 
 
-def _is_dismissed(row):
+def is_dismissed(row):
+    """True when a person has dismissed the alert, and nothing has happened since."""
     said = lifecycle.current(row)["acknowledged"]
     return bool(said and said["dismissed"] and row["state"] == lifecycle.SUPPRESSED)
 
@@ -214,7 +216,8 @@ def _table(history):
     )
 
 
-def _workflow(ref, executions):
+def workflow(ref, executions):
+    """Return how a workflow fares; of each execution ``status`` and ``elapsed`` are asked."""
     ended = [row for row in executions if row["status"] in lifecycle.ENDED_STATUSES]
     good = [row for row in ended if row["status"] == lifecycle.SUCCEEDED]
     times = sorted(row["elapsed"] for row in ended if row["elapsed"] is not None)
@@ -226,6 +229,7 @@ def _workflow(ref, executions):
         "running": len(executions) - len(ended),
         "success_rate": round(len(good) / float(len(ended)), 3) if ended else None,
         "mean_seconds": round(sum(times) / len(times), 3) if times else None,
+        "median_seconds": round(statistics.median(times), 3) if times else None,
         "p95_seconds": times[-(-len(times) * 95 // 100) - 1] if times else None,
     }
 

@@ -52,6 +52,12 @@ def read_all(stackstorm, prefix, skip=0):
     return [load(found[name]) for name in sorted(found)]
 
 
+def each(stackstorm, prefix):
+    """Yield every row of a kind in any order, a page at a time: there may be many."""
+    for _, text in stackstorm.each_key(prefix):
+        yield load(text)
+
+
 def write(stackstorm, prefix, name, row, ttl=None):
     """Write one row; ``ttl`` in seconds, None for a queue entry, which leaves when it is done."""
     stackstorm.set_key(key(prefix, name), dump(row), ttl=ttl)

@@ -24,6 +24,7 @@ class Settings:
     username: str = ""
     password: str = ""
     allow_unauthenticated: bool = False
+    st2_web_url: str = ""
     max_body_bytes: int = 4194304
     threads: int = 8
     max_backlog: int = 1000
@@ -118,6 +119,9 @@ def from_config(config):
         if value is not None:
             values[item.name] = _checked(item.name, item.type, value)
     settings = Settings(**values)
+    if settings.st2_web_url and not re.match(r"https?://[^\s/]", settings.st2_web_url):
+        text = 'st2_web_url: "%s" is no address; write one as in https://stackstorm.example.com'
+        raise SettingsError(text % settings.st2_web_url)
     settings.rates  # noqa: B018 - raises for a rate that is none
     for pair in _PAIRS:
         missing = [name for name in pair if not getattr(settings, name)]

@@ -76,8 +76,12 @@ class StackStorm:
         ``skip`` leaves out as many of the oldest. (The keys are the one listing of which
         StackStorm does not say how many there are.)
         """
-        found = self._pages("/keys", {"prefix": prefix}, skip)
-        return {item["name"]: item["value"] for item in found}
+        return dict(self.each_key(prefix, skip))
+
+    def each_key(self, prefix, skip=0):
+        """Yield ``(name, text)`` of what ``list_keys`` returns, with one page in memory."""
+        for item in self._each("/keys", {"prefix": prefix}, skip):
+            yield item["name"], item["value"]
 
     def list_trigger_instances(self, trigger, since):
         """Return the instances (id, status, payload) of a trigger since an RFC 3339 time."""
@@ -181,14 +185,16 @@ class StackStorm:
         """Return nothing when the API answers at all."""
         self._call("GET", "", any_status=True, timeout=5)
 
-    def _pages(self, path, params, skip=0):
-        items = []
+    def _pages(self, path, params):
+        return list(self._each(path, params))
+
+    def _each(self, path, params, skip=0):
         while True:
-            page = dict(params, limit=PAGE, offset=skip + len(items))
-            found = self._call("GET", path, params=page).json()
-            items.extend(found)
+            found = self._call("GET", path, params=dict(params, limit=PAGE, offset=skip)).json()
+            yield from found
             if len(found) < PAGE:
-                return items
+                return
+            skip += PAGE
 
     def _call(
         self, method, path, params=None, body=None, missing_ok=False, any_status=False, timeout=None

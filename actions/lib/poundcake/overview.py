@@ -1,0 +1,120 @@
+"""What there is to see at a moment: the sensor's memory as figures and lists. Pure.
+
+It comes from memory, not from the datastore: it is fresh, costs little, and is there when
+StackStorm is not.
+"""
+
+from dataclasses import dataclass
+
+from poundcake import clock, lifecycle, queries
+from poundcake.queries import QueryError
+
+ALL = "all"
+NO_SEVERITY = "none"  # what an alert without severity is called
+# States in which nothing goes on before a person has done something, then those that may need one.
+NEEDS_A_PERSON = (lifecycle.AWAITING_APPROVAL, lifecycle.EXHAUSTED)
+NEEDS_A_LOOK = (lifecycle.FAILED, lifecycle.UNMATCHED)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The sensor's memory at a moment.
+
+    ``now``: Unix time. ``alerts``: rows. ``recent``: recent.Recent. ``controls``:
+    controls.Controls, None before they are read. ``breakers``: ``{alertname: Breaker}`` of those
+    that are open. ``running``: dispatches under way, but for those that wait for a person's answer.
+    ``undecided``: notifications that
+    wait for a decision.
+    """
+
+    now: float
+    alerts: list
+    recent: object
+    controls: object
+    breakers: dict
+    running: int
+    undecided: int
+
+    @property
+    def windows(self):
+        """The rows of the maintenance windows that are not over."""
+        known = self.controls.windows if self.controls else ()
+        return [window.row for window in known if self.now < window.ends]
+
+
+def by_state(alerts):
+    """Return ``{state: how many}`` with every state there is, in the order of a lifecycle."""
+    found = {state: 0 for state in lifecycle.STATES}
+    for row in alerts:
+        found[row["state"]] += 1
+    return found
+
+
+def severities(alerts):
+    """Return the severities that alerts have, sorted."""
+    return sorted({row["severity"] or NO_SEVERITY for row in alerts})
+
+
+def choose(alerts, state="", alertname="", severity=""):
+    """Return the rows that are asked for, those first that need a person, then the latest change.
+
+    :param state: a state, ALL, or "" for every alert that is not over: neither resolved nor
+        dismissed.
+    :param alertname: a part of it, in whatever case.
+    :param severity: the severity, NO_SEVERITY for none, "" for any.
+    :raises QueryError: for a state that is none.
+    """
+    if state and state != ALL and state not in lifecycle.STATES:
+        known = ", ".join(lifecycle.STATES + (ALL,))
+        raise QueryError('state: "%s" is none; there are %s' % (state, known))
+    part = alertname.casefold()
+    found = [
+        row
+        for row in alerts
+        if (row["state"] == state if state and state != ALL else state or is_active(row))
+        and (not severity or (row["severity"] or NO_SEVERITY) == severity)
+        and (not part or part in row["alertname"].casefold())
+    ]
+    return sorted(newest_first(found), key=_urgency)
+
+
+def newest_first(alerts):
+    """Return rows sorted by the time of their latest change of state."""
+    return sorted(alerts, key=lambda r: (r["state_since"] or "", r["fingerprint"]), reverse=True)
+
+
+def is_active(row):
+    """True for an alert that is neither resolved nor dismissed."""
+    return row["state"] != lifecycle.RESOLVED and not queries.is_dismissed(row)
+
+
+def executions(alerts):
+    """Return ``(row, attempt, execution)`` of everything that ran for some alerts, newest first."""
+    found = [
+        (row, attempt, execution)
+        for row in alerts
+        for attempt in row["attempts"]
+        for execution in attempt["executions"]
+    ]
+    found.sort(key=lambda item: (item[2]["started_at"] or "", item[2]["execution_id"]))
+    return found[::-1]
+
+
+def workflows(alerts):
+    """Return how each workflow fares over what is remembered of its executions; times in seconds.
+
+    They are ``queries.workflow``, sorted by name.
+    """
+    by_action = {}
+    for row in alerts:
+        for attempt in row["attempts"]:
+            for execution in attempt["executions"]:
+                elapsed = clock.elapsed(execution["started_at"], execution["ended_at"])
+                item = {"status": execution["status"], "elapsed": elapsed}
+                by_action.setdefault(execution["action_ref"], []).append(item)
+    return [queries.workflow(ref, by_action[ref]) for ref in sorted(by_action)]
+
+
+def _urgency(row):
+    order = NEEDS_A_PERSON + NEEDS_A_LOOK
+    return order.index(row["state"]) if row["state"] in order else len(order)

@@ -1,0 +1,89 @@
+"""The status page and the older API of a running sensor, with StackStorm behind it."""
+
+import os
+
+import pytest
+import requests
+
+from tests import browser as chromium
+from tests.world import alert, unique
+
+ATTACK = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script>"
+WORKFLOW = """
+version: 1.0
+tasks:
+  fix:
+    action: core.noop
+"""
+
+
+def get(world, path):
+    """Return the decoded answer of the listener."""
+    token = os.environ.get("LISTENER_TOKEN")
+    headers = {"Authorization": "Bearer " + token} if token else {}
+    answer = requests.get(world.listener_url + path, headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.skipif(
+    not chromium.command() and not os.environ.get("CI"),
+    reason="bash tests/demo/install_servers installs Chromium",
+)
+@pytest.mark.skipif(
+    bool(os.environ.get("LISTENER_TOKEN")), reason="a browser sends basic auth, not a token"
+)
+def test_an_operator_sees_what_became_of_an_alert_whose_labels_attack(world, tmp_path):
+    """It comes, is remediated and resolves while the page is looked at; its labels are text."""
+    name = unique("Page")
+    with chromium.Browser(tmp_path) as browser, world.workflow(WORKFLOW) as action:
+        page = browser.open("%s/?state=all&alertname=%s" % (world.listener_url, name))
+        assert "No alert is like that." in page.text("main")
+        with world.rule(name, action):
+            request_id = world.accept(alert(name, summary=ATTACK, **{"team": ATTACK}))
+            page.wait(lambda: "✓ remediated" in page.text(".alerts"), "the remediation")
+            page.click(".alerts summary")
+            row = world.completed(request_id)
+            text = page.text(".alerts")
+            assert action in text and "dispatch" in text and request_id in text
+            assert text.count(ATTACK) == 2
+            fingerprint = row["alerts"][0]["fingerprint"]
+            assert "st2 run poundcake.get_alert fingerprint=" + fingerprint in text
+            world.accept(alert(name, "resolved", summary=ATTACK, **{"team": ATTACK}))
+            page.wait(lambda: "✓ resolved" in page.text(".alerts summary"), "the resolve")
+            assert page.evaluate("document.querySelector('.alerts details').open")
+        assert page.evaluate("window.hacked") is None
+        assert page.complaints == []
+        assert all(url.startswith((world.listener_url, "data:")) for url in page.requests)
+
+
+def test_the_command_that_the_page_shows_shows_the_execution(world):
+    """The id of the page is the one of StackStorm."""
+    name = unique("Page")
+    with world.workflow(WORKFLOW) as action, world.rule(name, action):
+        world.completed(world.accept(alert(name)))
+        (found,) = get(world, "/remediations?alert_name=" + name)["remediations"]
+    assert found["status"] == "success"
+    assert action in world.st2("execution", "get", found["execution_id"])
+
+
+def test_an_older_client_finds_its_answers(world):
+    """What it asks, in the order in which it would."""
+    name = unique("Older")
+    with world.workflow(WORKFLOW) as action, world.rule(name, action) as rule:
+        request_id = world.accept(alert(name))
+        world.completed(request_id)
+        handlers = get(world, "/handlers?limit=1000")["handlers"]
+        assert action in [item["action"] for item in handlers if item["name"] == rule["ref"]]
+    assert "poundcake.host_down" in [item["name"] for item in handlers]
+    (found,) = get(world, "/alerts?status=remediated&alertname=" + name)["alerts"]
+    whole = get(world, "/alerts/" + found["fingerprint"])["alert"]
+    (attempt,) = whole["remediation_attempts"]
+    (link,) = get(world, "/api/v1/st2/executions?request_id=" + request_id)["st2_executions"]
+    assert link["st2_execution_id"] == attempt["execution_id"]
+    assert (link["st2_workflow"], link["st2_rule"]) == (action, rule["ref"])
+    recent = get(world, "/api/v1/executions/recent?limit=1000")["executions"]
+    assert request_id in [item["request_id"] for item in recent]
+    active = get(world, "/api/v1/alerts/active?alert_name=" + name)["active_alerts"]
+    assert [item["fingerprint"] for item in active] == [found["fingerprint"]]
+    assert get(world, "/alerts/stats")["by_status"]["remediated"] >= 1
