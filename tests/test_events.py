@@ -209,6 +209,31 @@ def test_breakers_are_told(log):
     assert len(log("breaker_closed")) == 1
 
 
+def test_a_lever_that_moves_many_alerts_is_one_line(log):
+    """Thousands of lines at once would hold up what is to be decided."""
+    pack = remediated_pack(max_concurrent=1)
+    pack.post(*[alert(number) for number in range(30)])
+    pack.steps(2)
+    pack.pause(reason=MARKER)
+    pack.steps(3)
+    (line,) = log("held")
+    assert (line["alerts"], line["cause"]) == (29, "paused")
+
+
+def test_what_a_person_answers_is_told_and_that_nobody_did(log):
+    """The former is as it should be."""
+    pack = remediated_pack()
+    pack.post(alert(1), alert(2))
+    pack.steps(2)
+    first, second = pack.stackstorm.running()
+    asked = [pack.stackstorm.ask(item, minutes=1) for item in (first, second)]
+    pack.steps(3)
+    pack.stackstorm.respond(asked[0], {"approved": False})
+    pack.steps(90)
+    (declined,), (unanswered,) = log("declined"), log("unanswered")
+    assert declined["fingerprint"] and unanswered["inquiry_id"] == asked[1]
+
+
 def test_a_heartbeat_that_is_missing_is_an_error_and_its_return_is_told(log):
     """Nobody would hear of any alert."""
     pack = remediated_pack(watchdog_seconds=60)

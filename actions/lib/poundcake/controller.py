@@ -47,6 +47,7 @@ STORM_IN_FLIGHT = 5
 LONGEST_RELEASE_SECONDS = 5
 SWEEP_SECONDS = 60
 ENTRIES_A_TICK = 50
+HELD_TOLD = 20  # lines in the log, when what holds alerts back changes for many
 # What arrives together is decided together: one batch and one look at the datastore.
 TOGETHER_SECONDS = 0.05
 
@@ -615,6 +616,7 @@ class Controller:
         if began < self._due["release"] <= began + LONGEST_RELEASE_SECONDS:
             return
         self._released_at = ledger.version
+        held = []
         for row, hold in admission.release(ledger.held, self._standing(), self._settings):
             known = lifecycle.hold(row)
             if hold is None:
@@ -622,10 +624,20 @@ class Controller:
                 self._start(row, known["request_id"], reason, known["by"])
             else:
                 self._hold(row, hold, known["request_id"], by=known["by"], forced=known["forced"])
-                self._tell_held("held", row, hold.cause, known["request_id"])
+                held.append((row, hold.cause, known["request_id"]))
+        self._tell_all_held(held)
         # With thousands held it takes a while, and notifications must be decided meanwhile.
         took = self._now() - began
         self._due["release"] = began + min(10 * took, LONGEST_RELEASE_SECONDS)
+
+    def _tell_all_held(self, held):
+        """Tell each, or how many when a lever has moved them all."""
+        if len(held) <= HELD_TOLD:
+            for item in held:
+                self._tell_held("held", *item)
+            return
+        for cause, count in collections.Counter(cause for _, cause, _ in held).items():
+            self._log.tell("held", "%d alerts wait: %s" % (count, cause), alerts=count, cause=cause)
 
     def _tell_held(self, event, row, cause, request_id):
         self._log.tell(
