@@ -49,6 +49,24 @@ class Case:
 
 
 CASES = {
+    "database_connection_errors": Case(
+        names=("service",),
+        parameters={
+            "service": "postgresql",
+            "port": 1,
+            "check_command": LOOK + "test -e {folder}/up",
+            "restart_command": CHANGE + "touch {folder}/up",
+            "settle_seconds": 0,
+        },
+    ),
+    "low_disk": Case(
+        names=("mountpoint",),
+        parameters={
+            "mountpoint": "/srv/shop",
+            "check_command": LOOK + "test -e {folder}/up",
+            "remove_command": CHANGE + "touch {folder}/up",
+        },
+    ),
     "service_down": Case(
         names=("service",),
         parameters={
