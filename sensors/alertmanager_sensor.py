@@ -16,6 +16,7 @@ import waitress.trigger  # noqa: E402
 from poundcake import older_api, status_page, triggers  # noqa: E402
 from poundcake import settings as pack_settings  # noqa: E402
 from poundcake.controller import Controller  # noqa: E402
+from poundcake.events import Events  # noqa: E402
 from poundcake.listener import Listener  # noqa: E402
 from poundcake.metrics import Metrics  # noqa: E402
 from poundcake.stackstorm import StackStorm  # noqa: E402
@@ -71,10 +72,13 @@ class AlertmanagerSensor(Sensor):
 
     def run(self):
         threading.Thread(target=self._server.run, name="listener", daemon=True).start()
-        self._log.info("listening on %s:%d", self._settings.host, self._settings.port)
+        events = Events(self._log)
+        where = "%s:%d" % (self._settings.host, self._settings.port)
+        events.tell("listening", "listening on " + where)
         try:
             self._controller.run()
-        except Exception:
+        except Exception as error:
+            events.tell("restarting", "the sensor ends; StackStorm starts it again", error)
             # Dying too soon after the start would make StackStorm give the sensor up.
             self._controller.stop("the sensor has failed and starts again")
             time.sleep(max(0.0, self._born + LEAST_LIFE_SECONDS - time.time()))

@@ -1,4 +1,4 @@
-"""Packs on disk -> documents: actions, sensors, triggers, rules, policies, configs."""
+"""Packs on disk -> documents: actions, sensors, triggers, rules, policies, aliases, configs."""
 
 import hashlib
 import json
@@ -87,6 +87,7 @@ class Registry:
             "actions": self.put_action,
             "rules": self.put_rule,
             "policies": self._put_policy,
+            "aliases": self.put_alias,
         }
         counts = {}
         for folder, put in steps.items():
@@ -270,6 +271,10 @@ class Registry:
             keys = f"{place['policy_type']}, {place['resource_ref']}"
             raise ValueError(f"Tried to save duplicate unique keys (E11000 ...: {keys})")
         self._upsert("policy", "ref", document)
+
+    def put_alias(self, content):
+        """Create or replace an alias."""
+        return self._upsert("alias", "ref", document_of("alias", content))
 
     def _upsert(self, kind, field, document):
         with self._store.lock:

@@ -31,12 +31,12 @@ INDEXES = {
     "api_key": (("key_hash",),),
 }
 KINDS = (
-    "action api_key config config_schema enforcement execution pack policy policy_type rule "
+    "action alias api_key config config_schema enforcement execution pack policy policy_type rule "
     "runner sensor setting token trace trigger trigger_instance trigger_type workflow"
 ).split()
 # Kinds asked for all the time and that seldom change: what was found is kept in memory.
 STEADY = (
-    "action api_key config config_schema pack policy policy_type rule runner sensor trigger "
+    "action alias api_key config config_schema pack policy policy_type rule runner sensor trigger "
     "trigger_type"
 ).split()
 # A datastore key that has not expired by the time that goes with it.

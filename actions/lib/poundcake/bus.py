@@ -8,6 +8,7 @@ in the outbox.
 import collections
 
 from poundcake import clock, outbox, triggers, watch
+from poundcake.events import Events
 from poundcake.ids import new_uuid7
 from poundcake.metrics import Metrics
 
@@ -46,7 +47,7 @@ class Bus:
         self._dispatch = dispatch
         self._answers = answers
         self._schemas = schemas
-        self._log = log
+        self._log = Events(log)
         self._now = now
         self._metrics = metrics or Metrics()
         self._dispatches = collections.deque()
@@ -90,6 +91,7 @@ class Bus:
                     return
                 if trigger == triggers.ALERT:
                     self._sent_at[payload["dispatch_id"]] = self._now()
+                    self._tell_dispatched(payload)
                 queue.popleft()
 
     def emit(self, trigger, payload, trace_tag=None):
@@ -98,7 +100,8 @@ class Bus:
             self._schemas.check(trigger, payload)
         except ValueError as error:
             self._metrics.dispatch_failed(trigger)
-            self._log.error("not sent, as StackStorm would drop it: %s", error)
+            text = "%s is not sent, as StackStorm would drop it: its field %s"
+            self._log.tell("unsendable", text % (trigger, error.field))
             return True
         try:
             self._dispatch(trigger, payload, trace_tag)
@@ -167,7 +170,12 @@ class Bus:
             self._failing_since = now
         self.state = {"ok": False, "detail": "dispatch failed: %s" % type(error).__name__}
         self._probe_due = now + PROBE_AGAIN_SECONDS
-        self._log.error("the trigger bus is away: %s: %s", type(error).__name__, error)
+        self._log.tell("away", "the message bus is away, trying again", error)
+
+    def _tell_dispatched(self, payload):
+        names = ("request_id", "fingerprint", "alertname", "dispatch_id", "attempt")
+        text = "%s: attempt %d" % (payload["alertname"], payload["attempt"])
+        self._log.tell("dispatched", text, **{name: payload[name] for name in names})
 
     def _send_probe(self):
         probe_id = new_uuid7()

@@ -27,6 +27,7 @@ from poundcake import (
 )
 from poundcake.bus import Bus
 from poundcake.by_hand import SOURCE as BY_HAND
+from poundcake.events import Events
 from poundcake.ids import dispatch_id
 from poundcake.ledger import Ledger
 from poundcake.metrics import Metrics
@@ -46,6 +47,7 @@ STORM_IN_FLIGHT = 5
 LONGEST_RELEASE_SECONDS = 5
 SWEEP_SECONDS = 60
 ENTRIES_A_TICK = 50
+HELD_TOLD = 20  # lines in the log, when what holds alerts back changes for many
 # What arrives together is decided together: one batch and one look at the datastore.
 TOGETHER_SECONDS = 0.05
 
@@ -77,7 +79,7 @@ class Controller:
     ):
         self._settings = settings
         self._stackstorm = stackstorm
-        self._log = log
+        self._log = Events(log)
         self._now = now
         self._metrics = metrics or Metrics()
         self._ledger = Ledger(settings, self._metrics)
@@ -210,19 +212,20 @@ class Controller:
         batches = outbox.waiting(self._stackstorm)
         self._tracking.load(batches)
         self._bus.load(outbox.unsent_reports(self._stackstorm, batches))
-        self._controls = controls.read(self._stackstorm)
+        self._read_controls()
         self._poll_inbox()
         for row in self._ledger.alerts.values():
             self._follow_up(row)
         self._heard_from = self._now()
         self._loaded = True
-        self._log.info(
-            "loaded: alerts=%d in_flight=%d held=%d inbox=%d outbox=%d",
-            len(self._ledger.alerts),
-            self._ledger.in_flight,
-            len(self._ledger.held),
-            len(self._queue),
-            len(batches),
+        self._log.tell(
+            "loaded",
+            "%d alerts" % len(self._ledger.alerts),
+            alerts=len(self._ledger.alerts),
+            in_flight=self._ledger.in_flight,
+            held=len(self._ledger.held),
+            inbox=len(self._queue),
+            outbox=len(batches),
         )
 
     def run(self):
@@ -237,7 +240,7 @@ class Controller:
                 self.tick()
             except StackStormError as error:
                 self._heard_from = self._now()
-                self._log.warning("StackStorm is away, trying again: %s", error)
+                self._log.tell("away", "StackStorm is away, trying again: %s" % error.brief)
                 self.wake.wait(1.0)
             busy = self._queue or self._bus.has_reports or self._ledger.in_flight
             if self.wake.wait(0.1 if busy or self._tracking.waits else 0.5):
@@ -247,7 +250,7 @@ class Controller:
     def tick(self):
         """Do everything that is due, once. Raises StackStormError when StackStorm is away."""
         if self._is_due("controls", CONTROLS_SECONDS):
-            self._controls = controls.read(self._stackstorm)
+            self._read_controls()
             self._released_at = None
         if self._is_due("inbox", INBOX_POLL_SECONDS):
             self._poll_inbox()
@@ -263,6 +266,14 @@ class Controller:
         self._bus.check()
         if self._is_due("sweep", SWEEP_SECONDS):
             self._ledger.forget(self._now())
+
+    def _read_controls(self):
+        found = controls.read(self._stackstorm)
+        for key in found.unreadable:
+            if self._controls is None or key not in self._controls.unreadable:
+                text = "%s cannot be understood: everything counts as paused until it is corrected"
+                self._log.tell("unreadable", text % key, key=key)
+        self._controls = found
 
     def _pace(self):
         if self._ledger.waiting:
@@ -317,7 +328,8 @@ class Controller:
 
         It must not stop any other alert, now or after a restart: this one is rejected, and says so.
         """
-        self._log.error("request %s failed", entry["request_id"], exc_info=True)
+        text = "a decision failed; the alert is rejected, and the others go on"
+        self._log.tell("fault", text, error, request_id=entry["request_id"])
         reason = "internal error (%s), see the sensor's log" % type(error).__name__
         return admission.Decision(admission.REJECTED, reason, admission.FAULT)
 
@@ -340,8 +352,11 @@ class Controller:
                     fault = self._fault(entry, error)
                     item = self._answered(item.fingerprint, item.alertname, None, fault)
             else:
+                field, known = payload.field_of(item.reason), item.fingerprint
+                text = "an alert is rejected for its " + field
+                self._log.tell("rejected", text, request_id=entry["request_id"], fingerprint=known)
                 bad = admission.Decision(admission.REJECTED, item.reason, admission.INVALID)
-                item = self._answered(item.fingerprint, "", None, bad)
+                item = self._answered(known, "", None, bad)
             alerts.append(item)
         self._add_request(_request(entry, alerts, notification))
 
@@ -358,6 +373,7 @@ class Controller:
         )
         if alert.status == payload.FIRING and self._settings.is_heartbeat(alert.alertname):
             self._ledger.apply(dict(fact, **heartbeat.seen(received_at)))
+        self._log.tell_decision(decision, row, request_id)
         self._carry_out(decision, row, request_id)
         if decision.kind == admission.RESOLVE and row["starts_at"] == episode:
             report = triggers.alert_resolved_payload(row)
@@ -373,6 +389,7 @@ class Controller:
             decision = admission.Decision(admission.REJECTED, text, admission.UNKNOWN)
         elif command["do"] == "retry":
             decision = admission.by_hand(row, self._standing(), self._settings)
+            self._log.tell_decision(decision, row, entry["request_id"])
             self._carry_out(decision, row, entry["request_id"], command)
         else:
             reason = "%s by %s: %s" % (command["do"], command["by"], command["reason"])
@@ -402,8 +419,14 @@ class Controller:
 
     def _add_request(self, request):
         self._ledger.add_request(request)
-        counts = " ".join("%s=%d" % item for item in sorted(request["counts"].items()))
-        self._log.info("request %s: %s", request["request_id"], counts)
+        counts = request["counts"]
+        self._log.tell(
+            "decided",
+            ", ".join("%s %d" % item for item in sorted(counts.items())),
+            request_id=request["request_id"],
+            source=request["source"],
+            counts=counts,
+        )
 
     def _carry_out(self, decision, row, request_id, command=None):
         """Make the facts that follow from a decision."""
@@ -465,7 +488,8 @@ class Controller:
         try:
             self._bus.add_dispatch(row, attempt)
         except ValueError as error:
-            self._log.error("dispatch %s cannot be sent: %s", identity, error)
+            text = "%s: a dispatch cannot be sent, as StackStorm would drop it" % row["alertname"]
+            self._log.tell("unsendable", text, fingerprint=row["fingerprint"], dispatch_id=identity)
             self._give_up(row, attempt, str(error))
 
     def _give_up(self, row, attempt, reason):
@@ -497,6 +521,13 @@ class Controller:
         said = {name: fact[name] for name in ("fingerprint", "episode", "at")}
         said.update(kind="acknowledged", by="", dismissed=False, request_id=attempt["request_id"])
         self._ledger.apply(dict(said, reason="its remediation was not approved"))
+        self._log.tell(
+            "declined",
+            "%s: its remediation was not approved" % row["alertname"],
+            request_id=attempt["request_id"],
+            fingerprint=row["fingerprint"],
+            alertname=row["alertname"],
+        )
 
     def _resend(self, identity):
         row, attempt = self._ledger.flight(identity)
@@ -504,7 +535,14 @@ class Controller:
         if episode is None or episode["resolved_at"]:  # None: newer ones have replaced it
             self._give_up(row, attempt, "StackStorm lost it, and the episode is over")
             return
-        self._log.warning("dispatch %s got lost in StackStorm; sent again", identity)
+        self._log.tell(
+            "retried",
+            "%s: its dispatch got lost in StackStorm and is sent again" % row["alertname"],
+            request_id=attempt["request_id"],
+            fingerprint=row["fingerprint"],
+            alertname=row["alertname"],
+            dispatch_id=identity,
+        )
         self._queue_dispatch(identity)
 
     def _follow_up(self, row):
@@ -513,13 +551,14 @@ class Controller:
         if fact:
             fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
             self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
+            if fact["kind"] == "held":
+                self._tell_held("retried", row, fact["cause"], fact["request_id"])
 
     def _listen(self):
         """Make the facts about heartbeats that do not come any more."""
         for row in self._ledger.heartbeats:
             fact = heartbeat.missed(row, self._settings, self._now(), self._heard_from)
             if fact:
-                self._log.warning("heartbeat %s: %s", row["fingerprint"], fact["reason"])
                 fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
                 self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
 
@@ -538,7 +577,14 @@ class Controller:
                 identity = execution["execution_id"]
                 if why and identity not in self._canceled:
                     self._stackstorm.cancel_execution(identity)
-                    self._log.warning("execution %s is canceled: %s", identity, why)
+                    self._log.tell(
+                        "canceled",
+                        "%s: its execution is canceled, because %s" % (row["alertname"], why),
+                        request_id=attempt["request_id"],
+                        fingerprint=row["fingerprint"],
+                        alertname=row["alertname"],
+                        execution_id=identity,
+                    )
                 if why:
                     asked.add(identity)
         self._canceled = asked
@@ -558,7 +604,8 @@ class Controller:
                     over.add(inquiry["inquiry_id"])
         for identity in over - self._over:
             if self._stackstorm.respond(identity, watch.TIME_IS_UP):
-                self._log.warning("inquiry %s is over: nobody answered in time", identity)
+                text = "nobody answered before the time was up or the alert resolved"
+                self._log.tell("unanswered", text, inquiry_id=identity)
         self._over = over
 
     def _release(self):
@@ -569,6 +616,7 @@ class Controller:
         if began < self._due["release"] <= began + LONGEST_RELEASE_SECONDS:
             return
         self._released_at = ledger.version
+        held = []
         for row, hold in admission.release(ledger.held, self._standing(), self._settings):
             known = lifecycle.hold(row)
             if hold is None:
@@ -576,9 +624,30 @@ class Controller:
                 self._start(row, known["request_id"], reason, known["by"])
             else:
                 self._hold(row, hold, known["request_id"], by=known["by"], forced=known["forced"])
+                held.append((row, hold.cause, known["request_id"]))
+        self._tell_all_held(held)
         # With thousands held it takes a while, and notifications must be decided meanwhile.
         took = self._now() - began
         self._due["release"] = began + min(10 * took, LONGEST_RELEASE_SECONDS)
+
+    def _tell_all_held(self, held):
+        """Tell each, or how many when a lever has moved them all."""
+        if len(held) <= HELD_TOLD:
+            for item in held:
+                self._tell_held("held", *item)
+            return
+        for cause, count in collections.Counter(cause for _, cause, _ in held).items():
+            self._log.tell("held", "%d alerts wait: %s" % (count, cause), alerts=count, cause=cause)
+
+    def _tell_held(self, event, row, cause, request_id):
+        self._log.tell(
+            event,
+            "%s waits: %s" % (row["alertname"], cause),
+            request_id=request_id,
+            fingerprint=row["fingerprint"],
+            alertname=row["alertname"],
+            cause=cause,
+        )
 
     def _standing(self):
         return self._ledger.standing(self._now(), self._controls)
@@ -594,6 +663,9 @@ class Controller:
                 raise
             self._tracking.add_batch(batch_id, self._storm)
             self._bus.add_reports(reports)
+            for trigger, change, _ in reports:
+                if trigger == triggers.LIFECYCLE:
+                    self._log.tell_change(change)
         self._tracking.remove_when_tracked(self._decided)
         self._decided = []
 

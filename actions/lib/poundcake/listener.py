@@ -15,6 +15,7 @@ import time
 import urllib.parse
 
 from poundcake import inbox, payload
+from poundcake.events import Events
 from poundcake.metrics import Metrics
 from poundcake.stackstorm import StackStormError
 
@@ -56,17 +57,17 @@ class Listener:
         self._pages = pages
         self._stackstorm = stackstorm
         self._controller = controller
-        self._log = log
+        self._log = Events(log)
 
     def __call__(self, environ, start_response):
         began = time.perf_counter()
         try:
             status, answer, headers = self._route(environ)
         except StackStormError as error:
-            self._log.warning("answered 503: %s", error)
+            self._log.tell("unavailable", "answered 503: %s" % error.brief)
             status, answer, headers = _refuse("StackStorm: its datastore or API is not reachable")
         except Exception as error:  # whatever it is, Alertmanager must send it again
-            self._log.error("answered 503: %s in the listener", type(error).__name__, exc_info=True)
+            self._log.tell("fault", "answered 503", error)
             status, answer, headers = _refuse("listener: internal error, see the sensor's log")
         if environ["REQUEST_METHOD"] == "POST":  # on whatever path: a wrong one is worth knowing
             self._metrics.notified(inbox.LISTENER, status, time.perf_counter() - began)
@@ -119,6 +120,8 @@ class Listener:
                 ("WWW-Authenticate", "Bearer"),
             ]
             text = "Authorization: missing or wrong; send the token or the basic auth of the config"
+            remote = environ.get("REMOTE_ADDR", "")
+            self._log.tell("refused", "answered 401: credentials missing or wrong", remote=remote)
             return 401, {"status": "rejected", "error": text}, challenge
         return handler(environ)
 
@@ -139,18 +142,30 @@ class Listener:
     def _webhook(self, environ):
         refusal = self._controller.refusal()
         if refusal:
+            self._log.tell("unavailable", "answered 503: %s" % refusal)
             return _refuse(refusal)
         limit = self._settings.max_body_bytes
         body = environ["wsgi.input"].read(limit + 1)
         if len(body) > limit or int(environ.get("CONTENT_LENGTH") or 0) > limit:
             text = "body: larger than max_body_bytes (%d)" % limit
+            self._log.tell("rejected", "answered 413: %s" % text)
             return 413, {"status": "rejected", "error": text}, []
         try:
             document = payload.load_json(body)
             entry, answer = inbox.accept(self._stackstorm, document, inbox.LISTENER)
         except payload.PayloadError as error:
+            field = payload.field_of(str(error))
+            self._log.tell(
+                "rejected", "answered 400: a notification cannot be used for its " + field
+            )
             return 400, {"status": "rejected", "error": str(error)}, []
         self._controller.take(entry)
+        received, rejected = answer["alerts_received"], answer["alerts_rejected"]
+        self._log.tell(
+            "accepted",
+            "%d alerts, %d rejected" % (received, rejected),
+            request_id=entry["request_id"],
+        )
         return 202, answer, []
 
     def _ready(self):

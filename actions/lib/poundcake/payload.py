@@ -141,6 +141,12 @@ def parse(document):
     )
 
 
+def field_of(reason):
+    """Return the field that the text of a PayloadError names, without what came from outside."""
+    known = "labels|annotations|status|fingerprint|startsAt|endsAt|generatorURL"
+    return re.match(r"\w*(\[\d+\])?(\.(%s)\b)?" % known, reason).group()
+
+
 def fingerprint(labels):
     """Return Alertmanager's fingerprint of a label set: 16 hexadecimal digits."""
     value = _FNV_OFFSET

@@ -16,6 +16,7 @@ REQUEST = "poundcake.request."
 ALERT = "poundcake.alert."
 EXECUTION = "poundcake.execution."
 CONTROL = "poundcake.control."
+HEALTH = "poundcake.health."
 # In this order they are written: a request row that is there says that all it names is there.
 KINDS = {"alerts": ALERT, "executions": EXECUTION, "requests": REQUEST}
 

@@ -15,7 +15,14 @@ TIMEOUT_SECONDS = 30
 
 
 class StackStormError(Exception):
-    """StackStorm's API could not be reached, or answered something else than it should."""
+    """StackStorm's API could not be reached, or answered something else than it should.
+
+    ``brief`` is that without what StackStorm's answer says, for a log.
+    """
+
+    def __init__(self, text, brief=""):
+        super().__init__(text)
+        self.brief = brief or text
 
 
 class StackStorm:
@@ -209,8 +216,8 @@ class StackStorm:
         if answer.status_code == 404 and missing_ok:
             return None
         if answer.status_code >= 400 and not any_status:
-            text = "%s %s: %d %s" % (method, path, answer.status_code, answer.text[:200])
-            raise StackStormError(text)
+            brief = "%s %s: %d" % (method, path, answer.status_code)
+            raise StackStormError("%s %s" % (brief, answer.text[:200]), brief)
         return answer
 
     def _session(self):

@@ -157,6 +157,14 @@ def _payload(row, episode, status, attempt):
     return inert(payload)
 
 
+class SchemaError(ValueError):
+    """A payload that StackStorm would drop; ``field`` is where it does not fit, without values."""
+
+    def __init__(self, text, field):
+        super().__init__(text)
+        self.field = field
+
+
 class Schemas:
     """The payload schemas of the sensor's metadata, so that they stand in one place.
 
@@ -175,11 +183,13 @@ class Schemas:
         }
 
     def check(self, trigger, payload):
-        """Raise ValueError, naming the field, when a payload does not fit its trigger."""
+        """Raise SchemaError, naming the field, when a payload does not fit its trigger."""
         error = jsonschema.exceptions.best_match(self._validators[trigger].iter_errors(payload))
         if error:
             field = ".".join(str(part) for part in error.absolute_path) or "payload"
-            raise ValueError("%s: %s: %s" % (trigger, field, error.message))
+            raise SchemaError(
+                "%s: %s: %s" % (trigger, field, error.message), field.partition(".")[0]
+            )
 
 
 def sensor_yaml(sensor_file):

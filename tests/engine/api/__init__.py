@@ -1,7 +1,7 @@
 """The v1 REST API, as far as the `st2` command and packs use it."""
 
 from tests.engine.access import Unauthorized
-from tests.engine.api import content, datastore, executions, inquiries, people, reactor
+from tests.engine.api import aliases, content, datastore, executions, inquiries, people, reactor
 from tests.engine.api.resources import COLLECTIONS, Resources
 from tests.engine.http_server import HttpError, Router
 
@@ -13,7 +13,7 @@ def build(engine):
     """The routes, bound to an engine."""
     router = Router()
     resources = Resources(engine.store)
-    for module in (people, content, reactor, executions, inquiries, datastore):
+    for module in (people, content, reactor, executions, inquiries, datastore, aliases):
         module.add_routes(router, engine, resources)
     resources.add_routes(router)
     # Last, so that it takes only what nothing above took.

@@ -33,6 +33,7 @@ COLLECTIONS = {
         "rule_ref=rule.ref rule_id=rule.id execution=execution_id enforced_at "
         "trigger_instance=trigger_instance_id",
     ),
+    "actionalias": ("alias", "pack name", 100, "name pack"),
     "policytypes": ("policy_type", "name", 100, "resource_type"),
     "policies": ("policy", "pack name", 100, "pack resource_ref policy_type"),
     "config_schemas": ("config_schema", "pack", 50, ""),

@@ -1,24 +1,9 @@
 """Base classes for a pack's unit tests, with the names and helpers of StackStorm's."""
 
-import inspect
-import os
-from unittest import TestCase
-
+from st2tests.action_aliases import BaseActionAliasTestCase  # noqa: F401
 from st2tests.mocks.action import MockActionService, MockActionWrapper
 from st2tests.mocks.sensor import MockSensorService, MockSensorWrapper
-
-
-class BasePackResourceTestCase(TestCase):
-    """Finds fixtures in the `fixtures` folder beside the test."""
-
-    def get_fixture_content(self, fixture_path):
-        """The text of tests/fixtures/<fixture_path>."""
-        path = os.path.join(self._get_base_pack_path(), "tests/fixtures", fixture_path)
-        with open(path) as f:
-            return f.read()
-
-    def _get_base_pack_path(self):
-        return os.path.abspath(os.path.join(os.path.dirname(inspect.getfile(type(self))), ".."))
+from st2tests.pack_resource import BasePackResourceTestCase
 
 
 class BaseActionTestCase(BasePackResourceTestCase):

@@ -1,0 +1,387 @@
+"""What the documentation says works: its commands, its chat commands and its files are tried.
+
+Every command of a fenced block is run as it stands against the embedded engine, but for addresses,
+paths and placeholders (``<fingerprint>``); what cannot be run is listed with the reason. A command
+that is neither run nor listed does not get by.
+"""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+if os.environ.get("ST2_API_URL"):
+    pytest.skip("pauses and maintenance hold everything", allow_module_level=True)
+
+from poundcake import lifecycle
+from poundcake.admission import DECISIONS
+from poundcake.events import EVENTS
+
+from tests.demo import servers
+from tests.engine import aliases
+from tests.world import ROOT, alert, notification, open_world, unique
+
+PAGES = ["README.md"] + sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))
+PROGRAMS = (
+    "st2 ",
+    "curl ",
+    "sudo ",
+    "make",
+    "git ",
+    ". ",
+    "export ",
+    "cd ",
+    "promtool ",
+    "amtool ",
+)
+MAPPINGS = """
+alerts:
+  DocsMapped:
+    handler: yaml_config
+    actions:
+      - name: look
+        action: core.local
+        parameters: {cmd: uptime}
+"""
+# What is not run here, and why.
+NOT_RUN = {
+    r"sudo ": "there is no StackStorm installation to reload, restart or read the log of",
+    r"st2 pack install https://": "installs from a place of the reader's own",
+    r"\. \.engine/env": "its effect is the environment in which all commands run here",
+}
+SILENCES = r"poundcake\.(create|list|expire)_silence"
+
+
+class Block:
+    """A fenced block: the page, the line on which it begins, its language and its lines."""
+
+    def __init__(self, page, line, language, lines):
+        self.page, self.line, self.language, self.lines = page, line, language, lines
+
+    @property
+    def text(self):
+        return "\n".join(self.lines) + "\n"
+
+    def __repr__(self):
+        return "%s:%d" % (self.page, self.line)
+
+
+def blocks(page):
+    found, block = [], None
+    for number, line in enumerate((ROOT / page).read_text(encoding="utf-8").splitlines(), 1):
+        fence = re.match(r"\s*```(\w*)", line)
+        if fence and block is None:
+            block = Block(page, number, fence.group(1), [])
+        elif fence:
+            found.append(block)
+            block = None
+        elif block:
+            block.lines.append(line)
+    assert block is None, "%s: a block does not end" % page
+    return found
+
+
+def commands(block):
+    """Return the commands of a block, a line each; an untagged one may show something else."""
+    if block.language not in ("", "sh", "bash"):
+        return []
+    lines = [line for line in block.lines if line.strip() and not line.startswith("#")]
+    told = [line for line in lines if line.startswith(PROGRAMS)]
+    if block.language:
+        assert told == lines, "%s: %s is no program that is known here" % (block, lines)
+    return told
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+# Each one once, on whatever page it stands first.
+COMMANDS = {
+    line.split("  #")[0].rstrip(): block.page
+    for block in reversed(BLOCKS)
+    for line in reversed(commands(block))
+}
+COMMANDS = [(COMMANDS[line], line) for line in reversed(COMMANDS)]
+
+
+def documents(language):
+    return [block for block in BLOCKS if block.language == language]
+
+
+# --- the world in which they run ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def my_pack(tmp_path_factory):
+    """The pack that the documentation writes, as a git repository."""
+    folder = tmp_path_factory.mktemp("docs") / "my_pack"
+    for block in BLOCKS:
+        name = re.match(r"# (my_pack/\S+)$", block.lines[0] if block.lines else "")
+        if name:
+            path = folder.parent / name.group(1)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+    (folder / "pack.yaml").write_text(
+        "{ref: my_pack, name: my_pack, description: Of the docs., version: 1.0.0,"
+        " author: Docs, email: docs@example.com}\n"
+    )
+    git = ["git", "-c", "user.name=docs", "-c", "user.email=docs@example.com", "-C", str(folder)]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "as the docs have it"]):
+        subprocess.run(git + words, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, my_pack):
+    """The embedded engine with both packs, and a real Alertmanager where there is one."""
+    folder = tmp_path_factory.mktemp("docs_world")
+    if servers.missing():
+        config, stack = {}, None
+    else:
+        stack = servers.Alertmanager(folder / "alertmanager", [])
+        stack.__enter__()
+        config = {"alertmanager_url": stack.url}
+    try:
+        with open_world(folder, **config) as found:
+            found.st2("pack", "install", "file://%s" % my_pack)
+            found.folder = folder
+            found.has_alertmanager = stack is not None
+            found.wait(lambda: found.run("check_health")[0] == "succeeded", "it to be healthy")
+            yield found
+    finally:
+        if stack:
+            stack.__exit__(None, None, None)
+
+
+def execution(world, action, status, **parameters):
+    """Start an execution and return its id when it has reached a status."""
+    body = {"action": action, "parameters": parameters}
+    identity = world.api("POST", "/executions", json=body)["id"]
+    world.wait(
+        lambda: world.execution(identity)["status"] == status, "%s to be %s" % (action, status)
+    )
+    return identity
+
+
+@functools.lru_cache
+def alert_without_rule(world, number=0):
+    """Return ``(request_id, fingerprint)`` of an alert that fires and that no rule takes."""
+    request_id = world.accept(alert(unique("Docs")))
+    return request_id, world.completed(request_id)["alerts"][0]["fingerprint"]
+
+
+@functools.lru_cache
+def alert_that_failed(world):
+    """Return the fingerprint of an alert whose remediation failed."""
+    name = unique("Docs")
+    with world.rule(name, "core.local", {"cmd": "exit 1"}):
+        return world.completed(world.accept(alert(name)))["alerts"][0]["fingerprint"]
+
+
+@functools.lru_cache
+def lock_alert(world):
+    """Return the row of the alert that the docs fire, when it is remediated."""
+    labels = {"alertname": "ImportLockStale", "severity": "warning", "import_name": "nightly"}
+    entry = dict(alert("x"), labels=labels, startsAt="2026-01-31T12:00:00Z")
+    status, answer = world.post(notification(entry))
+    assert status == 202, answer
+    world.completed(answer["request_id"])
+    found = world.ask("list_alerts", alertname="ImportLockStale")["alerts"]
+    return world.ask("get_alert", fingerprint=found[0]["fingerprint"])
+
+
+def lock_execution(world):
+    (found,) = lock_alert(world)["attempts"][0]["executions"]
+    return found["execution_id"]
+
+
+PLACEHOLDERS = {
+    "<fingerprint>": lambda world: alert_without_rule(world)[1],
+    "<fingerprint_with_executions>": alert_that_failed,
+    "<request_id>": lambda world: alert_without_rule(world)[0],
+    "<maintenance_id>": lambda world: world.ask(
+        "start_maintenance", matchers="cluster=docs", duration="5m", reason="docs"
+    )["id"],
+    "<silence_id>": lambda world: world.ask(
+        "create_silence", matchers="cluster=docs", duration="5m", reason="docs"
+    )["id"],
+    "<inquiry_id>": lambda world: execution(
+        world, "core.ask", "pending", schema={"approved": {"type": "boolean"}}
+    ),
+    "<execution_id>": lambda world: execution(world, "core.local", "running", cmd="sleep 20"),
+    "<lock_fingerprint>": lambda world: lock_alert(world)["fingerprint"],
+    "<lock_execution_id>": lock_execution,
+}
+# What <id> is, by the command that takes one.
+IDENTITIES = {
+    r"end_maintenance id=<id>": PLACEHOLDERS["<maintenance_id>"],
+    r"expire_silence id=<id>": PLACEHOLDERS["<silence_id>"],
+    r"request_id=<id>": PLACEHOLDERS["<request_id>"],
+    r"result\.yaml <id>": lambda world: execution(world, "poundcake.export_mappings", "succeeded"),
+}
+
+
+# What must be the case before a command.
+BEFORE = {
+    r"resume$|resume +#": lambda world: world.ask("pause", reason="docs"),
+    r"resume alertname=HighCpu": lambda world: world.ask(
+        "pause", alertname="HighCpu", reason="docs"
+    ),
+    r"list_executions status=failed": alert_that_failed,
+    r"alertname=ImportLockStale": lock_alert,
+}
+
+
+def places(world, my_pack):
+    """What stands for an address or a path of the reader's own."""
+    mappings, locks = world.folder / "mappings", world.folder / "locks"
+    for folder in (mappings, locks):
+        folder.mkdir(exist_ok=True)
+    (mappings / "docs.yaml").write_text(MAPPINGS, encoding="utf-8")
+    (locks / "nightly.lock").write_text("999999999")
+    return {
+        "http://127.0.0.1:8090": world.listener_url,
+        "/etc/poundcake/mappings": str(mappings),
+        "/tmp/poundcake-docs": str(locks),
+        "file:///path/to/my_pack": "file://%s" % my_pack,
+    }
+
+
+def matching(patterns, line):
+    return [value for pattern, value in patterns.items() if re.search(pattern, line)]
+
+
+def filled(world, my_pack, line):
+    """Return a command with what the reader would put in."""
+    for own, here in places(world, my_pack).items():
+        line = line.replace(own, here)
+    for identity in matching(IDENTITIES, line):
+        line = line.replace("<id>", identity(world))
+    if re.search("(retry|acknowledge|dismiss)_alert", line):
+        line = line.replace("<fingerprint>", alert_without_rule(world, line)[1])
+    for placeholder, made in PLACEHOLDERS.items():
+        if placeholder in line:
+            line = line.replace(placeholder, made(world))
+    return re.sub(r"\bcurl\b", "curl --silent --show-error --fail-with-body", line)
+
+
+@pytest.fixture
+def levers(world):
+    """Nothing is paused or in maintenance afterwards."""
+    yield
+    for key in world.api("GET", "/keys", params={"prefix": "poundcake.control."}):
+        world.api("DELETE", "/keys/" + key["name"])
+
+
+# --- the tests ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page, line", COMMANDS, ids=lambda text: text[:90])
+def test_a_command_does_what_it_says(world, my_pack, levers, page, line):
+    """It ends well; what it runs in StackStorm succeeds."""
+    reasons = [reason for pattern, reason in NOT_RUN.items() if re.match(pattern, line)]
+    if reasons:
+        pytest.skip(reasons[0])
+    if re.search(SILENCES, line) and not world.has_alertmanager:
+        pytest.skip("bash tests/demo/install_servers installs Alertmanager")
+    for prepare in matching(BEFORE, line):
+        prepare(world)
+    command = filled(world, my_pack, line)
+    assert not re.search(r"<\w+>", command), "say in PLACEHOLDERS what this is: " + command
+    path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=dict(world._environment, PATH=path),
+        cwd=world.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    stdout = re.sub("\x1b\\[[0-9;]*m", "", done.stdout)  # st2 colours what it says
+    said = "%s\n%s%s" % (command, stdout, done.stderr)
+    assert done.returncode == 0, said
+    assert stdout.count("status: succeeded") >= command.count("st2 run "), said
+
+
+@pytest.mark.parametrize("pattern", sorted(NOT_RUN))
+def test_what_is_not_run_is_there(pattern):
+    """A reason for nothing is taken off the list."""
+    assert any(re.match(pattern, line) for _, line in COMMANDS)
+
+
+@pytest.mark.parametrize("block", documents("chat"), ids=repr)
+def test_a_chat_command_is_one(block):
+    """Of one alias of the pack, and of no second."""
+    found = [
+        yaml.safe_load(path.read_text(encoding="utf-8")) for path in ROOT.glob("aliases/*.yaml")
+    ]
+    for line in block.lines:
+        aliases.find(found, line)
+
+
+@pytest.mark.parametrize("block", documents("yaml"), ids=repr)
+def test_yaml_can_be_read(block):
+    """Somebody will paste it."""
+    assert yaml.safe_load(block.text)
+
+
+def test_the_test_of_the_documentation_passes(my_pack):
+    """As it stands there, in a clone with its virtual environment."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(my_pack / "tests")],
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_log_is_as_the_guide_shows_it(world):
+    """The fields of a dispatch, on one line of the sensor's log."""
+    text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r'{"event": "dispatched".*}', text)
+    _, fingerprint = alert_without_rule(world)
+    log = (world.folder / "state" / "engine.log").read_text(encoding="utf-8")
+    told = [json.loads(line) for line in re.findall(r'{"event": .*}$', log, re.MULTILINE)]
+    (found,) = [
+        item
+        for item in told
+        if item["event"] == "dispatched" and item["fingerprint"] == fingerprint
+    ]
+    assert list(found) == list(json.loads(shown))
+    assert {"listening", "loaded", "accepted", "decided"} <= {item["event"] for item in told}
+
+
+def test_links_lead_somewhere():
+    """Within the repository."""
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for target, heading in re.findall(r"\]\((?!\w+://)([^)#\s]*)(?:#([\w-]*))?\)", text):
+            path = (ROOT / page).parent / target if target else ROOT / page
+            assert path.exists(), "%s: %s" % (page, target)
+            if heading:
+                titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+                known = [re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles]
+                assert heading in known, "%s: %s#%s" % (page, target, heading)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        list(yaml.safe_load((ROOT / "config.schema.yaml").read_text(encoding="utf-8"))),
+        list(lifecycle.STATES),
+        list(DECISIONS),
+        list(EVENTS),
+    ],
+    ids=["settings", "states", "decisions", "events"],
+)
+def test_the_operating_guide_knows_every_word(words):
+    """A setting, state, decision or event that an operator meets is explained there."""
+    text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert [word for word in words if "`%s`" % word not in text] == []

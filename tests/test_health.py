@@ -1,0 +1,290 @@
+"""check_health: every fault is named with its remedy, and none hides another."""
+
+import threading
+from unittest import mock
+
+import check_health
+import pytest
+from poundcake import clock, controls, health, rows, triggers
+from poundcake.stackstorm import StackStormError
+
+from tests.fakes import Clock, FakeStackStorm, assert_inert
+from tests.test_actions import PackActionTestCase
+
+RULES = ("receive_webhook", "track")
+POLICIES = ("cratedb_jfr.concurrency", "track.concurrency", "track.retry")
+
+
+class Installed(FakeStackStorm):
+    """A StackStorm with the pack in it: documents by kind and reference."""
+
+    def __init__(self, now):
+        super().__init__(now)
+        self.documents = {
+            "rules": {"poundcake." + name: {"enabled": True} for name in RULES},
+            "policies": {"poundcake." + name: {"enabled": True} for name in POLICIES},
+            "sensortypes": {health.SENSOR: {"enabled": True}},
+        }
+        self.remediations = [
+            {"ref": "my_pack.fix", "enabled": True},
+            {"ref": "poundcake.host_down", "enabled": False},
+        ]
+
+    def get_resource(self, kind, ref):
+        self._answer("get_resource")
+        return self.documents[kind].get(ref)
+
+    def list_resources(self, kind, **filters):
+        self._answer("list_resources")
+        assert (kind, filters) == ("rules", {"trigger": triggers.ALERT})
+        return self.remediations
+
+    def probe(self, status="processed"):
+        self.dispatch(triggers.PROBE, {"probe_id": "probe1"})
+        self.instances[-1]["status"] = status
+
+
+@pytest.fixture
+def stackstorm():
+    """Everything is as it should be, and a probe came through a minute ago."""
+    now = Clock()
+    found = Installed(now)
+    found.probe()
+    now.advance(60)
+    found.now = now
+    return found
+
+
+# --- single checks --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_of_the_plumbing_that_is_off_is_a_fault(stackstorm, name):
+    """With the command that enables it."""
+    ref = "poundcake." + name
+    (found,) = health.check_resources(stackstorm, "rules")
+    assert found.status == health.OK and name in found.detail
+    stackstorm.documents["rules"][ref]["enabled"] = False
+    (found,) = health.check_resources(stackstorm, "rules")
+    assert (found.status, found.detail) == (health.FAULT, ref + " is disabled")
+    assert found.remedy == "st2 rule enable " + ref
+
+
+@pytest.mark.parametrize("kind", ["rules", "policies"])
+def test_what_is_not_registered_is_a_fault_each(stackstorm, kind):
+    """Whatever the pack ships enabled; no more than that."""
+    stackstorm.documents[kind] = {}
+    found = health.check_resources(stackstorm, kind)
+    names = RULES if kind == "rules" else POLICIES
+    assert [item.detail for item in found] == [
+        "poundcake.%s is not registered" % name for name in names
+    ]
+    assert all("--register-all" in item.remedy for item in found)
+
+
+def test_a_policy_that_is_off_is_a_fault(stackstorm):
+    """The st2 command cannot enable one; registering the pack does."""
+    stackstorm.documents["policies"]["poundcake.track.retry"]["enabled"] = False
+    (found,) = health.check_resources(stackstorm, "policies")
+    assert found.detail == "poundcake.track.retry is disabled" and "--register-all" in found.remedy
+
+
+def test_rules_that_remediate_are_told(stackstorm):
+    """Of every pack; having none is a choice and no fault."""
+    found = health.check_remediations(stackstorm)
+    assert found.status == health.INFO
+    assert found.detail == "enabled: my_pack.fix; disabled: poundcake.host_down"
+    stackstorm.remediations = []
+    assert "nothing is remediated" in health.check_remediations(stackstorm).detail
+
+
+def test_a_datastore_that_forgets_is_a_fault(stackstorm):
+    """And nothing of the check stays in it."""
+    assert health.check_datastore(stackstorm).status == health.OK
+    assert not stackstorm.rows(rows.HEALTH)
+    stackstorm.set_key = lambda *_, **__: None
+    assert health.check_datastore(stackstorm).status == health.FAULT
+
+
+def test_a_sensor_that_is_silent_is_a_fault(stackstorm):
+    """Its probes come once a minute."""
+    assert health.check_sensor(stackstorm, stackstorm.now()).status == health.OK
+    stackstorm.now.advance(health.PROBE_SILENCE_SECONDS)
+    found = health.check_sensor(stackstorm, stackstorm.now())
+    assert found.status == health.FAULT and "st2sensorcontainer" in found.remedy
+    assert health.check_bus(stackstorm, stackstorm.now()).status == health.FAULT
+
+
+@pytest.mark.parametrize("document, remedy", [(None, "register"), ({"enabled": False}, "enable")])
+def test_a_sensor_that_is_off_is_a_fault(stackstorm, document, remedy):
+    """Or that StackStorm does not know."""
+    stackstorm.documents["sensortypes"] = {health.SENSOR: document} if document else {}
+    found = health.check_sensor(stackstorm, stackstorm.now())
+    assert found.status == health.FAULT and remedy in found.remedy
+
+
+def test_a_probe_that_does_not_come_through_is_a_fault(stackstorm):
+    """Once the rules engine has had its time, and while no later one came through."""
+    stackstorm.probe("pending")
+    assert health.check_bus(stackstorm, stackstorm.now()).status == health.OK
+    stackstorm.now.advance(health.BEHIND_SECONDS + 1)
+    found = health.check_bus(stackstorm, stackstorm.now())
+    assert found.status == health.FAULT and "st2rulesengine" in found.remedy
+    stackstorm.probe()
+    found = health.check_bus(stackstorm, stackstorm.now())
+    assert found.status == health.OK
+    assert clock.to_text(stackstorm.now())[:19] in found.detail
+
+
+@pytest.mark.parametrize(
+    "host, url", [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("fe80::1", "[fe80::1]"), ("a", "a")]
+)
+def test_an_address_to_listen_on_becomes_one_to_ask(host, url):
+    """Nothing answers under 0.0.0.0."""
+    assert health._reachable(host) == url
+
+
+def test_pauses_are_told_and_a_control_that_nobody_can_read_is_a_fault(stackstorm):
+    """It holds everything."""
+    (found,) = health.check_controls(stackstorm)
+    assert found.status == health.OK
+    controls.pause(stackstorm, "", "it is late", "ann", stackstorm.now())
+    (found,) = health.check_controls(stackstorm)
+    assert (found.status, found.detail) == (health.INFO, "everything is paused by ann: it is late")
+    stackstorm.set_key(rows.CONTROL + "pause", "{")
+    (found,) = health.check_controls(stackstorm)
+    assert found.status == health.FAULT
+    assert found.remedy == "st2 key delete poundcake.control.pause"
+
+
+@pytest.mark.parametrize("configured, status", [(True, health.OK), (False, health.FAULT)])
+def test_policies_want_a_coordination_backend(configured, status):
+    """Without one they count what may change meanwhile."""
+    found = health.check_coordination(lambda: configured)
+    assert found.status == status and bool(found.remedy) == (not configured)
+
+
+def test_a_coordination_backend_that_cannot_be_seen_is_no_fault():
+    """StackStorm's config may be out of sight."""
+
+    def out_of_sight():
+        raise ImportError("no module named st2common.services.coordination")
+
+    assert health.check_coordination(out_of_sight).status == health.INFO
+
+
+@pytest.mark.parametrize("config", [{"port": "x"}, {"host": "0.0.0.0"}], ids=str)
+def test_a_config_with_which_the_sensor_does_not_start_is_a_fault(config):
+    """In the words of the sensor."""
+    found = health.check_config(config)
+    assert found.status == health.FAULT and found.detail.startswith(list(config)[0])
+
+
+# --- together -------------------------------------------------------------------------------------
+
+
+def test_a_check_that_raises_or_hangs_is_a_fault_and_hides_no_other():
+    """In their order, and without waiting for what never comes."""
+    never = threading.Event()
+
+    def hang():
+        never.wait()
+
+    def away():
+        raise StackStormError("GET /keys: connection refused")
+
+    def broken():
+        return {}["nothing"]
+
+    def fine():
+        return [health.Finding("fine", health.OK, "it is")]
+
+    found = health.run([("hang", hang), ("away", away), ("broken", broken), ("fine", fine)], 0.5)
+    never.set()
+    assert [(item.name, item.status) for item in found] == [
+        ("hang", health.FAULT),
+        ("away", health.FAULT),
+        ("broken", health.FAULT),
+        ("fine", health.OK),
+    ]
+    assert "no answer within 0.5 s" in found[0].detail and "refused" in found[1].detail
+    assert all(item.remedy for item in found[:3])
+
+
+def test_the_table_has_a_line_for_each_and_the_remedy_below():
+    """Aligned, for a terminal."""
+    found = [
+        health.Finding("api", health.OK, "answers"),
+        health.Finding("listener", health.FAULT, "is away", "start it"),
+    ]
+    assert health.table(found).splitlines() == [
+        "ok     api       answers",
+        "fault  listener  is away",
+        "                 -> start it",
+    ]
+
+
+class CheckHealthTestCase(PackActionTestCase):
+    """The action."""
+
+    __test__ = True
+    action_cls = check_health.CheckHealth
+
+    def setUp(self):
+        super().setUp()
+        seen = health.Finding("coordination", health.INFO, "cannot be seen from here")
+        self.replace("check_coordination", lambda: seen)
+        self.listener = [health.Finding("listener", health.OK, "ready")]
+        self.replace("check_listener", lambda settings: self.listener)
+        self.stackstorm.__class__ = Installed
+        vars(self.stackstorm).update(
+            {name: value for name, value in vars(Installed(self.clock)).items() if name != "_now"}
+        )
+        # Nobody can stop the real clock, which the action asks.
+        self.clock.now = health.time.time()
+        self.stackstorm.probe()
+
+    def replace(self, name, check):
+        """Put a check in the place of one that looks beyond StackStorm's API."""
+        patch = mock.patch("poundcake.health." + name, check)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def test_a_healthy_poundcake_is_told_with_a_table(self):
+        """And succeeds."""
+        ok, answer = self.run_action(config={})
+        self.assertTrue(ok, answer)
+        self.assertEqual((answer["status"], answer["faults"]), ("ok", 0))
+        names = [item["name"] for item in answer["checks"]]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertEqual(len(answer["table"].splitlines()), len(names))
+
+    def test_faults_fail_it_and_are_all_told(self):
+        """With the whole table; what came from a person is inert."""
+        controls.pause(self.stackstorm, "", "{{ 1 }} <% 1 %>", "ann", self.clock())
+        self.stackstorm.documents["rules"].pop("poundcake.track")
+        self.listener = [health.Finding("listener", health.FAULT, "is away", "start it")]
+        ok, answer = self.run_action(config={})
+        self.assertFalse(ok)
+        self.assertEqual(answer["error"], "2 at fault: rules, listener")
+        self.assertEqual(answer["faults"], 2)
+        self.assertIn("-> ", answer["table"])
+        assert_inert(answer)
+
+    def test_a_config_that_cannot_be_used_hides_nothing_else(self):
+        """What needs it says so."""
+        ok, answer = self.run_action(config={"port": "x"})
+        self.assertFalse(ok)
+        by_name = {item["name"]: item["status"] for item in answer["checks"]}
+        self.assertEqual(by_name["config"], "fault")
+        self.assertEqual((by_name["listener"], by_name["rules"]), ("info", "ok"))
+
+    def test_with_stackstorm_away_every_part_of_it_is_a_fault(self):
+        """And the others are told all the same."""
+        self.stackstorm.away = True
+        ok, answer = self.run_action(config={})
+        self.assertFalse(ok)
+        by_name = {item["name"]: item["status"] for item in answer["checks"]}
+        self.assertEqual(by_name["listener"], "ok")
+        for name in ("api", "datastore", "rules", "policies", "sensor", "bus", "controls"):
+            self.assertEqual(by_name[name], "fault", name)
