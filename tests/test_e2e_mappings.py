@@ -44,7 +44,7 @@ def fire(world, name, **more):
     entry.update(more)
     row = world.completed(world.accept(entry))
     tracked = world.ask("list_executions", request_id=row["request_id"])["executions"]
-    assert len(tracked) == 1, row
+    assert len(tracked) == 1, [(item["rule_ref"], item["action_ref"]) for item in tracked]
     workflow = world.execution(tracked[0]["execution_id"])
     path = "/executions/%s/children?depth=-1" % workflow["id"]
     steps = [world.execution(child["id"]) for child in world.api("GET", path)]

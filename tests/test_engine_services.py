@@ -592,3 +592,14 @@ def test_restart_and_crash_keep_state(tmp_path):
         assert os.path.exists(engine.folder / "env")
     finally:
         engine.stop()
+
+
+def test_a_further_pack_leaves_the_rules_of_the_first_as_they_ship(tmp_path):
+    """A disabled rule that is called as its action, which is enabled, stays disabled."""
+    packs = [testing.ROOT, testing.ROOT / "tests" / "fixtures" / "packs" / "linux"]
+    engine = testing.start(tmp_path, packs, {"poundcake": {"port": 0}})
+    try:
+        assert engine.get("/actions/poundcake.service_down")["enabled"] is True
+        assert engine.get("/rules/poundcake.service_down")["enabled"] is False
+    finally:
+        engine.stop()

@@ -97,11 +97,12 @@ class Engine:
     def refresh(self, path):
         """Register a pack at the engine's start: what was enabled or disabled stays so."""
         kinds = ("rule", "sensor", "policy", "action")
-        before = {d["ref"]: d["enabled"] for kind in kinds for d in self.store.find(kind)}
+        # By kind: a rule may be called as its action is.
+        before = {(k, d["ref"]): d["enabled"] for k in kinds for d in self.store.find(k)}
         self.registry.register(path)
         for kind in kinds:
             for document in self.store.find(kind):
-                enabled = before.get(document["ref"], document["enabled"])
+                enabled = before.get((kind, document["ref"]), document["enabled"])
                 if enabled != document["enabled"]:
                     self.store.put(kind, dict(document, enabled=enabled))
 
