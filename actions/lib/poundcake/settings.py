@@ -61,6 +61,9 @@ class Settings:
     s3_endpoint_url: str = ""
     s3_access_key_id: str = ""
     s3_secret_access_key: str = ""
+    promtool_path: str = "promtool"
+    crd_namespace: str = "prometheus"
+    crd_labels: dict = None
 
     @property
     def has_credentials(self):

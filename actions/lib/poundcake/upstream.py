@@ -13,6 +13,15 @@ _TITLES = {"alertmanager": "Alertmanager", "prometheus": "Prometheus"}
 _PORTS = {"alertmanager": 9093, "prometheus": 9090}
 
 
+class Refused(QueryError):
+    """A server answers that it will not; ``status`` is the HTTP status, ``reason`` its words."""
+
+    def __init__(self, text, status, reason):
+        super().__init__(text)
+        self.status = status
+        self.reason = reason
+
+
 def call(settings, name, method, path, missing_ok=False, **more):
     """Return the decoded JSON that a server answers, ``{}`` for an empty answer.
 
@@ -20,7 +29,7 @@ def call(settings, name, method, path, missing_ok=False, **more):
     :param missing_ok: return None when the answer is 404.
     :param more: for requests, such as ``json`` or ``params``.
     :raises QueryError: that names the setting, when there is none, the server cannot be reached,
-        does not let us in, refuses, or answers no JSON.
+        does not let us in, refuses (Refused), or answers no JSON.
     """
     base = getattr(settings, name + "_url")
     if not base:
@@ -41,11 +50,21 @@ def call(settings, name, method, path, missing_ok=False, **more):
         raise QueryError(text.format(name, url, answer.status_code))
     if not answer.ok:
         text = "%s_url: %s %s answers %d: %s"
-        raise QueryError(text % (name, method, url, answer.status_code, answer.text.strip()[:300]))
+        text = text % (name, method, url, answer.status_code, answer.text.strip()[:300])
+        raise Refused(text, answer.status_code, _reason(answer))
     try:
         return answer.json() if answer.content else {}
     except ValueError:
         raise QueryError("%s_url: %s answers no JSON; is it %s?" % (name, url, _TITLES[name]))
+
+
+def _reason(answer):
+    """Return the words of an error: Prometheus puts them into ``error``."""
+    try:
+        body = answer.json()
+        return str(body.get("error") or answer.text)[:1000]
+    except (ValueError, AttributeError):
+        return answer.text.strip()[:1000]
 
 
 def _login(settings, name):
