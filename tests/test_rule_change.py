@@ -85,6 +85,10 @@ def test_a_rule_that_is_there_already_is_not_created_again():
     )
     same = change("create", expr="up == 0", for_duration="5m", severity="x")
     assert applied(same) == (False, groups())
+    block = groups()
+    block[0]["rules"][0]["expr"] += "\n"
+    assert not applied(same, copy.deepcopy(block))[0]
+    assert applied(change("update", expr="up == 0"), copy.deepcopy(block)) == (False, block)
 
 
 def test_another_severity_of_a_rule_is_another_rule():

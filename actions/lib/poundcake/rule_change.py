@@ -164,7 +164,7 @@ def _create(change, groups, group):
         return True
     same = [group["rules"][at] for at in find_rules(group, change.rule)]
     same = [item for item in same if _severity(item) == _severity(rule)]
-    if rule in same:
+    if any(dict(item, expr=_expr(item)) == rule for item in same):
         return False
     if same:
         text = 'rule: "%s" with severity "%s" exists in the group %s already; update it'
@@ -194,8 +194,9 @@ def _index(change, group):
 
 
 def _update(change, rule):
+    same_expr = change.expr in ("", _expr(rule))
     wanted = {
-        "expr": change.expr or rule.get("expr"),
+        "expr": rule.get("expr") if same_expr else change.expr,
         "for": change.for_duration or rule.get("for"),
         "labels": _merged(rule.get("labels"), _labels(change)),
         "annotations": _merged(rule.get("annotations"), change.annotations),
@@ -225,6 +226,11 @@ def _set(rule, key, value):
 
 def _labels(change):
     return dict(change.labels, severity=change.severity) if change.severity else change.labels
+
+
+def _expr(rule):
+    # A block of text ends with a line break.
+    return str(rule.get("expr") or "").strip()
 
 
 def _severity(rule):
