@@ -81,7 +81,7 @@ def new(change, form, namespace, labels):
     groups = []
     rule_change.apply(change, groups)
     if form == RULES:
-        return _dump({"groups": groups}), groups
+        return dump({"groups": groups}), groups
     metadata = {"name": change.resource, "namespace": namespace, "labels": dict(labels)}
     document = {
         "apiVersion": "monitoring.coreos.com/v1",
@@ -89,7 +89,7 @@ def new(change, form, namespace, labels):
         "metadata": {name: value for name, value in metadata.items() if value},
         "spec": {"groups": groups},
     }
-    return _dump(document), groups
+    return dump(document), groups
 
 
 def _meant(change, documents):
@@ -185,7 +185,7 @@ class _Edits:
         """Note the edits that a node needs to say another value; column is that of its key."""
         begin, end = node.start_mark.index, self._end(node)
         if not before and isinstance(after, (dict, list)):  # [], {} or nothing behind the key
-            written = "\n" + textwrap.indent(_dump(after), " " * column).rstrip("\n")
+            written = "\n" + textwrap.indent(dump(after), " " * column).rstrip("\n")
             begin = len(self._text[:begin].rstrip())
             self._put(begin, max(begin, end), written)
         elif isinstance(node, ScalarNode) and isinstance(after, str):
@@ -195,7 +195,7 @@ class _Edits:
         elif isinstance(node, ScalarNode):
             raise _NotInPlace
         elif node.flow_style:
-            self._put(begin, end, _dump(after, flow=True).strip())
+            self._put(begin, end, dump(after, flow=True).strip())
         elif not after:
             self._put(self._line_start(begin), end, " " * (column + 1) + "[]")
         else:
@@ -217,7 +217,7 @@ class _Edits:
             elif place is None:
                 raise _NotInPlace
             else:
-                self._insert(place, _dump({name: value}), column)
+                self._insert(place, dump({name: value}), column)
         for name in before:
             if name not in after:
                 key, found = entries[name]
@@ -234,7 +234,7 @@ class _Edits:
             above = self._line_end(self._end(items[at - 1])) if at else 0
             self._cut(items[at].start_mark.index, self._end(items[at]), "-", above)
         else:
-            written = _dump(after[len(before) :], self._offset(items[-1]))
+            written = dump(after[len(before) :], self._offset(items[-1]))
             if len(items) > 1:
                 between = self._text[self._end(items[-2]) : items[-1].start_mark.index]
                 written = "\n" * bool(_BLANK_LINE.search(between)) + written
@@ -296,11 +296,15 @@ def _scalar(text, style, one_line):
         text = DoubleQuotedScalarString(text)
     elif style in quotes and "\n" not in text:
         text = quotes[style](text)
-    return _dump({"k": text})[len("k:") :].strip()
+    return dump({"k": text})[len("k:") :].strip()
 
 
-def _dump(value, offset=2, flow=False):
-    """Return YAML without what indents all of it; offset is that of a dash from its key."""
+def dump(value, offset=2, flow=False):
+    """Return a plain value as YAML, text as every reader of YAML takes it for such.
+
+    :param offset: of a dash from the key above it.
+    :param flow: whether it is written as ``{...}``.
+    """
     writer = YAML()
     writer.width = 1 << 20
     writer.default_flow_style = flow

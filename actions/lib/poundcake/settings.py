@@ -64,6 +64,21 @@ class Settings:
     promtool_path: str = "promtool"
     crd_namespace: str = "prometheus"
     crd_labels: dict = None
+    git_repo_url: str = ""
+    git_branch: str = "main"
+    git_rules_path: str = "prometheus/rules"
+    git_file_pattern: str = "{alert_name}.yaml"
+    git_file_form: str = "rules"
+    git_branch_prefix: str = "poundcake/"
+    git_provider: str = "github"
+    git_api_url: str = ""
+    git_username: str = ""
+    git_token: str = ""
+    git_ssh_key: str = ""
+    git_known_hosts: str = ""
+    git_user_name: str = "PoundCake"
+    git_user_email: str = "poundcake@example.com"
+    git_timeout_seconds: int = 120
 
     @property
     def has_credentials(self):
@@ -94,6 +109,7 @@ _RANGES = {
     "alert_retention_seconds": (60, 31536000),
     "execution_retention_seconds": (60, 31536000),
     "jfr_timeout_seconds": (1, 570),  # StackStorm ends an action without a word after 600
+    "git_timeout_seconds": (1, 500),
 }
 _PAIRS = (
     ("username", "password"),
