@@ -64,9 +64,7 @@ def make(
     if operation not in OPERATIONS:
         text = 'operation: "%s" is none; write one of %s'
         raise QueryError(text % (operation, ", ".join(OPERATIONS)))
-    if not _RESOURCE.match(resource):
-        text = 'resource: "%s" is no name of a PrometheusRule; write lower case letters, digits, '
-        raise QueryError((text + "- and .") % resource)
+    check_resource(resource)
     for name, value in (("group", group), ("rule", rule)):
         if not value.strip() or not value.isprintable():
             raise QueryError('%s: "%s" is no name; write one' % (name, value))
@@ -92,6 +90,13 @@ def make(
     if operation == DELETE and given:
         raise QueryError("operation: delete takes resource, group, rule and severity alone")
     return change
+
+
+def check_resource(name):
+    """Raise QueryError when a name cannot be that of a PrometheusRule."""
+    if not _RESOURCE.match(name):
+        text = 'resource: "%s" is no name of a PrometheusRule; write lower case letters, digits, '
+        raise QueryError((text + "- and .") % name)
 
 
 def new_rule(change):

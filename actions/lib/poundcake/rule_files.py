@@ -31,6 +31,14 @@ MOST_VALUES = 200000
 _BLANK_LINE = re.compile(r"\n[ \t]*\r?\n")
 
 
+def documents(text):
+    """Return the documents of a file as plain values.
+
+    :raises QueryError: when it is no YAML, or more than can be.
+    """
+    return _read(text)[0]
+
+
 def has(change, text):
     """True when a file has a rule that a change may mean; one that is no YAML has none."""
     if change.rule not in text:

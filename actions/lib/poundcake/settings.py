@@ -62,8 +62,14 @@ class Settings:
     s3_access_key_id: str = ""
     s3_secret_access_key: str = ""
     promtool_path: str = "promtool"
+    crd_enabled: bool = True
     crd_namespace: str = "prometheus"
     crd_labels: dict = None
+    kube_api_url: str = ""
+    kube_token: str = ""
+    kube_ca_file: str = ""
+    kube_config: str = ""
+    kube_context: str = ""
     git_repo_url: str = ""
     git_branch: str = "main"
     git_rules_path: str = "prometheus/rules"
@@ -116,6 +122,7 @@ _PAIRS = (
     ("alertmanager_username", "alertmanager_password"),
     ("prometheus_username", "prometheus_password"),
     ("s3_access_key_id", "s3_secret_access_key"),
+    ("kube_api_url", "kube_token"),
 )
 
 
