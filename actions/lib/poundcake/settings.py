@@ -76,6 +76,7 @@ class Settings:
     git_token: str = ""
     git_ssh_key: str = ""
     git_known_hosts: str = ""
+    git_ca_path: str = ""
     git_user_name: str = "PoundCake"
     git_user_email: str = "poundcake@example.com"
     git_timeout_seconds: int = 120
