@@ -38,6 +38,8 @@ class Settings:
     dry_run: bool = False
     dry_run_alertnames: tuple = ()
     cancel_on_resolve: bool = False
+    watchdog_alertname: str = "Watchdog"
+    watchdog_seconds: int = 900
     request_retention_seconds: int = 604800
     alert_retention_seconds: int = 86400
     execution_retention_seconds: int = 604800
@@ -94,6 +96,10 @@ class Settings:
         """True when nothing is dispatched for this alertname."""
         return self.dry_run or alertname in self.dry_run_alertnames
 
+    def is_heartbeat(self, alertname):
+        """True for the alert that always fires, and of which only the absence matters."""
+        return bool(alertname) and alertname == self.watchdog_alertname
+
 
 _RANGES = {
     "port": (0, 65535),
@@ -106,6 +112,7 @@ _RANGES = {
     "max_attempts": (1, 50),
     "breaker_failures": (0, 1000),
     "breaker_seconds": (1, 604800),
+    "watchdog_seconds": (10, 604800),
     "request_retention_seconds": (60, 31536000),
     "alert_retention_seconds": (60, 31536000),
     "execution_retention_seconds": (60, 31536000),
