@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from poundcake import settings as pack_settings  # noqa: E402
 from poundcake import triggers  # noqa: E402
 from poundcake.controller import Controller  # noqa: E402
 from poundcake.listener import Listener  # noqa: E402
+from poundcake.metrics import Metrics  # noqa: E402
 from poundcake.stackstorm import StackStorm  # noqa: E402
 from st2reactor.sensor.base import Sensor  # noqa: E402
 
@@ -42,12 +44,24 @@ class AlertmanagerSensor(Sensor):
         pack_settings.check_exposure(self._settings)
 
     def setup(self):
+        metrics = Metrics()
         stackstorm = StackStorm(self.sensor_service.datastore_service.get_api_client)
+        stackstorm = metrics.measured(stackstorm)
         schemas = triggers.Schemas(triggers.sensor_yaml(__file__))
         self._controller = Controller(
-            self._settings, stackstorm, self._dispatch, _bus_answers, schemas, self._log
+            self._settings,
+            stackstorm,
+            self._dispatch,
+            _bus_answers,
+            schemas,
+            self._log,
+            metrics=metrics,
         )
-        listener = Listener(self._settings, stackstorm, self._controller, self._log)
+        metrics.watch(self._controller.state)
+        pages = [
+            (re.compile("/metrics"), metrics.page),
+        ]
+        listener = Listener(self._settings, stackstorm, self._controller, self._log, pages, metrics)
         self._server = self._open_port(listener)
         signal.signal(signal.SIGTERM, self._terminate)
 

@@ -197,14 +197,36 @@ class FakeStackStorm:
         self._answer("list_enforcements")
         return copy.deepcopy([e for e in self.enforcements if e["enforced_at"] > since])
 
-    def list_executions(self, trigger_name, since):
+    def list_executions(self, trigger_name, since=None, status=None):
         self._answer("list_executions")
         names = ("id", "status", "start_timestamp", "end_timestamp", "rule", "action")
         return [
             copy.deepcopy({name: item[name] for name in names if name in item})
             for item in self.executions.values()
-            if item["trigger_name"] == trigger_name and item["start_timestamp"] > since
+            if item["trigger_name"] == trigger_name
+            and (since is None or item["start_timestamp"] > since)
+            and status in (None, item["status"])
         ]
+
+    def list_children(self, execution_id):
+        self._answer("list_children")
+        found = [e for e in self.executions.values() if e.get("parent") == execution_id]
+        return copy.deepcopy(found)
+
+    def list_pending_inquiries(self):
+        self._answer("list_pending_inquiries")
+        return {i for i, item in self.executions.items() if item["status"] == "pending"}
+
+    def respond(self, inquiry_id, response):
+        self._answer("respond")
+        inquiry = self.executions[inquiry_id]
+        if inquiry["status"] != "pending":
+            return False
+        inquiry["result"]["response"] = response
+        while inquiry:
+            inquiry["status"] = "running" if inquiry["status"] == "paused" else "succeeded"
+            inquiry = self.executions.get(inquiry.get("parent"))
+        return True
 
     def list_executions_of(self, trigger_instance_id):
         self._answer("list_executions_of")
@@ -218,6 +240,9 @@ class FakeStackStorm:
 
     def run_action(self, action_ref, parameters):
         self._answer("run_action")
+        return self._begin(action_ref, parameters)
+
+    def _begin(self, action_ref, parameters, **more):
         execution_id = "execution%d" % next(self._numbers)
         self.executions[execution_id] = {
             "id": execution_id,
@@ -227,13 +252,14 @@ class FakeStackStorm:
             "parameters": copy.deepcopy(parameters),
             "trigger_name": None,
         }
+        self.executions[execution_id].update(more)
         return execution_id
 
     def cancel_execution(self, execution_id):
         self._answer("cancel_execution")
         status = self.executions[execution_id]["status"]
         if status not in lifecycle.ENDED_STATUSES:
-            self.finish(execution_id, "canceled", ran=status == "running")
+            self.finish(execution_id, "canceled", ran=status in ("running", "paused"))
 
     def get_resource(self, kind, ref):
         self._answer("get_resource")
@@ -316,6 +342,14 @@ class FakeStackStorm:
         execution["log"] = [{"status": name} for name in passed]
         execution["result"] = {} if result is None else result
         execution["end_timestamp"] = clock.to_text(self._now())
+
+    def ask(self, execution_id, minutes=60, route="poundcake"):
+        """Make an execution wait for a person, as ask_approval does; return the inquiry's id."""
+        self.executions[execution_id]["status"] = "paused"
+        below = {"parent": execution_id, "status": "paused"}
+        below = self._begin("poundcake.ask_approval", {}, **below)
+        more = {"parent": below, "status": "pending", "result": {}}
+        return self._begin("core.ask", {"route": route, "ttl": minutes}, **more)
 
     def running(self):
         """Return the ids of the executions that have not ended."""

@@ -14,6 +14,7 @@ import base64
 import json
 import os
 import re
+import ssl
 import subprocess
 import urllib.parse
 from pathlib import Path
@@ -156,6 +157,17 @@ class GitHost(LocalServer):
             do_GET = do_POST = do_PATCH = do_PUT = handle_any
 
         super().__init__(Handler)
+        self.clone_url = "%s/%s.git" % (self.url, self.project)
+
+    def speak_tls(self, certificate, key):
+        """Speak HTTPS from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        # The handshake is the handler's, so that a client that breaks it off stops nobody else.
+        self._server.socket = context.wrap_socket(
+            self._server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        self.url = "https://" + self.address
         self.clone_url = "%s/%s.git" % (self.url, self.project)
 
     def settings(self, **more):

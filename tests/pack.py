@@ -5,6 +5,7 @@ import os
 
 from poundcake import by_hand, controls, inbox, rows, triggers
 from poundcake.controller import Controller
+from poundcake.metrics import Metrics
 from poundcake.settings import Settings
 
 from tests.fakes import PACK, Clock, FakeStackStorm, Killed, notification
@@ -27,15 +28,18 @@ class Pack:
 
     def start(self):
         """Start the sensor, or start it again after a kill: only StackStorm is as it was."""
+        self.metrics = Metrics()
         self.controller = Controller(
             self.settings,
-            self.stackstorm,
+            self.metrics.measured(self.stackstorm),
             self.stackstorm.dispatch,
             lambda: self.stackstorm.bus_answers,
             SCHEMAS,
             LOG,
             now=self.clock,
+            metrics=self.metrics,
         )
+        self.metrics.watch(self.controller.state)
         self.controller.load()
 
     def restart(self):

@@ -59,6 +59,8 @@ CASES = {
         },
     ),
 }
+# Names and commands are the same; what is restarted for another reason is restarted all the same.
+CASES["high_cpu"] = CASES["high_memory"] = CASES["service_down"]
 
 
 class Place:

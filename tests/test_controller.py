@@ -667,7 +667,8 @@ def test_health_tells_each_part_apart(pack):
     """Ready when all are; the detail says what is wrong."""
     pack.step()
     health = pack.controller.health()
-    assert sorted(health) == ["api", "datastore", "sensor", "tracking", "trigger_bus"]
+    names = ["api", "datastore", "heartbeat", "sensor", "tracking", "trigger_bus"]
+    assert sorted(health) == names
     assert all(part["ok"] for part in health.values())
     pack.stackstorm.away = True
     health = pack.controller.health()

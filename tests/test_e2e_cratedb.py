@@ -16,7 +16,7 @@ import yaml
 
 from tests.local_server import LocalServer, QuietHandler
 from tests.pack import Pack
-from tests.test_e2e_workflows import children_of, output_of, run
+from tests.remediations import children_of, output_of, run
 from tests.world import World, alert, unique
 
 if os.environ.get("ST2_API_URL"):

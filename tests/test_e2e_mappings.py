@@ -6,8 +6,8 @@ import uuid
 import pytest
 import yaml
 
+from tests.remediations import EVIL_NAMES
 from tests.test_e2e_injection import EXPRESSIONS, SECRET_KEY
-from tests.test_e2e_workflows import EVIL_NAMES
 from tests.world import alert, unique
 
 PACK = "default"

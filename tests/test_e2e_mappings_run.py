@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from tests.fakes import FIXTURES
+from tests.remediations import EVIL_NAMES
 from tests.test_e2e_mappings import ask, fire
-from tests.test_e2e_workflows import EVIL_NAMES
 from tests.test_mappings import OLDER
 from tests.world import World, alert, unique
 

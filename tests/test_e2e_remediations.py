@@ -61,6 +61,53 @@ def test_a_dry_run_looks_and_touches_nothing(place, workflow):
     assert set(place.log()) == {"look"}
 
 
+def asked(place, execution_id):
+    """The inquiry that an execution waits for, as ``st2 inquiry get`` has it."""
+    world = place.world
+    query = "/executions?action=core.ask&status=pending&parent=" + execution_id
+
+    def find():
+        if world.execution(execution_id)["status"] == "paused":
+            return [item["id"] for item in world.api("GET", query)]
+
+    (found,) = world.wait(find, "a person to be asked")
+    return world.api("GET", "/inquiries/" + found)
+
+
+@pytest.mark.parametrize("workflow", sorted(CASES))
+def test_a_person_who_says_yes_lets_it_go_on(place, workflow):
+    """They see the evidence, and until they have answered nothing is touched."""
+    place.shell("echo it is broken > {folder}/seen")
+    execution_id = place.start(workflow, approval=True)
+    inquiry = asked(place, execution_id)
+    assert "it is broken" in inquiry["schema"]["properties"]["approved"]["description"]
+    assert set(place.log()) == {"look"}
+    place.world.st2("inquiry", "respond", inquiry["id"], "-r", '{"approved": true}')
+    execution = place.world.finished(execution_id)
+    assert execution["status"] == "succeeded", execution["result"]
+    assert place.log().count("change") == 1
+
+
+@pytest.mark.parametrize("workflow", sorted(CASES))
+@pytest.mark.parametrize(
+    "response, said",
+    [
+        ({"approved": False}, "a person said no"),
+        ({"approved": False, "expired": True}, "nobody answered in time"),
+    ],
+)
+def test_without_a_yes_nothing_is_touched(place, workflow, response, said):
+    """The second is what the sensor answers for a person who did not."""
+    execution_id = place.start(workflow, approval=True)
+    answer = {"id": asked(place, execution_id)["id"], "response": response}
+    place.world.api("PUT", "/inquiries/" + answer["id"], json=answer)
+    execution = place.world.finished(execution_id)
+    assert execution["status"] == "failed"
+    output = output_of(execution)
+    assert said in output["reason"] and output["remediation"] == "none"
+    assert set(place.log()) == {"look"}
+
+
 @pytest.mark.parametrize("workflow", sorted(CASES))
 @pytest.mark.parametrize("hosts", ["{0},{0}", "root@{0}", "-oProxyCommand=x", "{0} {0}"])
 def test_only_one_host_is_worked_on(place, workflow, hosts):

@@ -52,7 +52,7 @@ def test_a_restart_that_does_not_help_says_so(place):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "restarted"
-    assert output["reason"].startswith("restarted, and still down")
+    assert output["reason"].startswith("restarted, and the symptom stays")
     assert place.log() == ["look", "change", "look"]
 
 

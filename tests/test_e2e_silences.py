@@ -15,7 +15,7 @@ if os.environ.get("ST2_API_URL"):
 
 from tests.demo import servers
 from tests.local_server import LocalServer, QuietHandler
-from tests.test_e2e_workflows import children_of, output_of, run
+from tests.remediations import children_of, output_of, run
 from tests.world import World, unique
 
 pytestmark = pytest.mark.skipif(

@@ -1,11 +1,17 @@
 """Git over HTTP and SSH: it gets in with the secrets of the config, and shows them nowhere."""
 
+import datetime
+import ipaddress
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from poundcake import gitops, rule_change
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from poundcake import git_hosts, git_url, gitops, rule_change
 from poundcake.queries import QueryError
 from poundcake.settings import Settings
 
@@ -149,6 +155,52 @@ def test_another_server_does_not_get_the_token(repository, tmp_path):
         with pytest.raises(QueryError):
             propose(**near.settings())
     assert seen and set(seen) == {None}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Of 127.0.0.1, signed by itself: (certificate, key)."""
+    folder = tmp_path_factory.mktemp("certificate")
+    paths = folder / "certificate.pem", folder / "key.pem"
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    today = datetime.datetime.now(datetime.timezone.utc)
+    made = x509.CertificateBuilder(
+        issuer_name=name,
+        subject_name=name,
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=today - datetime.timedelta(days=1),
+        not_valid_after=today + datetime.timedelta(days=1),
+    )
+    made = made.add_extension(here, False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+    paths[0].write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    paths[1].write_bytes(key.private_bytes(*plain))
+    return paths
+
+
+def test_a_certificate_of_ones_own_is_trusted_when_the_config_says_so(repository, certificate):
+    """By git and for the API; without it neither gets the token."""
+    with GitLabHost(repository) as host:
+        host.speak_tls(*certificate)
+        with pytest.raises(QueryError) as caught:
+            propose(**host.settings())
+        assert str(caught.value).startswith("git_ca_path: git ls-remote ")
+        found = propose(**host.settings(git_ca_path=str(certificate[0])))
+        assert found["url"].startswith("https://127.0.0.1:") and found["state"] == "opened"
+        settings = Settings(**host.settings())
+        client = git_hosts.host_of(settings, git_url.parse(settings.git_repo_url))
+        with pytest.raises(QueryError) as caught:
+            client.propose("change", "t", "b")
+        assert str(caught.value).startswith("git_ca_path: https://127.0.0.1:")
+        settings = Settings(**host.settings(git_ca_path="/no/such/file"))
+        client = git_hosts.host_of(settings, git_url.parse(settings.git_repo_url))
+        with pytest.raises(QueryError) as caught:
+            client.propose("change", "t", "b")
+        assert "/no/such/file" in str(caught.value)
 
 
 def test_what_a_server_says_has_no_secret_in_it(repository):

@@ -233,6 +233,24 @@ def test_files_that_are_none_of_ours_are_passed_over(repository):
     assert propose(repository)["file"] == FOLDER + "hosts.yaml"
 
 
+def test_a_folder_that_is_too_large_is_not_searched(repository, monkeypatch):
+    """All of it would have to be read into memory."""
+    monkeypatch.setattr(gitops, "MOST_BYTES", 100)
+    assert fail(repository).startswith("git_rules_path: the YAML files below prometheus/rules have")
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [(b"\xff", "is no UTF-8"), (b"# x\n" * 300000, "has more than 1048576 bytes")],
+    ids=["no_text", "large"],
+)
+def test_a_file_of_the_pattern_that_cannot_be_read_is_told(repository, text, says):
+    """It would be overwritten otherwise."""
+    repository.write({FOLDER + "B.yaml": text})
+    told = fail(repository, change("create", "B"))
+    assert told.startswith("file: %sB.yaml %s" % (FOLDER, says))
+
+
 def test_a_broken_rule_is_not_proposed(repository):
     """No branch is made of it; the error has the rule and the reason."""
     with pytest.raises(BrokenRules) as caught:

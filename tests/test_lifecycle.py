@@ -61,6 +61,20 @@ def executed(when, status, attempt=1, number=1, episode=EPISODE, error="", ran=T
     return of_attempt("executed", when, attempt, episode, execution=execution)
 
 
+def asked(when, attempt=1, number=1, inquiry="i1", until=None, episode=EPISODE):
+    more = _inquiry(attempt, number, inquiry, episode)
+    return of_attempt("asked", when, attempt, episode, until=until, **more)
+
+
+def answered(when, attempt=1, number=1, inquiry="i1", approved=True, episode=EPISODE):
+    more = dict(_inquiry(attempt, number, inquiry, episode), approved=approved)
+    return of_attempt("answered", when, attempt, episode, **more)
+
+
+def _inquiry(attempt, number, inquiry, episode):
+    return {"execution_id": "%s/%d/%d" % (episode, attempt, number), "inquiry_id": inquiry}
+
+
 def settled(when, attempt=1, reason="", episode=EPISODE):
     return of_attempt("settled", when, attempt, episode, reason=reason)
 
@@ -438,6 +452,58 @@ def test_what_follows_a_resolve_is_no_change_of_state():
     assert lifecycle.transitions(row, after) == []
 
 
+# --- a person in the loop -------------------------------------------------------------------------
+
+
+BEGUN = [notified(0), dispatched(1), executed(2, "paused"), settled(2)]
+
+
+def test_an_attempt_that_waits_for_a_person_awaits_approval():
+    """Since it was asked, and the reason says how to answer and until when."""
+    row = apply_all(BEGUN + [asked(5, until=at(65))])
+    assert states(row) == ["received", "remediating", "awaiting_approval"]
+    assert (row["state"], row["state_since"]) == ("awaiting_approval", at(5))
+    assert "st2 inquiry respond i1" in row["reason"] and at(65) in row["reason"]
+    assert lifecycle.awaits(row["attempts"][0])
+
+
+def test_the_answer_lets_it_go_on():
+    """Whatever it is: what comes of it the workflow says."""
+    facts = BEGUN + [asked(5), answered(9)]
+    row = apply_all(facts)
+    assert states(row)[2:] == ["awaiting_approval", "remediating"]
+    assert row["reason"] == "approved"
+    assert not lifecycle.awaits(row["attempts"][0])
+    ended = apply_all([executed(12, "succeeded")], row)
+    assert states(ended)[2:] == ["awaiting_approval", "remediating", "remediated"]
+    asked_again = apply_all([asked(15, inquiry="i2")], row)
+    assert states(asked_again)[2:] == ["awaiting_approval", "remediating", "awaiting_approval"]
+
+
+def test_an_attempt_of_which_something_runs_is_remediating():
+    """A second rule took the dispatch; when what it started has ended, only the person is left."""
+    row = apply_all(BEGUN + [executed(3, "running", number=2), asked(5)])
+    assert row["state"] == "remediating" and not lifecycle.awaits(row["attempts"][0])
+    row = apply_all([executed(8, "succeeded", number=2)], row)
+    assert (row["state"], row["state_since"]) == ("awaiting_approval", at(8))
+    assert lifecycle.awaits(row["attempts"][0])
+
+
+def test_an_attempt_that_ended_unanswered_awaits_nothing():
+    """It was canceled while a person was asked."""
+    row = apply_all(BEGUN + [asked(5), executed(9, "canceled")])
+    assert states(row)[2:] == ["awaiting_approval", "failed"]
+    assert not lifecycle.awaits(row["attempts"][0])
+
+
+def test_a_row_of_an_earlier_version_has_no_inquiries():
+    """After an upgrade a running attempt goes on."""
+    row = apply_all(BEGUN)
+    del row["attempts"][0]["inquiries"]
+    assert not lifecycle.awaits(row["attempts"][0])
+    assert apply_all([asked(5)], row)["state"] == "awaiting_approval"
+
+
 # --- any order ------------------------------------------------------------------------------------
 
 
@@ -476,6 +542,11 @@ def facts_of_an_attempt(draw, more):
         for status in ("requested", "running", end):
             if status:
                 facts.append((executed, dict(more, status=status, number=number, ran=ran)))
+        for name in draw(st.lists(st.sampled_from(["i1", "i2"]), unique=True)):
+            inquiry = dict(more, number=number, inquiry="%s of %d" % (name, number))
+            facts.append((asked, inquiry))
+            if draw(st.booleans()):
+                facts.append((answered, inquiry))
     if draw(st.booleans()):
         facts.append((settled, dict(more, reason=draw(st.sampled_from(["", "why"])))))
     for make in draw(st.lists(st.sampled_from([ineffective, exhausted]), max_size=3)):

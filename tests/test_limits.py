@@ -1,7 +1,7 @@
 """Admission as an operator sees it: what the sensor does, what the rows say, and who is told."""
 
 import pytest
-from poundcake import admission, by_hand, controls, lifecycle, queries, rows, triggers
+from poundcake import admission, by_hand, controls, lifecycle, queries, rows, triggers, watch
 from poundcake.admission import RETRY_SECONDS
 from poundcake.queries import QueryError
 
@@ -569,3 +569,116 @@ def test_suppressed_and_pending_are_told_with_their_reasons():
     ]
     assert "max_concurrent is 1" in told[1][1] and "paused by ann" in told[2][1]
     assert "it was suppressed" in told[3][1]
+
+
+# --- a person in the loop -------------------------------------------------------------------------
+
+
+def ask(pack, minutes=60):
+    """Make the only remediation that runs wait for a person; the inquiry's id."""
+    (running,) = pack.stackstorm.running()
+    inquiry = pack.stackstorm.ask(running, minutes)
+    pack.steps(3)
+    return inquiry
+
+
+def begin(pack, *alerts):
+    pack.post(*alerts)
+    pack.steps(3)
+
+
+def test_what_waits_for_a_person_holds_no_place_in_the_window():
+    """Another host's alert goes; the same host's waits, since nothing else may change it now."""
+    pack = make(max_concurrent=1)
+    begin(pack, alert(1))
+    ask(pack)
+    assert pack.alert()["state"] == "awaiting_approval"
+    begin(pack, alert(2), alert(1, alertname="Other"))
+    found = {(row["alertname"], row["host"]): row["state"] for row in pack.alerts()}
+    assert found.pop(("ServiceDown", "web2")) == "remediating"
+    assert found.pop(("Other", "web1")) == "pending"
+    assert found == {("ServiceDown", "web1"): "awaiting_approval"}
+
+
+def test_an_answer_is_obeyed_and_the_window_counts_again():
+    """It goes on without waiting for a place, and nothing new goes until there is one."""
+    pack = make(max_concurrent=1)
+    begin(pack, alert(1))
+    inquiry = ask(pack)
+    begin(pack, alert(2))
+    pack.stackstorm.respond(inquiry, {"approved": True})
+    begin(pack, alert(3))
+    found = {row["host"]: row["state"] for row in pack.alerts()}
+    assert found == {"web1": "remediating", "web2": "remediating", "web3": "pending"}
+
+
+def test_whoever_says_no_takes_the_alert_over(pack):
+    """The workflow ends as failed, and nobody is asked again while this episode lasts."""
+    begin(pack, alert())
+    pack.stackstorm.respond(ask(pack), {"approved": False})
+    pack.steps(2)
+    pack.finish("failed", {"output": {"reason": "a person said no, nothing was done"}})
+    repeat(pack, 30, "failed")
+    assert len(pack.stackstorm.dispatched()) == 1
+    row = pack.alert()
+    assert lifecycle.current(row)["acknowledged"]["reason"] == "its remediation was not approved"
+    assert "a person said no" in str([entry["reason"] for entry in row["history"]])
+
+
+def test_a_no_that_came_while_the_sensor_was_away_counts(pack):
+    """The workflow has ended by the time it looks again."""
+    begin(pack, alert())
+    inquiry = ask(pack)
+    pack.stackstorm.respond(inquiry, {"approved": False})
+    pack.finish("failed")
+    pack.start()
+    repeat(pack, 30, "failed")
+    assert len(pack.stackstorm.dispatched()) == 1
+
+
+def test_a_sensor_that_starts_again_knows_who_is_asked():
+    """The window is as it was."""
+    pack = make(max_concurrent=1)
+    begin(pack, alert(1))
+    ask(pack)
+    pack.start()
+    begin(pack, alert(2))
+    states = {row["host"]: row["state"] for row in pack.alerts()}
+    assert states == {"web1": "awaiting_approval", "web2": "remediating"}
+
+
+def test_nobody_answers_in_time():
+    """StackStorm by itself would wait for ever: PoundCake answers, one time, that it is over."""
+    pack = make()
+    begin(pack, alert())
+    inquiry = ask(pack, minutes=5)
+    pack.steps(4 * MINUTE)
+    assert pack.alert()["state"] == "awaiting_approval"
+    pack.steps(2 * MINUTE)
+    response = pack.stackstorm.executions[inquiry]["result"]["response"]
+    assert response == {"approved": False, "expired": True}
+    assert pack.alert()["state"] == "remediating", "the workflow says what comes of it"
+    repeat(pack, 10, "failed")
+    assert len(pack.stackstorm.dispatched()) == 2, "nobody has taken it over"
+
+
+@pytest.mark.parametrize("cancel_on_resolve", [False, True])
+def test_nobody_is_asked_any_longer_about_an_alert_that_resolved(cancel_on_resolve):
+    """Nothing has been touched yet, and nothing needs to be."""
+    pack = make(cancel_on_resolve=cancel_on_resolve)
+    begin(pack, alert())
+    inquiry = ask(pack)
+    pack.post(alert(status="resolved"))
+    pack.steps(3)
+    assert pack.stackstorm.executions[inquiry]["result"]["response"] == watch.TIME_IS_UP
+    pack.finish("failed")
+    pack.steps(6)
+    assert pack.alert()["state"] == "resolved"
+
+
+def test_a_person_is_told_that_a_person_is_asked(pack):
+    """The change of state is a lifecycle trigger as every other."""
+    begin(pack, alert())
+    inquiry = ask(pack)
+    (told,) = [item for item in pack.told() if item["to"] == "awaiting_approval"]
+    assert told["from"] == "remediating" and inquiry in told["reason"]

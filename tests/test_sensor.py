@@ -22,6 +22,7 @@ TOKEN = "t0ken-that-nobody-may-see"
 PASSWORD = "passw0rd-that-nobody-may-see"
 SCHEMAS = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
 DEADLINE_SECONDS = 30
+PARTS = ("api", "datastore", "heartbeat", "sensor", "tracking", "trigger_bus")
 
 # A test closes the port while the listener's thread waits on it; a process simply ends.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -240,7 +241,7 @@ class TestHttp(SensorTestCase):
         self.start()
         self.wait_for(lambda: self.get("/ready").status_code == 200, "ready")
         parts = self.get("/ready").json()["parts"]
-        self.assertEqual(sorted(parts), ["api", "datastore", "sensor", "tracking", "trigger_bus"])
+        self.assertEqual(tuple(sorted(parts)), PARTS)
 
     def test_the_status_of_a_request_is_told_to_who_may_post(self):
         """With the same credentials."""
@@ -252,6 +253,22 @@ class TestHttp(SensorTestCase):
         found = self.get(path, headers=headers).json()
         self.assertEqual(found["request_id"], request_id)
         self.assertEqual(self.get("/api/v1/status/nope", headers=headers).status_code, 404)
+
+    def test_metrics_are_for_who_may_post(self):
+        """With the same credentials; a notification that was just acknowledged is counted."""
+        self.start(token=TOKEN)
+        headers = {"Authorization": "Bearer " + TOKEN}
+        self.post(notification(alert()), headers=headers)
+        self.assertEqual(self.get("/metrics").status_code, 401)
+        answer = self.get("/metrics", headers=headers)
+        self.assertEqual(answer.status_code, 200)
+        self.assertEqual(answer.headers["Content-Type"], "text/plain; version=0.0.4; charset=utf-8")
+        line = 'poundcake_notifications_total{code="202",source="listener"} 1.0'
+        self.assertIn(line, answer.text.splitlines())
+        self.assertIn("process_resident_memory_bytes", answer.text)
+        for name in ("part_up", "datastore_call_seconds_count", "acknowledgement_seconds_count"):
+            self.assertIn("poundcake_" + name, answer.text)
+        self.assertNotIn(TOKEN, answer.text)
 
     def test_many_posts_at_once_are_all_acknowledged_and_each_alert_is_sent_once(self):
         """The listener's threads hand over to one decision maker."""

@@ -49,6 +49,7 @@ def test_a_setting_of_a_later_version_is_no_error():
         ({"backoff_factor": 0}, "backoff_factor: 0 is out of range"),
         ({"backoff_factor": 1.5}, "backoff_factor: expected a whole number"),
         ({"breaker_failures": -1}, "breaker_failures: -1 is out of range"),
+        ({"watchdog_seconds": 1}, "watchdog_seconds: 1 is out of range"),
         ({"breaker_seconds": 0}, "breaker_seconds: 0 is out of range"),
         ({"dry_run": "yes"}, "dry_run: expected true or false"),
         ({"dry_run_alertnames": "HostDown"}, "dry_run_alertnames: expected a list of strings"),

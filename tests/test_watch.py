@@ -311,3 +311,100 @@ def test_any_result_gives_one_short_line(result):
 def test_odd_lists_of_errors_are_no_trouble(errors):
     """The line says what it can."""
     assert watch.error_of({"errors": errors})
+
+
+# --- a person in the loop -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(watched):
+    """One whose workflow, by way of ask_approval, waits for a person; the inquiry's id."""
+    watched.stackstorm.rule("mine.fix")
+    watched.send()
+    watched.stackstorm.process()
+    watched.observe()
+    (running,) = watched.stackstorm.running()
+    return watched.stackstorm.ask(running, minutes=30)
+
+
+def test_an_inquiry_is_found_wherever_below_it_was_made(watched, asked):
+    """With the time that the workflow gives; and known, it is told no more."""
+    facts, _ = watched.observe()
+    assert kinds(facts) == ["executed", "asked"]
+    assert facts[1]["inquiry_id"] == asked
+    until = clock.to_seconds(facts[1]["until"])
+    assert until == clock.to_seconds(facts[1]["at"]) + 30 * 60
+    assert watched.row["state"] == "awaiting_approval"
+    assert watched.observe() == ([], [])
+
+
+def test_an_answer_is_noticed(watched, asked):
+    """The workflow goes on."""
+    watched.observe()
+    watched.stackstorm.respond(asked, {"approved": True})
+    facts, _ = watched.observe()
+    assert kinds(facts) == ["executed", "answered"]
+    assert facts[1]["approved"] is True
+    assert watched.row["state"] == "remediating"
+
+
+@pytest.mark.parametrize(
+    "response, approved",
+    [
+        ({"approved": False}, False),
+        ({"approved": False, "note": "not now"}, False),
+        (watch.TIME_IS_UP, None),
+        ({"approved": "perhaps"}, None),
+        ({"answer": 42}, None),
+        ("no object", None),
+    ],
+)
+def test_an_answer_is_a_yes_a_no_or_neither(watched, asked, response, approved):
+    """Other people's workflows ask other things."""
+    watched.observe()
+    watched.stackstorm.respond(asked, response)
+    facts, _ = watched.observe()
+    assert facts[-1]["kind"] == "answered" and facts[-1]["approved"] is approved
+
+
+def test_a_second_question_right_after_the_first_is_noticed(watched, asked):
+    """Between two looks, so that the workflow was seen paused all the time."""
+    watched.observe()
+    watched.stackstorm.respond(asked, {"approved": True})
+    (running,) = [i for i in watched.stackstorm.running() if i in str(watched.row["attempts"])]
+    second = watched.stackstorm.ask(running)
+    facts, _ = watched.observe()
+    assert kinds(facts) == ["answered", "asked"]
+    assert facts[1]["inquiry_id"] == second
+    assert watched.row["state"] == "awaiting_approval"
+
+
+def test_an_inquiry_of_somebody_elses_workflow_has_no_end(watched):
+    """Another route: whoever wrote it says how long it may take."""
+    watched.stackstorm.rule("mine.fix")
+    watched.send()
+    watched.stackstorm.process()
+    watched.observe()
+    watched.stackstorm.ask(watched.stackstorm.running()[0], route="theirs")
+    facts, _ = watched.observe()
+    assert facts[-1]["kind"] == "asked" and facts[-1]["until"] is None
+
+
+def test_a_workflow_that_a_person_has_paused_asks_nobody(watched):
+    """It runs, as far as PoundCake is concerned: only its owner knows when it goes on."""
+    watched.stackstorm.rule("mine.fix")
+    watched.send()
+    watched.stackstorm.process()
+    watched.stackstorm.executions[watched.stackstorm.running()[0]]["status"] = "paused"
+    watched.observe()
+    assert watched.row["state"] == "remediating"
+
+
+def test_what_waits_for_a_person_does_not_widen_the_look_at_what_runs(watched, asked):
+    """After hours, only what is paused is listed, not all that the trigger has started since."""
+    watched.observe()
+    looks = []
+    listing = watched.stackstorm.list_executions
+    watched.stackstorm.list_executions = lambda *a, **k: looks.append((a, k)) or listing(*a, **k)
+    watched.observe(3600)
+    assert looks == [(("alert",), {"status": "paused"})]

@@ -182,6 +182,12 @@ class World:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def metrics(self):
+        """Return what the listener says at /metrics."""
+        answer = self._listener.get(self.listener_url + "/metrics", timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
     def completed(self, request_id, timeout=WAIT_SECONDS):
         """Wait until every alert of a request is dealt with and tracked; return its row."""
 

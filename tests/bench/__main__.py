@@ -1,14 +1,14 @@
 """``make bench``: how fast, for the engine at hand, as figures that compare within one run.
 
 ``storm`` shows what the window costs and gains, ``tracked`` what PoundCake costs, and whether that
-grows with what it has to remember.
+grows with what it has to remember, ``scrape`` what reading /metrics costs.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import storm, tracked
+from tests.bench import scrape, storm, tracked
 from tests.world import open_world
 
 
@@ -21,6 +21,9 @@ def main():
         # this measures what tracking and admission cost.
         with open_world(Path(folder) / "tracked", max_concurrent=tracked.REMEDIATIONS) as world:
             tracked.bench(world)
+        print()
+        with open_world(Path(folder) / "scrape") as world:
+            scrape.bench(world)
     return 0
 
 

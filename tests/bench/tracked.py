@@ -53,15 +53,20 @@ def bench(world):
     )
 
 
-def fill(world, count):
-    """Have ``count`` more alerts tracked; they resolve at once, so that nothing is remediated."""
-    name = unique("BenchTracked")
+def fill(world, count, name=None, status="resolved", first=0):
+    """Have ``count`` more alerts tracked; they resolve at once, so that nothing is remediated.
+
+    :param name: their alertname, a new one unless given.
+    :param status: "firing" for some that do not; whoever asks for it has paused the alertname.
+    :param first: the number of the first; the same number is the same alert.
+    """
+    name = name or unique("BenchTracked")
     say("tracking %d more alerts" % count)
     bodies = []
-    for start in range(0, count, ALERTS_IN_FILLING):
-        numbers = range(start, min(count, start + ALERTS_IN_FILLING))
-        alerts = [alert(name, "resolved", instance="h%d:1" % number) for number in numbers]
-        bodies.append(notification(*alerts, status="resolved"))
+    for start in range(first, first + count, ALERTS_IN_FILLING):
+        numbers = range(start, min(first + count, start + ALERTS_IN_FILLING))
+        alerts = [alert(name, status, instance="h%d:1" % number) for number in numbers]
+        bodies.append(notification(*alerts, status=status))
     with ThreadPoolExecutor(2) as pool:
         request_ids = list(pool.map(lambda body: accepted(world, body), bodies))
     for request_id in request_ids:

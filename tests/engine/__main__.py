@@ -28,6 +28,9 @@ def parse_arguments(arguments):
     parser.add_argument(
         "--config", action="append", default=[], metavar="PACK=FILE", help="config of a pack"
     )
+    parser.add_argument(
+        "--purge-inquiries", action="store_true", help="let inquiries time out; off as in st2"
+    )
     parser.add_argument("--log-level", default="INFO")
     return parser.parse_args(arguments)
 
@@ -80,7 +83,7 @@ def main(arguments=None):
         return 1
     api_url = f"http://127.0.0.1:{server.server_address[1]}"
     password = os.environ.get("ST2_ENGINE_PASSWORD", "changeme")
-    engine = Engine(options.dir, f"{api_url}/v1", password)
+    engine = Engine(options.dir, f"{api_url}/v1", password, options.purge_inquiries)
     for config in options.config:
         pack, _, file = config.partition("=")
         shutil.copy(file, engine.root / "configs" / f"{pack}.yaml")

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.engine import parameters, runners
 from tests.engine.access import ADMIN, Access
 from tests.engine.executions import Executions
+from tests.engine.inquiries import Inquiries
 from tests.engine.keys import Keys
 from tests.engine.orchestration import Orchestrator
 from tests.engine.packs import Registry
@@ -27,13 +28,15 @@ PURGE_INTERVAL = 60
 class Engine:
     """StackStorm in one process, with its state under `root`.
 
-    `api_url` (with /v1) is what actions and sensors reach the API by.
+    `api_url` (with /v1) is what actions and sensors reach the API by. `purge_inquiries` is the
+    switch of that name in StackStorm's st2.conf; there, too, inquiries time out only when it is on.
     """
 
-    def __init__(self, root, api_url, password="changeme"):
+    def __init__(self, root, api_url, password="changeme", purge_inquiries=False):
         self.root = Path(root)
         self.root.mkdir(parents=True, exist_ok=True)
         self.api_url = api_url
+        self._purge_inquiries = purge_inquiries
         self.store = Store(self.root / "state.sqlite3")
         self.keys = Keys(self.store, self.root / "datastore_key")
         self.access = Access(self.store, password)
@@ -45,13 +48,14 @@ class Engine:
             self.store, self.registry, self.keys, self.executions, self.scheduler, api_url
         )
         self.rules = RulesEngine(self.store, self.registry, self.keys, self.traces, self.executions)
+        self.inquiries = Inquiries(self.store, self.executions, self.workflows, self.rules)
         self.sensors = SensorContainer(self.store, self.registry, self.access, api_url)
         self.registry.register_core()
 
     def start(self, sensors=True):
         """Continue what an earlier engine left, then serve. Executions it ran are abandoned."""
         # StackStorm has its own ways to get there; what was running when it died is unknown.
-        for execution in self._abandon("running", "canceling"):
+        for execution in self._abandon("running", "canceling", "pausing", "resuming"):
             self.scheduler.conduct(self.workflows.recover, execution)
         self.scheduler.start()
         self.rules.start()
@@ -78,6 +82,8 @@ class Engine:
 
     def _purge(self):
         self.store.purge()
+        if self._purge_inquiries:
+            self.scheduler.conduct(self.inquiries.time_out)
         self.scheduler.later(PURGE_INTERVAL, self._purge)
 
     def register(self, path, types=("all",)):

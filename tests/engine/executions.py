@@ -9,6 +9,8 @@ from tests.engine.store import new_id, timestamp
 
 LOG = logging.getLogger("engine.executions")
 COMPLETED = ("succeeded", "failed", "timeout", "canceled", "abandoned")
+# Until a person answers, and what is paused because of that.
+WAITING = ("pending", "paused")
 CANCELABLE = ("requested", "scheduled", "delayed", "running", "pausing", "paused", "resuming")
 
 
@@ -103,25 +105,28 @@ class Executions:
             return self._store.put("execution", execution)
 
     def set_status(self, id_, status, result=None, change=None):
-        """Move on, unless it is over already; returns the document.
+        """Move on, unless it is over or about to be canceled; returns the document.
 
         `change(execution)` may alter more in the same write. Listeners hear of a new status.
         """
         with self._store.lock:
             execution = self._store.get("execution", id_)
-            if execution["status"] in COMPLETED:
+            before = execution["status"]
+            changed = before != status
+            if before in COMPLETED or before == "canceling" and status not in COMPLETED:
                 return execution
-            changed = execution["status"] != status
+            if not changed and result is None and not change:
+                return execution
             if changed:
                 execution["status"] = status
                 execution["log"].append({"timestamp": timestamp(), "status": status})
             if result is not None:
                 execution["result"] = result
                 execution["result_size"] = len(orjson.dumps(result))
-            if change:
-                change(execution)
             if status in COMPLETED:
                 execution["end_timestamp"] = timestamp()
+            if change:
+                change(execution)
             self._store.put("execution", execution)
         if changed:
             self._announce(execution)
@@ -153,6 +158,12 @@ class Executions:
             if depth != 1:
                 found += self.children(child["id"], depth - 1)
         return found
+
+    def root(self, execution):
+        """The workflow that the execution is part of, at any depth; else itself."""
+        while "parent" in execution:
+            execution = self._store.get("execution", execution["parent"])
+        return execution
 
     def cancel(self, id_, user):
         """Ask an execution to stop, as StackStorm does: a process that runs is not killed.

@@ -1,14 +1,15 @@
 """Workflow executions: starts what a workflow asks for, tells it how that ended.
 
 One thread at a time conducts a workflow. Everything that listeners hear is done later, on a thread
-of the workflow pool, so that no thread waits for a second workflow while it holds one.
+of the workflow pool, so that no thread waits for a second workflow while it holds one. (Only the
+one that resumes workflows does; it cannot meet another of its kind.)
 """
 
 import logging
 import threading
 from collections import defaultdict
 
-from tests.engine.executions import CANCELABLE, COMPLETED
+from tests.engine.executions import CANCELABLE, COMPLETED, WAITING
 from tests.engine.parameters import ParameterError
 from tests.engine.workflows import Workflow, WorkflowError
 
@@ -57,10 +58,13 @@ class Orchestrator:
                 self._executions.finish(id_, "failed", {"errors": errors, "output": None})
                 return
             self._live[id_] = workflow
-            self._executions.set_status(
+            self._store.update(
+                "execution",
                 id_,
-                "running",
-                change=lambda found: found["context"].update(workflow_execution=workflow.id),
+                lambda found: found.update(
+                    context={**found["context"], "workflow_execution": workflow.id},
+                    result={"output": None},
+                ),
             )
             self._store.put("workflow", {"id": id_, "done": [], "state": workflow.serialize()})
             self._advance(id_, workflow)
@@ -76,6 +80,7 @@ class Orchestrator:
             for child in self._executions.children(id_, depth=1):
                 if child["status"] in COMPLETED:
                     self._child_done(child)
+                self.child_waits(child["id"])
             self._advance(id_, workflow)
             if not workflow.completed and not self._active_children(id_):
                 # It was killed between deciding on a task and requesting it.
@@ -114,8 +119,8 @@ class Orchestrator:
         if workflow.completed:
             self._executions.finish(id_, workflow.status, workflow.result)
             self._live.pop(id_, None)
-        elif workflow.status == "canceling":
-            self._executions.set_status(id_, "canceling")
+        else:
+            self._executions.set_status(id_, workflow.status)
 
     def _request(self, id_, request):
         if not self._find_action(request.action):
@@ -136,12 +141,16 @@ class Orchestrator:
         )
 
     def _on_status(self, execution):
-        if execution["status"] in COMPLETED and "orquesta" in execution["context"]:
-            self._scheduler.conduct(self._child_ended, execution)
+        if "orquesta" in execution["context"]:
+            if execution["status"] in COMPLETED:
+                self._scheduler.conduct(self.child_ended, execution)
+            if execution["status"] in WAITING:
+                self._scheduler.conduct(self.child_waits, execution["id"])
         if execution["status"] == "canceling" and execution["runner"]["name"] == "orquesta":
             self._scheduler.conduct(self._cancel, execution["id"])
 
-    def _child_ended(self, child):
+    def child_ended(self, child):
+        """Tell the parent's workflow, and go on with it."""
         with self._locks[child["parent"]]:
             if self._child_done(child):
                 self._advance(child["parent"], self._workflow(child["parent"]))
@@ -157,6 +166,62 @@ class Orchestrator:
         saved.update(done=[*saved["done"], child["id"]], state=workflow.serialize())
         self._store.put("workflow", saved)
         return True
+
+    def child_waits(self, id_):
+        """Tell the parent's workflow when the child waits; it pauses when nothing else runs."""
+        parent = self._store.get("execution", id_)["parent"]
+        with self._locks[parent]:
+            child = self._store.get("execution", id_)
+            workflow = self._workflow(parent)
+            if not workflow or child["status"] not in WAITING:
+                return
+            workflow.update(child["context"]["orquesta"], child["status"])
+            self._save(parent, workflow)
+            # StackStorm does not show `pausing` before another child has ended.
+            if workflow.status == "paused":
+                self._executions.set_status(parent, "paused")
+
+    def end_waiting(self, child, end, user):
+        """Let the workflow of a child that waits go on, and `end()` the child, in one turn.
+
+        Only one thread at a time may call this or `resume`: they take turns of several workflows.
+        """
+        id_ = child["parent"]
+        with self._locks[id_]:
+            # The end may be here before the parent has heard that the child waits.
+            self.child_waits(child["id"])
+            self.resume(id_, user)
+            self.child_ended(end())
+
+    def resume(self, id_, user):
+        """Let a workflow go on if it is paused, with those in it, and those that it is in."""
+        with self._locks[id_]:
+            execution, workflow = self._store.get("execution", id_), self._workflow(id_)
+            if execution["status"] != "paused" or workflow.completed:
+                return
+            # Those above first: should the engine die before the rest, a new one pauses them again.
+            self._parent_resumes(execution)
+            workflow.resume()
+            self._save(id_, workflow)
+            self._executions.set_status(
+                id_, "resuming", change=lambda found: found["context"].update(resumed_by=user)
+            )
+            self._advance(id_, workflow)
+            for child in self._executions.children(id_, depth=1):
+                if child["runner"]["name"] == "orquesta":
+                    self.resume(child["id"], execution["context"].get("user"))
+
+    def _parent_resumes(self, execution):
+        if "orquesta" not in execution["context"]:
+            return
+        id_ = execution["parent"]
+        with self._locks[id_]:
+            workflow = self._workflow(id_)
+            if not workflow.completed:
+                workflow.child_resumed(execution["context"]["orquesta"])
+                self._save(id_, workflow)
+                self._executions.set_status(id_, workflow.status)
+                self._parent_resumes(self._store.get("execution", id_))
 
     def _active_children(self, id_):
         children = self._executions.children(id_, depth=1)
@@ -175,11 +240,10 @@ class Orchestrator:
                 is_workflow = child["runner"]["name"] == "orquesta"
                 if child["status"] == "delayed" or is_workflow and child["status"] in CANCELABLE:
                     self._executions.cancel(child["id"], user)
-            if not self._active_children(id_):
+            # A person who is asked does not keep it up, and may answer still.
+            if all(child["status"] in WAITING for child in self._active_children(id_)):
                 self._executions.finish(id_, "canceled", None)
                 self._live.pop(id_, None)
-        root = execution
-        while "parent" in root:
-            root = self._store.get("execution", root["parent"])
+        root = self._executions.root(execution)
         if root is not execution and root["status"] in CANCELABLE:
             self._executions.cancel(root["id"], None)

@@ -72,6 +72,12 @@ def run_noop(job):
     return "succeeded", {"failed": False, "succeeded": True, "return_code": 0}
 
 
+def run_inquirer(job):
+    """Ask; the answer ends it."""
+    asked = ("schema", "roles", "users", "route", "ttl")
+    return "pending", {name: job.runner_parameters[name] for name in asked}
+
+
 def run_python(job):
     """The class in the entry point, in a process of its own."""
     params = job.runner_parameters
@@ -248,6 +254,7 @@ def run_http(job):
 
 RUNNERS = {
     "noop": run_noop,
+    "inquirer": run_inquirer,
     "python-script": run_python,
     "local-shell-cmd": run_local,
     "local-shell-script": run_script,

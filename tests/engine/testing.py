@@ -23,13 +23,14 @@ class EngineHandle:
         self._packs = packs
         self._configs = configs
         self._port = api_port
+        self.options = []  # more of the command line, for the next start
         self._process = None
         self.start()
 
     def start(self):
         """Start the process and wait until the API answers. Raises RuntimeError."""
         command = [sys.executable, "-m", "tests.engine", "--dir", str(self.folder)]
-        command += ["--api-port", str(self._port)]
+        command += ["--api-port", str(self._port), *self.options]
         for pack in self._packs:
             command += ["--pack", str(pack)]
         for pack, values in self._configs.items():

@@ -195,15 +195,16 @@ class Workflow:
                 tasks = self._conductor.get_next_tasks()
 
     def update(self, request_context, status, result=None):
-        """Tell how an action ended. `request_context` is the `context` of its ActionRequest.
+        """Tell how an action ended, or that it waits (`pending`, or a workflow's `paused`).
 
-        A status that is not final changes nothing; nor does an update for a task that has
-        completed already. An exception in an expression fails the workflow.
+        `request_context` is the `context` of its ActionRequest. Another status changes nothing; nor
+        does an update for a task that has completed already, or that waits already. An exception in
+        an expression fails the workflow.
         """
-        if status not in statuses.COMPLETED_STATUSES:
+        if status not in (*statuses.COMPLETED_STATUSES, statuses.PENDING, statuses.PAUSED):
             return
         task = self._task(request_context)
-        if task["status"] in statuses.COMPLETED_STATUSES:
+        if task["status"] in (*statuses.COMPLETED_STATUSES, status):
             return
         event = events.ActionExecutionEvent(status, result=result)
         if "item_id" in request_context:
@@ -223,6 +224,19 @@ class Workflow:
             task["result"] = result or task["result"]
             self._end_task(task, status)
         self._update_conductor(task, event)
+
+    def resume(self):
+        """Go on from `paused`."""
+        with self._evaluating():
+            self._conductor.request_workflow_status(statuses.RESUMING)
+
+    def child_resumed(self, request_context):
+        """Tell that a workflow which an action runs goes on, and go on with it."""
+        task = self._task(request_context)
+        task["status"] = statuses.RUNNING
+        with self._evaluating():
+            self._conductor.request_workflow_status(statuses.RUNNING)
+        self._update_conductor(task, events.ActionExecutionEvent(statuses.RUNNING))
 
     def request_failed(self, request, error, kind=None):
         """Tell that an action could not be started. `kind` names StackStorm's exception."""
@@ -259,7 +273,8 @@ class Workflow:
 
     @staticmethod
     def _end_task(task, status):
-        task.update(status=status, end_timestamp=_now())
+        ended = _now() if status in statuses.COMPLETED_STATUSES else None
+        task.update(status=status, end_timestamp=ended)
 
     @contextlib.contextmanager
     def _evaluating(self):

@@ -19,6 +19,7 @@ REJECTED = "rejected"
 DECISIONS = (DISPATCH, PEND, DUPLICATE, SUPPRESS, RESOLVE, REJECTED)
 
 NEW_EPISODE = "new episode"
+HEARTBEAT_TEXT = "it is a heartbeat (watchdog_alertname): its absence matters, it is not remediated"
 
 # Why an attempt is held back. Of the suppressed ones, dry_run alone does not end by itself.
 WINDOW = "window"
@@ -30,6 +31,34 @@ MAINTENANCE = "maintenance"
 BREAKER = "breaker"
 RATE = "rate"
 DRY_RUN = "dry_run"
+HEARTBEAT = "heartbeat"
+HOLD_CAUSES = {
+    PENDING: (WINDOW, SERIALIZED, PREVIOUS, RETRY),
+    SUPPRESSED: (PAUSED, MAINTENANCE, BREAKER, RATE, DRY_RUN, HEARTBEAT),
+}
+
+# Why, where nothing is held back. Metrics name them, so they are few and never a text.
+NEW = "new_episode"
+AGAIN = "next_attempt"
+FORCED = "by_hand"
+UNDER_WAY = "under_way"
+COOLDOWN = "cooldown"
+LATE = "late"
+RESOLVED = "resolved"
+ACKNOWLEDGED = "acknowledged"
+DISMISSED = "dismissed"
+EXHAUSTED = "exhausted"
+INVALID = "invalid"
+UNKNOWN = "unknown"
+FAULT = "internal_error"
+CAUSES = {
+    DISPATCH: (NEW, AGAIN, FORCED),
+    PEND: HOLD_CAUSES[PENDING],
+    DUPLICATE: (*HOLD_CAUSES[PENDING], UNDER_WAY, COOLDOWN, LATE, RESOLVED),
+    SUPPRESS: (*HOLD_CAUSES[SUPPRESSED], ACKNOWLEDGED, DISMISSED, EXHAUSTED),
+    RESOLVE: (RESOLVED,),
+    REJECTED: (INVALID, FAULT, UNKNOWN, UNDER_WAY, RESOLVED, DRY_RUN, HEARTBEAT),
+}
 
 # An attempt that never ran is tried again so soon, and so often, without a further notification.
 RETRY_SECONDS = 15
@@ -41,7 +70,7 @@ _SEVERITIES = {"critical": 0, "error": 1, "warning": 2}
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do with an alert and why.
+    """What to do with an alert and why, in a sentence and as one of CAUSES.
 
     ``attempt`` counts from 1 and is set for a dispatch. ``hold`` is set when the attempt is held
     back. ``ineffective`` and ``exhausted`` are the dispatch id of the attempt of which that has
@@ -50,6 +79,7 @@ class Decision:
 
     kind: str
     reason: str
+    cause: str
     attempt: int = 0
     hold: object = None
     ineffective: str = ""
@@ -121,29 +151,29 @@ def decide(alert, episode, row, standing, settings):
     known = lifecycle.episode(row, episode) if row else None
     if alert.status == payload.RESOLVED:
         if known and known["resolved_at"]:
-            return Decision(DUPLICATE, "resolved already at %s" % known["resolved_at"])
-        return Decision(RESOLVE, "Alertmanager says resolved")
+            return Decision(DUPLICATE, "resolved already at %s" % known["resolved_at"], RESOLVED)
+        return Decision(RESOLVE, "Alertmanager says resolved", RESOLVED)
     if known is None and row and row["episodes"] and episode < row["starts_at"]:
-        return Decision(DUPLICATE, "late: a newer episode began at %s" % row["starts_at"])
+        return Decision(DUPLICATE, "late: a newer episode began at %s" % row["starts_at"], LATE)
     if known and known["resolved_at"]:
-        return Decision(DUPLICATE, "late: this episode resolved at %s" % known["resolved_at"])
+        return Decision(DUPLICATE, "late: this episode resolved at %s" % known["resolved_at"], LATE)
     if known and row["starts_at"] != episode:
-        return Decision(DUPLICATE, "late: a newer episode began at %s" % row["starts_at"])
+        return Decision(DUPLICATE, "late: a newer episode began at %s" % row["starts_at"], LATE)
     attempts = lifecycle.attempts_of(row, episode) if known else []
     if known:
         settled = _settled_before(row, known, attempts, standing.now, settings)
         if settled:
             return settled
-    reason, ineffective, attempt = NEW_EPISODE, "", 1
+    reason, cause, ineffective, attempt = NEW_EPISODE, NEW, "", 1
     if attempts:
-        last, attempt = attempts[-1], lifecycle.next_attempt(row)
+        last, attempt, cause = attempts[-1], lifecycle.next_attempt(row), AGAIN
         ineffective = last["dispatch_id"] if last["outcome"] == "succeeded" else ""
         reason = "it fires on after attempt %d: %s" % (last["attempt"], last["outcome"])
         used = lifecycle.counted(row, episode)
         if used >= settings.max_attempts:
             text = "attempts exhausted: %s; max_attempts is %d" % (reason, settings.max_attempts)
             exhausted = "" if last["exhausted"] else last["dispatch_id"]
-            return Decision(SUPPRESS, text, ineffective=ineffective, exhausted=exhausted)
+            return Decision(SUPPRESS, text, EXHAUSTED, 0, None, ineffective, exhausted)
     about = {
         "fingerprint": alert.fingerprint,
         "alertname": alert.alertname,
@@ -155,8 +185,8 @@ def decide(alert, episode, row, standing, settings):
     if hold is None and standing.waiting:
         hold = Hold(PENDING, WINDOW, "%d alerts wait before it" % standing.waiting)
     if hold:
-        return Decision(hold.decision, hold.reason, hold=hold, ineffective=ineffective)
-    return Decision(DISPATCH, reason, attempt=attempt, ineffective=ineffective)
+        return Decision(hold.decision, hold.reason, hold.cause, 0, hold, ineffective)
+    return Decision(DISPATCH, reason, cause, attempt, ineffective=ineffective)
 
 
 def release(held, standing, settings):
@@ -193,15 +223,18 @@ def by_hand(row, standing, settings):
     """
     episode = lifecycle.current(row)
     if episode["resolved_at"]:
-        return Decision(REJECTED, "resolved at %s: nothing to remediate" % episode["resolved_at"])
+        text = "resolved at %s: nothing to remediate" % episode["resolved_at"]
+        return Decision(REJECTED, text, RESOLVED)
     if _runs(row):
-        return Decision(REJECTED, "a remediation of it runs: one at a time")
+        return Decision(REJECTED, "a remediation of it runs: one at a time", UNDER_WAY)
     if settings.is_dry(row["alertname"]):
-        return Decision(REJECTED, "dry_run: nothing is dispatched")
+        return Decision(REJECTED, "dry_run: nothing is dispatched", DRY_RUN)
+    if settings.is_heartbeat(row["alertname"]):
+        return Decision(REJECTED, HEARTBEAT_TEXT, HEARTBEAT)
     hold = _hindrance(row, standing, settings, forced=True)
     if hold:
-        return Decision(PEND, hold.reason, hold=hold)
-    return Decision(DISPATCH, "by hand", attempt=lifecycle.next_attempt(row))
+        return Decision(PEND, hold.reason, hold.cause, hold=hold)
+    return Decision(DISPATCH, "by hand", FORCED, lifecycle.next_attempt(row))
 
 
 def after_attempt(row, settings):
@@ -311,22 +344,23 @@ def _runs(row):
 def _settled_before(row, known, attempts, now, settings):
     """Return the Decision on an episode about which nothing new is to be decided, None if so."""
     if _runs(row):
-        return Decision(DUPLICATE, "this episode is %s" % row["state"])
+        return Decision(DUPLICATE, "this episode is %s" % row["state"], UNDER_WAY)
     hold = lifecycle.hold(row)
     if hold and (hold["cause"] != DRY_RUN or settings.is_dry(row["alertname"])):
         kind = DUPLICATE if hold["state"] == PENDING else SUPPRESS
-        return Decision(kind, "this episode is %s: %s" % (hold["state"], hold["reason"]))
+        text = "this episode is %s: %s" % (hold["state"], hold["reason"])
+        return Decision(kind, text, hold["cause"])
     said = known["acknowledged"]
     if said:
         what = "dismissed" if said["dismissed"] else "acknowledged"
-        return Decision(SUPPRESS, "%s by %s: %s" % (what, said["by"], said["reason"]))
+        return Decision(SUPPRESS, "%s by %s: %s" % (what, said["by"], said["reason"]), what)
     if attempts:
         ends = cooldown_ends(attempts, settings)
         if now < ends and not attempts[-1]["exhausted"]:
             text = "attempt %d %s at %s; within its cooldown, which ends at %s"
             last = attempts[-1]
             ended = (last["attempt"], last["outcome"], last["ended_at"], clock.to_text(ends))
-            return Decision(DUPLICATE, text % ended)
+            return Decision(DUPLICATE, text % ended, COOLDOWN)
     return None
 
 
@@ -335,6 +369,8 @@ def _hindrance(row, standing, settings, forced=False):
     if lifecycle.open_attempts(row):
         text = "the remediation of this alert's previous episode has not ended"
         return Hold(PENDING, PREVIOUS, text)
+    if settings.is_heartbeat(row["alertname"]):
+        return Hold(SUPPRESSED, HEARTBEAT, HEARTBEAT_TEXT)
     if not forced:
         hold = _limit(row, standing, settings)
         if hold:

@@ -9,6 +9,7 @@ import collections
 
 from poundcake import clock, outbox, triggers, watch
 from poundcake.ids import new_uuid7
+from poundcake.metrics import Metrics
 
 # What only tells of dispatches is a trigger as well, which StackStorm must take through its rules:
 # while remediations run, 20 a second are more than it makes of them.
@@ -37,15 +38,17 @@ class Bus:
     :param schemas: triggers.Schemas.
     :param log: a logger.
     :param now: the clock.
+    :param metrics: metrics.Metrics.
     """
 
-    def __init__(self, stackstorm, dispatch, answers, schemas, log, now):
+    def __init__(self, stackstorm, dispatch, answers, schemas, log, now, metrics=None):
         self._stackstorm = stackstorm
         self._dispatch = dispatch
         self._answers = answers
         self._schemas = schemas
         self._log = log
         self._now = now
+        self._metrics = metrics or Metrics()
         self._dispatches = collections.deque()
         self._reports = collections.deque()
         self._sent_at = {}  # dispatch_id -> when this process sent it last; endless when it did not
@@ -94,11 +97,13 @@ class Bus:
         try:
             self._schemas.check(trigger, payload)
         except ValueError as error:
+            self._metrics.dispatch_failed(trigger)
             self._log.error("not sent, as StackStorm would drop it: %s", error)
             return True
         try:
             self._dispatch(trigger, payload, trace_tag)
         except Exception as error:
+            self._metrics.dispatch_failed(trigger)
             self._failed(error)
             return False
         self._failing_since = None

@@ -14,6 +14,7 @@ from poundcake import (
     admission,
     clock,
     controls,
+    heartbeat,
     inbox,
     lifecycle,
     outbox,
@@ -27,6 +28,7 @@ from poundcake.bus import Bus
 from poundcake.by_hand import SOURCE as BY_HAND
 from poundcake.ids import dispatch_id
 from poundcake.ledger import Ledger
+from poundcake.metrics import Metrics
 from poundcake.stackstorm import StackStormError
 from poundcake.tracking import Tracking
 
@@ -37,8 +39,10 @@ INBOX_POLL_SECONDS = 1.0
 INBOX_WHOLE_SECONDS = 30
 INBOX_OVERLAP = 20
 CONTROLS_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 REMEMBERED_REQUESTS = 10000
 STORM_IN_FLIGHT = 5
+LONGEST_RELEASE_SECONDS = 5
 SWEEP_SECONDS = 60
 ENTRIES_A_TICK = 50
 # What arrives together is decided together: one batch and one look at the datastore.
@@ -56,26 +60,40 @@ class Controller:
     :param schemas: triggers.Schemas.
     :param log: a logger.
     :param now: the clock, Unix time in seconds.
+    :param metrics: metrics.Metrics.
     """
 
-    def __init__(self, settings, stackstorm, dispatch, bus_answers, schemas, log, now=time.time):
+    def __init__(
+        self,
+        settings,
+        stackstorm,
+        dispatch,
+        bus_answers,
+        schemas,
+        log,
+        now=time.time,
+        metrics=None,
+    ):
         self._settings = settings
         self._stackstorm = stackstorm
         self._log = log
         self._now = now
-        self._ledger = Ledger(settings)
-        self._bus = Bus(stackstorm, dispatch, bus_answers, schemas, log, now)
+        self._metrics = metrics or Metrics()
+        self._ledger = Ledger(settings, self._metrics)
+        self._bus = Bus(stackstorm, dispatch, bus_answers, schemas, log, now, self._metrics)
         self._tracking = Tracking(stackstorm, self._bus, now)
         self._controls = None
         self._lock = threading.Lock()
         self._queue = collections.deque()  # inbox entries that are not decided
-        self._known_inbox = set()  # request ids of the entries in the inbox that it has seen
+        self._known_inbox = {}  # request id -> received_at of the entries in it that it has seen
         self._done = collections.OrderedDict()  # request ids of the latest ones that left it
         self._decided = []  # request ids whose rows are on their way to the outbox
         self._canceled = set()  # execution ids
+        self._over = set()  # ids of inquiries that were answered for want of a person
         self._released_at = None  # the version of the ledger that was gone through last
         self._due = collections.defaultdict(float)
         self._loaded = False
+        self._heard_from = now()  # Unix time since when it could hear what Alertmanager says
         self._stopping = ""
         self.wake = threading.Event()
 
@@ -94,7 +112,7 @@ class Controller:
         with self._lock:
             request_id = entry["request_id"]
             if request_id not in self._known_inbox and request_id not in self._done:
-                self._known_inbox.add(request_id)
+                self._known_inbox[request_id] = entry["received_at"]
                 self._queue.append(entry)
         self.wake.set()
 
@@ -116,8 +134,49 @@ class Controller:
             except StackStormError as error:
                 parts[name] = {"ok": False, "detail": str(error)[:300]}
         state = self._stopping or ("running" if self._loaded else "loading its rows")
-        parts["sensor"] = {"ok": self._loaded and not self._stopping, "detail": state}
+        parts["sensor"] = {"ok": self._works, "detail": state}
+        if self._settings.watchdog_alertname:
+            found = self._ledger.heartbeats
+            parts["heartbeat"] = heartbeat.health(
+                found, self._settings, self._now(), self._heard_from
+            )
         return parts
+
+    @property
+    def _works(self):
+        return self._loaded and not self._stopping
+
+    def state(self):
+        """Return what metrics show of this moment, from memory alone; StackStorm is not asked.
+
+        :returns: parts (name -> bool), inbox (depth, age in seconds, backlog), lag (seconds),
+            levers (name -> how many); heartbeat (missing, last_seen as Unix time or None), None
+            when none is watched for; ledger (``Ledger.counts``), None until it is loaded.
+        """
+        now = self._now()
+        parts = {
+            "sensor": self._works,
+            "trigger_bus": self._bus.state["ok"],
+            "tracking": self._tracking.keeps_up,
+        }
+        beats = None
+        if self._settings.watchdog_alertname:
+            found = self._ledger.heartbeats
+            beats = heartbeat.counts(found, self._settings, now, self._heard_from)
+            parts["heartbeat"] = not beats["missing"]
+        oldest = min(list(self._known_inbox.values()), default=None)
+        return {
+            "parts": parts,
+            "inbox": {
+                "depth": len(self._known_inbox),
+                "age": max(0.0, now - clock.to_seconds(oldest)) if oldest else 0.0,
+                "backlog": len(self._queue),
+            },
+            "lag": self._tracking.lag,
+            "levers": self._controls.counts(now) if self._controls else {},
+            "heartbeat": beats,
+            "ledger": self._ledger.counts(now) if self._loaded else None,
+        }
 
     def request_status(self, request_id):
         """Return a request with its alerts and executions, None when it is not known."""
@@ -138,6 +197,7 @@ class Controller:
         self._poll_inbox()
         for row in self._ledger.alerts.values():
             self._follow_up(row)
+        self._heard_from = self._now()
         self._loaded = True
         self._log.info(
             "loaded: alerts=%d in_flight=%d held=%d inbox=%d outbox=%d",
@@ -159,6 +219,7 @@ class Controller:
                     self.load()
                 self.tick()
             except StackStormError as error:
+                self._heard_from = self._now()
                 self._log.warning("StackStorm is away, trying again: %s", error)
                 self.wake.wait(1.0)
             busy = self._queue or self._bus.has_reports or self._ledger.in_flight
@@ -176,6 +237,8 @@ class Controller:
         if self._ledger.in_flight and self._is_due("watch", self._pace()):
             self._watch()
         self._intake()  # before the release: a held alert may have resolved
+        if self._is_due("heartbeat", HEARTBEAT_SECONDS):
+            self._listen()
         self._release()
         self._flush()
         self._bus.send(busy=self._ledger.in_flight > 0)
@@ -227,22 +290,29 @@ class Controller:
                     else:
                         self._decide(entry)
                 except Exception as error:
-                    refused = [_request_entry("", "", None, *self._fault(entry, error))]
+                    refused = [self._answered("", "", None, self._fault(entry, error))]
                     self._ledger.add_request(_request(entry, refused))
             self._decided.append(entry["request_id"])
             self._queue.popleft()
 
     def _fault(self, entry, error):
-        """Return the decision and the reason when PoundCake itself has a fault.
+        """Return the decision when PoundCake itself has a fault.
 
         It must not stop any other alert, now or after a restart: this one is rejected, and says so.
         """
         self._log.error("request %s failed", entry["request_id"], exc_info=True)
         reason = "internal error (%s), see the sensor's log" % type(error).__name__
-        return admission.REJECTED, reason
+        return admission.Decision(admission.REJECTED, reason, admission.FAULT)
+
+    def _answered(self, fingerprint, alertname, episode, decision):
+        """Count a decision and return what the request says of it."""
+        self._metrics.decided(decision)
+        return _request_entry(fingerprint, alertname, episode, decision.kind, decision.reason)
 
     def _decide(self, entry):
         """Decide on every alert of a notification."""
+        if entry["source"] == inbox.ST2_WEBHOOK:  # the listener counts its own
+            self._metrics.notified(inbox.ST2_WEBHOOK, 202)
         notification = payload.parse(entry["notification"])
         alerts = []
         for item in notification.entries:
@@ -251,13 +321,15 @@ class Controller:
                     item = self._decide_alert(item, notification, entry)
                 except Exception as error:
                     fault = self._fault(entry, error)
-                    item = _request_entry(item.fingerprint, item.alertname, None, *fault)
+                    item = self._answered(item.fingerprint, item.alertname, None, fault)
             else:
-                item = _request_entry(item.fingerprint, "", None, admission.REJECTED, item.reason)
+                bad = admission.Decision(admission.REJECTED, item.reason, admission.INVALID)
+                item = self._answered(item.fingerprint, "", None, bad)
             alerts.append(item)
         self._add_request(_request(entry, alerts, notification))
 
     def _decide_alert(self, alert, notification, entry):
+        self._metrics.received(alert)
         request_id, received_at = entry["request_id"], entry["received_at"]
         row = self._ledger.alerts.get(alert.fingerprint)
         episode = lifecycle.episode_of(row, alert, received_at)
@@ -267,26 +339,29 @@ class Controller:
         row = self._ledger.apply(
             dict(fact, kind="notified", at=received_at, status=alert.status, alert=described)
         )
+        if alert.status == payload.FIRING and self._settings.is_heartbeat(alert.alertname):
+            self._ledger.apply(dict(fact, **heartbeat.seen(received_at)))
         self._carry_out(decision, row, request_id)
         if decision.kind == admission.RESOLVE and row["starts_at"] == episode:
             report = triggers.alert_resolved_payload(row)
             self._ledger.reports.append((triggers.ALERT_RESOLVED, report, request_id))
-        return _request_entry(
-            alert.fingerprint, alert.alertname, episode, decision.kind, decision.reason
-        )
+        return self._answered(alert.fingerprint, alert.alertname, episode, decision)
 
     def _command(self, entry):
         """Do what a person asked for."""
         command = entry["command"]
         row = self._ledger.alerts.get(command["fingerprint"])
         if row is None:
-            decision = admission.Decision(admission.REJECTED, "the alert is not known (any more)")
+            text = "the alert is not known (any more)"
+            decision = admission.Decision(admission.REJECTED, text, admission.UNKNOWN)
         elif command["do"] == "retry":
             decision = admission.by_hand(row, self._standing(), self._settings)
             self._carry_out(decision, row, entry["request_id"], command)
         else:
             reason = "%s by %s: %s" % (command["do"], command["by"], command["reason"])
-            decision = admission.Decision(admission.SUPPRESS, reason)
+            dismissed = command["do"] == "dismiss"
+            cause = admission.DISMISSED if dismissed else admission.ACKNOWLEDGED
+            decision = admission.Decision(admission.SUPPRESS, reason, cause)
             self._ledger.apply(
                 {
                     "kind": "acknowledged",
@@ -297,15 +372,14 @@ class Controller:
                     "request_id": entry["request_id"],
                     "by": command["by"],
                     "reason": command["reason"],
-                    "dismissed": command["do"] == "dismiss",
+                    "dismissed": dismissed,
                 }
             )
-        described = _request_entry(
+        described = self._answered(
             command["fingerprint"],
             row["alertname"] if row else "",
             row["starts_at"] if row else None,
-            decision.kind,
-            decision.reason,
+            decision,
         )
         self._add_request(dict(_request(entry, [described]), command=command))
 
@@ -387,15 +461,25 @@ class Controller:
         flights = self._ledger.flights()
         facts, lost = watch.observe(self._stackstorm, flights, self._now())
         for fact in facts:
-            self._ledger.apply(fact)
+            row = self._ledger.apply(fact)
             if fact["kind"] == "settled":
                 self._bus.forget(fact["dispatch_id"])
+            elif fact["kind"] == "answered" and fact["approved"] is False:
+                self._taken_over(row, fact)
         for fingerprint in {row["fingerprint"] for row, _ in flights}:
             self._follow_up(self._ledger.alerts[fingerprint])
         for identity in lost:
             if self._bus.is_lost(identity):
                 self._resend(identity)
         self._cancel()
+        self._end_inquiries()
+
+    def _taken_over(self, row, fact):
+        """Whoever does not approve a remediation takes the alert over: it is not tried again."""
+        (attempt,) = [a for a in row["attempts"] if a["dispatch_id"] == fact["dispatch_id"]]
+        said = {name: fact[name] for name in ("fingerprint", "episode", "at")}
+        said.update(kind="acknowledged", by="", dismissed=False, request_id=attempt["request_id"])
+        self._ledger.apply(dict(said, reason="its remediation was not approved"))
 
     def _resend(self, identity):
         row, attempt = self._ledger.flight(identity)
@@ -412,6 +496,15 @@ class Controller:
         if fact:
             fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
             self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
+
+    def _listen(self):
+        """Make the facts about heartbeats that do not come any more."""
+        for row in self._ledger.heartbeats:
+            fact = heartbeat.missed(row, self._settings, self._now(), self._heard_from)
+            if fact:
+                self._log.warning("heartbeat %s: %s", row["fingerprint"], fact["reason"])
+                fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
+                self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
 
     def _cancel(self):
         """Cancel executions of which nothing is wanted any more, or that will never start."""
@@ -433,10 +526,30 @@ class Controller:
                     asked.add(identity)
         self._canceled = asked
 
+    def _end_inquiries(self):
+        """Answer for the person who has let the time go by, or need not answer any more.
+
+        Canceling the execution instead would leave the question open for good.
+        """
+        over = set()
+        for row, attempt in self._ledger.flights():
+            episode = lifecycle.episode(row, attempt["starts_at"])
+            resolved = episode and episode["resolved_at"]
+            for inquiry in lifecycle.open_inquiries(attempt):
+                until = inquiry["until"]
+                if until and (resolved or self._now() > clock.to_seconds(until)):
+                    over.add(inquiry["inquiry_id"])
+        for identity in over - self._over:
+            if self._stackstorm.respond(identity, watch.TIME_IS_UP):
+                self._log.warning("inquiry %s is over: nobody answered in time", identity)
+        self._over = over
+
     def _release(self):
         """Let go what is held back no longer; go through it when something may have changed."""
-        ledger = self._ledger
+        ledger, began = self._ledger, self._now()
         if ledger.version == self._released_at:
+            return
+        if began < self._due["release"] <= began + LONGEST_RELEASE_SECONDS:
             return
         self._released_at = ledger.version
         for row, hold in admission.release(ledger.held, self._standing(), self._settings):
@@ -446,6 +559,9 @@ class Controller:
                 self._start(row, known["request_id"], reason, known["by"])
             else:
                 self._hold(row, hold, known["request_id"], by=known["by"], forced=known["forced"])
+        # With thousands held it takes a while, and notifications must be decided meanwhile.
+        took = self._now() - began
+        self._due["release"] = began + min(10 * took, LONGEST_RELEASE_SECONDS)
 
     def _standing(self):
         return self._ledger.standing(self._now(), self._controls)
@@ -468,7 +584,7 @@ class Controller:
         """Remember what has left the inbox, and forget what is tracked."""
         with self._lock:
             for request_id in request_ids:
-                self._known_inbox.discard(request_id)
+                self._known_inbox.pop(request_id, None)
                 self._done[request_id] = True
                 while len(self._done) > REMEMBERED_REQUESTS:
                     self._done.popitem(last=False)

@@ -74,6 +74,11 @@ class Controls:
                 return MAINTENANCE, _window_text(window.row)
         return None
 
+    def counts(self, now):
+        """Return how many levers are set: ``{"pause": number, "maintenance": number}``."""
+        windows = sum(1 for window in self.windows if now < window.ends)
+        return {"pause": len(self.pauses) + len(self.unreadable), "maintenance": windows}
+
 
 def read(stackstorm):
     """Return the Controls that are set, with one call; never fails for what a row holds."""

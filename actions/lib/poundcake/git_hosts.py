@@ -43,6 +43,7 @@ class _Host:
 
     def __init__(self, settings, url):
         self._token = settings.git_token
+        self._trusted = settings.git_ca_path or True  # True: those that requests brings
         self._base = settings.git_branch
         self._api = (settings.git_api_url or self._api_of(url)).rstrip("/")
         self._project = url.path
@@ -77,12 +78,16 @@ class _Host:
                 method,
                 url,
                 auth=self._login,
+                verify=self._trusted,
                 timeout=TIMEOUT_SECONDS,
                 allow_redirects=False,  # another place must not get the token
                 **more,
             )
-        except (requests.RequestException, ValueError) as error:
-            raise QueryError("git_api_url: %s cannot be reached: %s" % (url, error))
+        except (requests.RequestException, OSError, ValueError) as error:
+            text = "git_api_url: %s cannot be reached: %s"
+            if isinstance(error, requests.exceptions.SSLError):
+                text = "git_ca_path: %s is not trusted: %s"
+            raise QueryError(text % (url, error))
         if 200 <= answer.status_code < 300:
             try:
                 return answer.json()

@@ -43,6 +43,7 @@ _HELPER = (
 _REMEDIES = (
     (r"Authentication failed|could not read Username|error: 403", "git_token"),
     (r"Host key verification failed|REMOTE HOST IDENTIFICATION", "git_known_hosts"),
+    (r"certificate", "git_ca_path"),
     (r"Permission denied \(|Load key|error in libcrypto", "git_ssh_key"),
 )
 _MOVED = re.compile(r"\(stale info\)|\(fetch first\)|cannot lock ref|incorrect old value")
@@ -244,6 +245,8 @@ def _environment(settings, url, folder):
         GIT_COMMITTER_NAME=settings.git_user_name,
         GIT_COMMITTER_EMAIL=settings.git_user_email,
     )
+    if settings.git_ca_path:
+        found["GIT_SSL_CAINFO"] = settings.git_ca_path
     if settings.git_token:
         found["POUNDCAKE_GIT_USERNAME"] = settings.git_username or "oauth2"
         found["POUNDCAKE_GIT_TOKEN"] = settings.git_token
@@ -253,7 +256,8 @@ def _environment(settings, url, folder):
 def _ssh(settings, folder):
     """Return the ssh command; git gives it to a shell, so every word is quoted."""
     command = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-    command += ["-o", "ConnectTimeout=30"]
+    # A connection that is kept for others would outlive this and its timeout.
+    command += ["-o", "ConnectTimeout=30", "-o", "ControlMaster=no", "-o", "ControlPath=none"]
     if settings.git_known_hosts:
         path = _write(folder, "known_hosts", settings.git_known_hosts)
         command += ["-o", 'UserKnownHostsFile="%s"' % path, "-o", "GlobalKnownHostsFile=/dev/null"]

@@ -17,6 +17,7 @@ from poundcake.by_hand import LONGEST_REASON
 from poundcake.git_remote import EXECUTABLE, FILE, FOLDER, LARGEST_FILE, SYMLINK
 from poundcake.queries import QueryError
 
+MOST_BYTES = 64 << 20  # of all files that are searched for a rule
 _BRANCH = re.compile(r"(?!-)[A-Za-z0-9._/-]{1,200}\Z")
 _BAD_BRANCH = re.compile(r"\.\.|//|/\.|\A[./]|\.\Z|\.lock(/|\Z)|/-")
 _NAMES = {"alert_name": "rule", "group_name": "group", "crd_name": "resource"}
@@ -202,6 +203,11 @@ def _others(settings, change, remote, base, path):
         if at.endswith((".yaml", ".yml")) and at.isprintable() and at != path
         if entry.mode in (FILE, EXECUTABLE) and entry.size <= LARGEST_FILE
     }
+    if sum(entry.size for entry in entries.values()) > MOST_BYTES:
+        text = (
+            "git_rules_path: the YAML files below %s have more than %d bytes; name a smaller folder"
+        )
+        raise QueryError(text % (folder or "it", MOST_BYTES))
     found = sorted((remote.texts(entries) if entries else {}).items())
     return [
         _Place(at, text, entries[at].mode)

@@ -4,9 +4,11 @@ It is what the datastore holds plus what is on its way there, so a sensor that s
 it from the rows and the outbox and goes on.
 """
 
+import collections
 import copy
 
-from poundcake import admission, clock, lifecycle, outbox, rows, triggers
+from poundcake import admission, clock, heartbeat, lifecycle, outbox, rows, triggers
+from poundcake.metrics import Metrics
 
 # Of the attempts of one alertname, the breaker looks at so many of the latest; the memory is for
 # a multiple, so that it is seldom tidied.
@@ -16,18 +18,21 @@ MOST_FARES = 1000
 class Ledger:
     """Alert rows by fingerprint and request rows by id; rows in it are replaced, never changed."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, metrics=None):
         self._settings = settings
+        self._metrics = metrics or Metrics()
         self.alerts = {}
         self.requests = {}
         self.changed = {kind: {} for kind in rows.KINDS}
         self.reports = []  # what is to be told of the changes, as (trigger, payload, trace_tag)
         self.version = 0  # counts what may let a held alert go
         self._open = {}  # dispatch_id -> fingerprint
+        self._awaiting = set()  # the dispatch ids of those that only wait for a person's answer
         self._held = {}  # fingerprint -> (state, cause) of the hold
         self._times = {}  # admission.rate_key -> {dispatch_id: Unix time of the dispatch}
         self._fares = {}  # alertname -> {dispatch_id: attempt}
-        self._breakers = {}  # alertname -> Breaker, as far as it has been asked for
+        self._breakers = {}  # alertname -> Breaker
+        self._heartbeats = set()  # fingerprints
 
     def load(self, stackstorm):
         """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open."""
@@ -38,6 +43,8 @@ class Ledger:
                 stored[fingerprint] = row
         for row in stored.values():
             self._put_alert(row)
+        for name in self._fares:
+            self._breaker_of(name)
         self.requests.update(untracked["requests"])
         for request_id in self._open_request_ids():
             if request_id not in self.requests:
@@ -65,6 +72,30 @@ class Ledger:
         """The fingerprints that have a dispatch which has not ended."""
         return set(self._open.values())
 
+    @property
+    def heartbeats(self):
+        """The rows of the heartbeats that have come, as far as they are known."""
+        found = [self.alerts.get(fingerprint) for fingerprint in list(self._heartbeats)]
+        return [row for row in found if row and row.get("heartbeat")]
+
+    def counts(self, now):
+        """Return how many alerts there are by state and by hold, and what else metrics show.
+
+        It is asked by other threads than the one that decides: it changes nothing, and goes
+        through copies that are made in one step.
+        """
+        breakers = {"open": 0, "half_open": 0}
+        for known in list(self._breakers.values()):
+            if known.opened_at is not None:
+                waits = now < known.opened_at + self._settings.breaker_seconds
+                breakers["open" if waits else "half_open"] += 1
+        return {
+            "states": collections.Counter(row["state"] for row in list(self.alerts.values())),
+            "held": collections.Counter(list(self._held.values())),
+            "in_flight": max(0, len(self._open) - len(self._awaiting)),
+            "breakers": breakers,
+        }
+
     def flights(self):
         """Return ``(row, attempt)`` of every dispatch that has not ended."""
         found = []
@@ -86,7 +117,7 @@ class Ledger:
         places = {admission.place(self.alerts[f], self._settings) for f in self.busy}
         return admission.Standing(
             now=now,
-            in_flight=len(self._open),
+            in_flight=len(self._open) - len(self._awaiting),
             busy=places,
             waiting=sum(1 for _, cause in self._held.values() if cause == admission.WINDOW),
             times_of=lambda key: list(self._times.get(key, {}).values()),
@@ -112,9 +143,15 @@ class Ledger:
         if changed.opened_at != breaker.opened_at:
             report = triggers.breaker_payload(after, breaker, changed, fact["at"])
             self.reports.append((triggers.LIFECYCLE, report, None))
+        if heartbeat.told(before) != heartbeat.told(after):
+            report = triggers.heartbeat_payload(after, heartbeat.told(after), fact["at"])
+            self.reports.append((triggers.LIFECYCLE, report, None))
         if fact["kind"] == "executed":
-            execution = fact["execution"]["execution_id"]
-            self.changed["executions"][execution] = lifecycle.execution_row(after, fact)
+            execution = lifecycle.execution_row(after, fact)
+            self.changed["executions"][execution["execution_id"]] = execution
+            self._metrics.executed(execution)
+        elif fact["kind"] == "ineffective":
+            self._metrics.was_ineffective()
         self._complete_requests(after, fact["at"])
         return after
 
@@ -172,14 +209,20 @@ class Ledger:
             if held:
                 self._held[fingerprint] = held
         self.alerts[fingerprint] = row
+        if self._settings.is_heartbeat(row["alertname"]):
+            self._heartbeats.add(fingerprint)
 
     def _note_attempt(self, row, attempt):
         identity, name = attempt["dispatch_id"], row["alertname"]
         if attempt["outcome"]:
             if self._open.pop(identity, None):
                 self.version += 1
+                self._metrics.attempt_ended(attempt)
         elif identity not in self._open:
             self._open[identity] = row["fingerprint"]
+            self.version += 1
+        if lifecycle.awaits(attempt) != (identity in self._awaiting):
+            self._awaiting ^= {identity}
             self.version += 1
         times = self._times.setdefault(admission.rate_key(row), {})
         times[identity] = clock.to_seconds(attempt["dispatched_at"])

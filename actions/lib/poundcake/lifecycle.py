@@ -15,10 +15,15 @@ executed       dispatch_id, execution (execution_id, status, rule_ref, action_re
                ended_at, error, ran)
 settled        dispatch_id, reason: StackStorm has evaluated every rule on the dispatch; no further
                execution will come. ``reason`` says what hindered a rule, if anything did
+asked          dispatch_id, execution_id, inquiry_id, until: the execution waits for a person to
+               answer an inquiry (until then, None for as long as it takes)
+answered       dispatch_id, execution_id, inquiry_id, approved: it waits no longer (True or False is
+               the answer, None is neither: the time was up, or something else was asked)
 ineffective    dispatch_id: the attempt succeeded, and the alert fired on when its cooldown was over
 exhausted      dispatch_id (of the last attempt), reason, request_id
 acknowledged   request_id, by, reason, dismissed: a person took it over; no attempt follows in this
                episode but by hand
+heartbeat      missing, reason: a heartbeat (heartbeat.py) has come, or is missing
 =============  ==================================================================================
 """
 
@@ -29,6 +34,7 @@ from poundcake import clock
 RECEIVED = "received"
 PENDING = "pending"
 REMEDIATING = "remediating"
+AWAITING_APPROVAL = "awaiting_approval"
 REMEDIATED = "remediated"
 FAILED = "failed"
 UNMATCHED = "unmatched"
@@ -39,6 +45,7 @@ STATES = (
     RECEIVED,
     PENDING,
     REMEDIATING,
+    AWAITING_APPROVAL,
     REMEDIATED,
     FAILED,
     EXHAUSTED,
@@ -58,6 +65,7 @@ _STATE_OF_OUTCOME = {
     UNMATCHED: UNMATCHED,
 }
 
+_LATEST = "~"  # later than any time
 KEPT_EPISODES = 5
 KEPT_ATTEMPTS = 50  # of whatever episode: rates and the breaker look back over them
 KEPT_HOLDS = 20
@@ -150,6 +158,16 @@ def attempts_of(row, episode):
 def open_attempts(row):
     """Return the attempts that have not ended, of whatever episode."""
     return [a for a in row["attempts"] if a["dispatched_at"] and not a["outcome"]]
+
+
+def awaits(attempt):
+    """True when all that an attempt still does is wait for a person's answer."""
+    return bool(attempt["settled_at"]) and not attempt["outcome"] and _waits_at(attempt, _LATEST)
+
+
+def open_inquiries(attempt):
+    """Return the inquiries of an attempt that nobody has answered."""
+    return [item for item in _inquiries(attempt) if item["asked_at"] and not item["answered_at"]]
 
 
 def counted(row, episode):
@@ -322,6 +340,36 @@ def _executed(row, episode, fact):
     attempt["executions"].sort(key=lambda item: item["execution_id"])
 
 
+def _asked(row, episode, fact):
+    inquiry = _inquiry(_attempt(row, episode, fact["dispatch_id"]), fact)
+    if not inquiry["asked_at"] or fact["at"] < inquiry["asked_at"]:
+        inquiry["asked_at"], inquiry["until"] = fact["at"], fact["until"]
+
+
+def _answered(row, episode, fact):
+    inquiry = _inquiry(_attempt(row, episode, fact["dispatch_id"]), fact)
+    if not inquiry["answered_at"] or fact["at"] < inquiry["answered_at"]:
+        inquiry["answered_at"], inquiry["approved"] = fact["at"], fact["approved"]
+
+
+def _inquiry(attempt, fact):
+    known = attempt.setdefault("inquiries", [])
+    for inquiry in known:
+        if inquiry["inquiry_id"] == fact["inquiry_id"]:
+            return inquiry
+    inquiry = {
+        "inquiry_id": fact["inquiry_id"],
+        "execution_id": fact["execution_id"],
+        "asked_at": None,
+        "until": None,
+        "answered_at": None,
+        "approved": None,
+    }
+    known.append(inquiry)
+    known.sort(key=lambda item: item["inquiry_id"])
+    return inquiry
+
+
 def _settled(row, episode, fact):
     attempt = _attempt(row, episode, fact["dispatch_id"])
     if not attempt["settled_at"] or fact["at"] < attempt["settled_at"]:
@@ -349,15 +397,26 @@ def _acknowledged(row, episode, fact):
         episode["acknowledged"] = {name: fact[name] for name in names}
 
 
+def _heartbeat(row, episode, fact):
+    known = row.get("heartbeat") or {"seen_at": "", "missing_at": "", "reason": ""}
+    name = "missing_at" if fact["missing"] else "seen_at"
+    if fact["at"] > known[name]:
+        reason = fact["reason"] if fact["missing"] else known["reason"]
+        row["heartbeat"] = dict(known, reason=reason, **{name: fact["at"]})
+
+
 _FACTS = {
     "notified": _notified,
     "held": _held,
     "dispatched": _dispatched,
     "executed": _executed,
     "settled": _settled,
+    "asked": _asked,
+    "answered": _answered,
     "ineffective": _ineffective,
     "exhausted": _exhausted,
     "acknowledged": _acknowledged,
+    "heartbeat": _heartbeat,
 }
 
 
@@ -377,6 +436,7 @@ def _attempt(row, episode, dispatch_id):
         "settled_at": None,
         "reason": "",
         "executions": [],
+        "inquiries": [],
         "outcome": None,
         "ended_at": None,
         "ineffective_at": None,
@@ -460,6 +520,9 @@ def _history(row, episode):
             reason = "attempt %d" % attempt["attempt"]
             reason += (": " + attempt["why"] if attempt["why"] else "") + _by(attempt["by"])
             add(attempt["dispatched_at"], REMEDIATING, reason, request_id, attempt)
+        for at, inquiry, waits in _waits(attempt):
+            state = AWAITING_APPROVAL if waits else REMEDIATING
+            add(at, state, _waiting_reason(inquiry, waits), request_id, attempt)
         if attempt["outcome"]:
             state = _STATE_OF_OUTCOME[attempt["outcome"]]
             add(attempt["ended_at"], state, _outcome_reason(attempt), request_id, attempt)
@@ -503,6 +566,48 @@ def _entries(starts_at, events):
             }
         )
     return entries
+
+
+def _inquiries(attempt):
+    return attempt.get("inquiries", ())  # rows of an earlier version have none
+
+
+def _waits(attempt):
+    """Yield ``(at, inquiry, waits)`` where an attempt begins and ends to wait for a person.
+
+    It waits when each of its executions has ended or waits; the end of all of it is its outcome.
+    """
+    times = {item[name] for item in _inquiries(attempt) for name in ("asked_at", "answered_at")}
+    times |= {item["ended_at"] for item in attempt["executions"]}
+    waited = False
+    for at in sorted(times - {None}):
+        waits = _waits_at(attempt, at)
+        ended = attempt["ended_at"] and attempt["ended_at"] <= at
+        if waits != waited and not ended:
+            waited = waits
+            asked = [i for i in _inquiries(attempt) if i["asked_at"] and i["asked_at"] <= at]
+            yield at, asked[-1], waits
+
+
+def _waits_at(attempt, at):
+    waiting = {
+        item["execution_id"]
+        for item in _inquiries(attempt)
+        if _is_within(at, item["asked_at"], item["answered_at"])
+    }
+    going = [e for e in attempt["executions"] if not (e["ended_at"] and e["ended_at"] <= at)]
+    return bool(going) and all(item["execution_id"] in waiting for item in going)
+
+
+def _is_within(at, begin, end):
+    return bool(begin) and begin <= at and not (end and end <= at)
+
+
+def _waiting_reason(inquiry, waits):
+    if not waits:
+        return {True: "approved", False: "not approved", None: "answered"}[inquiry["approved"]]
+    until = " until %s" % inquiry["until"] if inquiry["until"] else ""
+    return "a person is asked%s: st2 inquiry respond %s" % (until, inquiry["inquiry_id"])
 
 
 def _runs_at(attempt, at):

@@ -10,9 +10,11 @@ import binascii
 import hmac
 import json
 import re
+import time
 import urllib.parse
 
 from poundcake import inbox, payload
+from poundcake.metrics import Metrics
 from poundcake.stackstorm import StackStormError
 
 _STATUS_LINES = {
@@ -42,16 +44,19 @@ class Listener:
         path, and a callable ``(match, query)`` that gives ``(status, answer, headers)``. ``query``
         is ``{name: text}``; an answer is a JSON value, or bytes whose Content-Type is among the
         headers. They want the credentials of the webhook.
+    :param metrics: metrics.Metrics.
     """
 
-    def __init__(self, settings, stackstorm, controller, log, pages=()):
+    def __init__(self, settings, stackstorm, controller, log, pages=(), metrics=None):
         self._settings = settings
+        self._metrics = metrics or Metrics()
         self._pages = pages
         self._stackstorm = stackstorm
         self._controller = controller
         self._log = log
 
     def __call__(self, environ, start_response):
+        began = time.perf_counter()
         try:
             status, answer, headers = self._route(environ)
         except StackStormError as error:
@@ -60,6 +65,8 @@ class Listener:
         except Exception as error:  # whatever it is, Alertmanager must send it again
             self._log.error("answered 503: %s in the listener", type(error).__name__, exc_info=True)
             status, answer, headers = _refuse("listener: internal error, see the sensor's log")
+        if environ["REQUEST_METHOD"] == "POST":  # on whatever path: a wrong one is worth knowing
+            self._metrics.notified(inbox.LISTENER, status, time.perf_counter() - began)
         if isinstance(answer, bytes):
             body = answer
         else:

@@ -133,11 +133,12 @@ def _holder(change, document):
 def _read(text):
     """Return the documents of a file as plain values, and their nodes."""
     try:
-        nodes = list(YAML().compose_all(text))
+        # In Python and as YAML 1.2: "yes" and "on" are text to Prometheus.
+        reader = YAML(typ="safe", pure=True)
+        nodes = list(reader.compose_all(text))
         for node in nodes:
             _size(node, {})
-        # As YAML 1.2: "yes" and "on" are text to Prometheus.
-        values = YAML(typ="safe", pure=True).load_all(text)
+        values = [reader.constructor.construct_document(node) for node in nodes]
         return [_unshared(value) for value in values], nodes
     except (YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

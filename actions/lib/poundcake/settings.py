@@ -38,6 +38,8 @@ class Settings:
     dry_run: bool = False
     dry_run_alertnames: tuple = ()
     cancel_on_resolve: bool = False
+    watchdog_alertname: str = "Watchdog"
+    watchdog_seconds: int = 900
     request_retention_seconds: int = 604800
     alert_retention_seconds: int = 86400
     execution_retention_seconds: int = 604800
@@ -82,6 +84,7 @@ class Settings:
     git_token: str = ""
     git_ssh_key: str = ""
     git_known_hosts: str = ""
+    git_ca_path: str = ""
     git_user_name: str = "PoundCake"
     git_user_email: str = "poundcake@example.com"
     git_timeout_seconds: int = 120
@@ -99,6 +102,10 @@ class Settings:
         """True when nothing is dispatched for this alertname."""
         return self.dry_run or alertname in self.dry_run_alertnames
 
+    def is_heartbeat(self, alertname):
+        """True for the alert that always fires, and of which only the absence matters."""
+        return bool(alertname) and alertname == self.watchdog_alertname
+
 
 _RANGES = {
     "port": (0, 65535),
@@ -111,6 +118,7 @@ _RANGES = {
     "max_attempts": (1, 50),
     "breaker_failures": (0, 1000),
     "breaker_seconds": (1, 604800),
+    "watchdog_seconds": (10, 604800),
     "request_retention_seconds": (60, 31536000),
     "alert_retention_seconds": (60, 31536000),
     "execution_retention_seconds": (60, 31536000),

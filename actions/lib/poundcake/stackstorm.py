@@ -80,8 +80,10 @@ class StackStorm:
         """Return the rule enforcements since an RFC 3339 time, whatever the rule."""
         return self._pages("/ruleenforcements", {"enforced_at_gt": since})
 
-    def list_executions(self, trigger_name, since):
-        """Return id, status, times, rule and action of what a trigger started since a time.
+    def list_executions(self, trigger_name, since=None, status=None):
+        """Return id, status, times, rule and action of what a trigger started.
+
+        ``since`` an RFC 3339 time, and in one status, where they are given.
 
         ``trigger_name`` is the bare name, not the reference: that is what StackStorm filters on.
         """
@@ -89,6 +91,7 @@ class StackStorm:
         params = {
             "trigger_type": trigger_name,
             "timestamp_gt": since,
+            "status": status,
             "include_attributes": wanted,
         }
         return self._pages("/executions", params)
@@ -97,6 +100,22 @@ class StackStorm:
         """Return the ids of what rules have started for a trigger instance."""
         params = {"trigger_instance": trigger_instance_id, "include_attributes": "id"}
         return [item["id"] for item in self._pages("/executions", params)]
+
+    def list_children(self, execution_id):
+        """Return id, status, start, parameters and action of what an execution itself started."""
+        wanted = "id,status,start_timestamp,parameters,action.ref"
+        return self._pages("/executions", {"parent": execution_id, "include_attributes": wanted})
+
+    def list_pending_inquiries(self):
+        """Return the ids of the inquiries that nobody has answered."""
+        params = {"action": "core.ask", "status": "pending", "include_attributes": "id"}
+        return {item["id"] for item in self._pages("/executions", params)}
+
+    def respond(self, inquiry_id, response):
+        """Answer an inquiry; return False when StackStorm does not take it, as when it is over."""
+        body = {"id": inquiry_id, "response": response}
+        path = "/inquiries/" + _quote(inquiry_id)
+        return self._call("PUT", path, body=body, any_status=True).status_code < 400
 
     def last_execution(self, action_ref):
         """Return the newest execution of an action (id, status, times), None when there is none."""

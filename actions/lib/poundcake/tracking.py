@@ -80,12 +80,21 @@ class Tracking:
                 self._under_way = (self._newest, now)
         return removed
 
+    @property
+    def lag(self):
+        """For how many seconds rows have waited to be written."""
+        return max(0.0, self._now() - self._waits_since) if self._newest else 0.0
+
+    @property
+    def keeps_up(self):
+        """False when ``track`` has not written what waits for so long that something is wrong."""
+        return self.lag <= STUCK_SECONDS
+
     def health(self):
         """Return ``{"ok", "detail"}``: whether ``track`` keeps up, and what to do if not."""
-        waited = self._now() - self._waits_since if self._newest else 0
-        if waited <= STUCK_SECONDS:
+        if self.keeps_up:
             return {"ok": True, "detail": "rows are written" if not self._newest else "under way"}
-        return {"ok": False, "detail": "rows wait for %d s: %s" % (waited, self._why_stuck())}
+        return {"ok": False, "detail": "rows wait for %d s: %s" % (self.lag, self._why_stuck())}
 
     def _remove(self, batch_id):
         gone = [item for item in self._removals if item[0] is None or item[0] <= batch_id]

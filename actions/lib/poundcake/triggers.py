@@ -17,6 +17,8 @@ PROBE = "poundcake.probe"
 
 BREAKER_OPENED = "breaker_opened"
 BREAKER_CLOSED = "breaker_closed"
+HEARTBEAT_MISSING = "heartbeat_missing"
+HEARTBEAT_RETURNED = "heartbeat_returned"
 
 # A rule whose template names a label that the alert lacks does not fire, so what rule authors use
 # most is always there, empty when the alert has no such label or annotation.
@@ -100,6 +102,28 @@ def breaker_payload(row, before, after, at):
             "reason": reason,
             "at": at,
             "event_id": event_id(row["alertname"], after.opened_at, before.opened_at),
+        }
+    )
+    return inert(payload)
+
+
+def heartbeat_payload(row, missing, at):
+    """Return the payload of ``poundcake.lifecycle`` for a heartbeat that is missing, or back.
+
+    :param row: of the heartbeat.
+    :param at: RFC 3339.
+    """
+    names = ("request_id", "execution_id")
+    payload = dict.fromkeys(names, "")
+    payload.update({name: row[name] for name in ("fingerprint", "alertname", "severity", "host")})
+    payload.update(
+        {
+            "from": HEARTBEAT_RETURNED if missing else HEARTBEAT_MISSING,
+            "to": HEARTBEAT_MISSING if missing else HEARTBEAT_RETURNED,
+            "attempt": 0,
+            "reason": row["heartbeat"]["reason"] if missing else "it has come again",
+            "at": at,
+            "event_id": event_id(row["fingerprint"], row["heartbeat"]["missing_at"], missing),
         }
     )
     return inert(payload)

@@ -12,6 +12,11 @@ STUCK_SECONDS = 20  # a trigger instance that is not processed by then is behind
 # When StackStorm's services die between their database and their bus, an execution stays for good
 # in a state that lasts a moment, or as long as StackStorm is behind. Canceled in it, it never runs.
 UNSTARTED_SECONDS = {"requested": 90, "scheduled": 600}
+PAUSED = ("pausing", "paused")
+ASK = "core.ask"
+ROUTE = "poundcake"  # of the inquiries that the pack's own workflows make
+# What PoundCake answers for a person who did not (the workflows tell it from a no).
+TIME_IS_UP = {"approved": False, "expired": True}
 ERROR_CHARACTERS = 500
 
 
@@ -30,7 +35,9 @@ def observe(stackstorm, flights, now=None):
         for execution in attempt["executions"]:
             if execution["status"] not in lifecycle.ENDED_STATUSES:
                 started.append((row, attempt, execution["execution_id"]))
-    return _follow(stackstorm, started, now) + settled, lost
+    found = _follow(stackstorm, started, now)
+    changed = [fact for *_, fact in found if fact]
+    return changed + settled + _inquiries(stackstorm, found, now), lost
 
 
 def never_starts(execution, now):
@@ -114,23 +121,87 @@ def _enforced(instances, enforcements):
 
 
 def _follow(stackstorm, started, now):
-    """Read the status of executions that have not ended."""
+    """Read executions that have not ended.
+
+    :returns: list of ``(row, attempt, execution, fact)``; the fact is None when nothing is new.
+    """
     if not started:
         return []
-    oldest = min(_dispatched(attempt) for _, attempt, _ in started)
-    since = clock.to_text(oldest - CLOCK_MARGIN_SECONDS)
     name = triggers.ALERT.split(".", 1)[1]
-    listed = {item["id"]: item for item in stackstorm.list_executions(name, since)}
-    facts = []
+    # A person may take hours: what waits for one does not widen the look at what runs.
+    waiting = {item["execution_id"] for _, a, _ in started for item in lifecycle.open_inquiries(a)}
+    running = [_dispatched(attempt) for _, attempt, identity in started if identity not in waiting]
+    listed = stackstorm.list_executions(name, status="paused") if waiting else []
+    if running:
+        since = clock.to_text(min(running) - CLOCK_MARGIN_SECONDS)
+        listed = listed + stackstorm.list_executions(name, since)
+    listed = {item["id"]: item for item in listed}
+    found = []
     for row, attempt, execution_id in started:
         execution = listed.get(execution_id) or stackstorm.get_execution(execution_id)
         if execution is None:
             execution = {"status": "abandoned", "gone": True}
         described = _describe(stackstorm, execution_id, execution, now)
-        if described in attempt["executions"]:
-            continue  # nothing new: most looks at what runs find just that
-        facts.append(_fact("executed", row, attempt, now, execution=described))
+        fact = None
+        if described not in attempt["executions"]:  # most looks at what runs find nothing new
+            fact = _fact("executed", row, attempt, now, execution=described)
+        found.append((row, attempt, described, fact))
+    return found
+
+
+def _inquiries(stackstorm, found, now):
+    """Find out which executions wait for a person, and which no longer do.
+
+    A workflow is paused when all that it still does is wait, be it a workflow below it that asks.
+    """
+    facts = []
+    paused = [item for item in found if item[2]["status"] in PAUSED]
+    pending = stackstorm.list_pending_inquiries() if paused else set()
+    for row, attempt, execution, _ in found:
+        identity = execution["execution_id"]
+        known = [i for i in lifecycle.open_inquiries(attempt) if i["execution_id"] == identity]
+        waits = execution["status"] in PAUSED
+        for inquiry in known:
+            if not waits or inquiry["inquiry_id"] not in pending:
+                over = {"execution_id": identity, "inquiry_id": inquiry["inquiry_id"]}
+                over["approved"] = _approved(stackstorm.get_execution(inquiry["inquiry_id"]))
+                facts.append(_fact("answered", row, attempt, now, **over))
+        if waits and not any(i["inquiry_id"] in pending for i in known):
+            for inquiry in _asked_below(stackstorm, identity):
+                asked = clock.to_seconds(inquiry["start_timestamp"])
+                new = {"execution_id": identity, "inquiry_id": inquiry["id"]}
+                new["until"] = _until(inquiry, asked)
+                facts.append(_fact("asked", row, attempt, asked, **new))
     return facts
+
+
+def _asked_below(stackstorm, execution_id):
+    """Return the inquiries that an execution, or one that it started, waits for."""
+    found = []
+    for child in stackstorm.list_children(execution_id):
+        if child["action"]["ref"] == ASK and child["status"] == "pending":
+            found.append(child)
+        elif child["status"] in PAUSED:
+            found += _asked_below(stackstorm, child["id"])
+    return found
+
+
+def _approved(inquiry):
+    """Return what a person answered: True, False, or None when it was neither."""
+    response = ((inquiry or {}).get("result") or {}).get("response")
+    approved = response.get("approved") if isinstance(response, dict) else None
+    return approved if isinstance(approved, bool) and response != TIME_IS_UP else None
+
+
+def _until(inquiry, asked):
+    """Return until when PoundCake lets a person answer, None when the inquiry is not its own.
+
+    StackStorm itself ends inquiries only where [garbagecollector] purge_inquiries is set.
+    """
+    parameters = inquiry.get("parameters") or {}
+    if parameters.get("route") != ROUTE or not parameters.get("ttl"):
+        return None
+    return clock.to_text(asked + 60 * parameters["ttl"])
 
 
 def _describe(stackstorm, execution_id, execution, now):

@@ -1,19 +1,19 @@
 """The v1 REST API, as far as the `st2` command and packs use it."""
 
 from tests.engine.access import Unauthorized
-from tests.engine.api import content, datastore, executions, people, reactor
+from tests.engine.api import content, datastore, executions, inquiries, people, reactor
 from tests.engine.api.resources import COLLECTIONS, Resources
 from tests.engine.http_server import HttpError, Router
 
 # StackStorm has these, beside single routes of what the engine does have.
-ABSENT = "actionalias aliasexecution executions inquiries rbac service_registry timers workflows"
+ABSENT = "actionalias aliasexecution executions rbac service_registry timers workflows"
 
 
 def build(engine):
     """The routes, bound to an engine."""
     router = Router()
     resources = Resources(engine.store)
-    for module in (people, content, reactor, executions, datastore):
+    for module in (people, content, reactor, executions, inquiries, datastore):
         module.add_routes(router, engine, resources)
     resources.add_routes(router)
     # Last, so that it takes only what nothing above took.

@@ -44,6 +44,12 @@ COLLECTIONS = {
         "runner=runner.name timestamp=start_timestamp trigger=trigger.name "
         "trigger_type=trigger_type.name trigger_instance=trigger_instance.id user=context.user",
     ),
+    "inquiries": (
+        "execution",
+        "-start_timestamp action.ref",
+        20,
+        "status runner=runner.name",
+    ),
     "configs": ("config", "pack", 50, ""),
     "apikeys": ("api_key", "user", 50, "user"),
     "traces": ("trace", "-start_timestamp trace_tag", 100, "trace_tag"),
