@@ -5,7 +5,7 @@ Each function returns a JSON value; QueryError carries a sentence that says what
 
 import collections
 
-from poundcake import clock, lifecycle, rows
+from poundcake import clock, lifecycle, rows, tables
 from poundcake.clock import elapsed
 
 MOST_NAMED = 10
@@ -207,11 +207,7 @@ def _table(history):
         attempt = str(entry["attempt"] or "")
         at = entry["at"][:19].replace("T", " ")
         lines.append((at, entry["state"], seconds, attempt, entry["reason"]))
-    widths = [max(len(line[column]) for line in lines) for column in range(4)]
-    return "\n".join(
-        "  ".join([cell.ljust(width) for cell, width in zip(line, widths)] + [line[4]]).rstrip()
-        for line in lines
-    )
+    return tables.text(lines)
 
 
 def _workflow(ref, executions):
