@@ -17,11 +17,12 @@ from tests.demo import servers
 from tests.fakes import PACK, PROPERTY, FakeContent, alert, assert_inert, notification
 from tests.test_metadata import a_row
 
+TWO = 'label_replace(vector(1), "a", "b", "", "")'  # many to one: Prometheus sees it when it runs
 ALERTS = [
     {"alert": "HostDown", "expr": "vector(1) > 2", "labels": {"severity": "critical"}},
     {"alert": "DiskFull", "expr": "vector(1)", "labels": {"team": "infra", "severity": "{{ 1 }}"}},
     {"alert": "Nobody's", "expr": "vector(1) < 0"},
-    {"alert": "Broken", "expr": "vector(1) * on(a) group_left vector(1)"},
+    {"alert": "Broken", "expr": "vector(1) * on() (vector(1) or %s)" % TWO},
     {"record": "one", "expr": "vector(1)"},
 ]
 
