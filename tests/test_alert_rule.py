@@ -21,7 +21,7 @@ RULES = [
         "labels": {"severity": "page", "value": "{{ $value }}"},
     },
 ]
-# What fires before Prometheus knows of Alertmanager is told a minute later, so that it fires later here.
+# What fires before Prometheus knows of Alertmanager is told a minute later; this fires after it.
 LATE = [dict(rule, **{"for": "8s"}) for rule in RULES]
 
 

@@ -109,6 +109,31 @@ def test_a_file_a_folder_and_manifests_in_a_list(cluster, tmp_path):
     assert cluster.api.objects["disks"]["metadata"]["labels"]["team"] == "infra"
 
 
+def test_a_folder_of_rule_files_is_one_resource(cluster, tmp_path):
+    """All their groups."""
+    (tmp_path / "a.yaml").write_text(HOSTS)
+    (tmp_path / "b.yaml").write_text(HOSTS.replace("name: hosts", "name: more"))
+    assert len(cluster.applied(path=str(tmp_path), resource="all")["created"]) == 6
+    assert len(cluster.applied(path=str(tmp_path), resource="all")["unchanged"]) == 6
+
+
+def test_labels_and_annotations_of_a_manifest_are_set(cluster):
+    """What others put beside them stays; so does what says who wrote the rules."""
+    cluster.applied(DISKS)
+    found = cluster.api.objects["disks"]
+    theirs = dict(found["metadata"]["annotations"], theirs="a")
+    cluster.api.put("disks", found["spec"]["groups"], annotations=theirs)
+    more = DISKS.replace("labels: {team: infra}", "annotations: {ours: b}, labels: {team: x}")
+    cluster.applied(more)
+    metadata = cluster.api.objects["disks"]["metadata"]
+    assert metadata["labels"]["team"] == "x"
+    assert (metadata["annotations"]["theirs"], metadata["annotations"]["ours"]) == ("a", "b")
+    writes = cluster.api.writes()
+    cluster.applied(more)
+    assert cluster.api.writes() == writes
+    cluster.applied(more.replace("< 1", "< 2"))
+
+
 def test_what_get_shows_can_be_applied(cluster):
     """With the look-alikes that no template of StackStorm takes for braces."""
     cluster.applied(HOSTS, resource="hosts")
@@ -130,6 +155,7 @@ def test_what_get_shows_can_be_applied(cluster):
         (HOSTS, {"resource": "A b"}, 'resource: "A b" is no name'),
         (MANIFESTS.replace("monitoring, ", "other, "), {}, "crd_namespace: disks is of the namesp"),
         (MANIFESTS.replace("name: disks,", "name: hosts,"), {}, "resource: hosts is there twice"),
+        (HOSTS + "---\n" + HOSTS, {"resource": "a"}, "rules: nothing was written"),
         (DISKS, {"prune": True}, "owner: prune deletes"),
         (DISKS, {"owner": "a b"}, 'owner: "a b" is no value of a label'),
         (DISKS.replace("infra", "a b"), {}, "resource: Kubernetes does not take it"),

@@ -2,6 +2,9 @@
 
 import datetime
 import ipaddress
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -12,6 +15,7 @@ from poundcake.queries import QueryError
 from poundcake.rule_resources import Conflict, Resources
 from poundcake.settings import Settings
 
+from tests.fakes import PACK
 from tests.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
 
 GROUPS = [{"name": "hosts", "rules": [{"alert": "HostDown", "expr": "up == 0"}]}]
@@ -180,6 +184,32 @@ def test_inside_a_cluster_the_pod_s_service_account_is_taken(tmp_path, monkeypat
         assert Resources(settings(api, kube_ca_file=str(authority))).list() == []
         other = Resources(settings(api))
         assert "certificate verify failed" in refusal(other.list)
+
+
+@pytest.mark.parametrize("token", [TOKEN + "\n", " " + TOKEN])
+def test_blanks_around_a_token_are_no_part_of_it(api, token):
+    """Whoever put it into the datastore from a file has a line break there."""
+    assert Resources(settings(api, kube_token=token)).list() == []
+
+
+def test_a_token_that_cannot_be_one_is_not_shown(api):
+    """The HTTP library's own words would have it."""
+    told = refusal(Resources(settings(api, kube_token=TOKEN + "\nx")).list)
+    assert told.startswith("kube_token: ")
+
+
+def test_the_client_is_loaded_where_it_is_needed():
+    """It takes most of a second to import."""
+    code = "import sys, poundcake.rule_apply, poundcake.rule_commands\n"
+    code += "print('kubernetes' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=dict(os.environ, PYTHONPATH=os.path.join(PACK, "actions", "lib")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"
 
 
 def certificate(folder):

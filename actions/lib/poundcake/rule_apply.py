@@ -5,7 +5,7 @@ import re
 
 from poundcake import rule_manifests, rule_ownership, rule_plan, yaml_sources
 from poundcake.queries import QueryError
-from poundcake.rule_manifests import labels_of, with_groups
+from poundcake.rule_manifests import annotations_of, labels_of, with_groups
 from poundcake.rule_ownership import MANAGED_BY, OWNER, groups_of, parts
 from poundcake.rule_resources import Resources
 
@@ -73,8 +73,10 @@ class _Edit:
         labels = dict(labels_of(made), **labels_of(self._manifest))
         if self._owner and labels.get(MANAGED_BY[0]) == MANAGED_BY[1]:
             labels[OWNER] = self._owner
-        if labels:
-            made["metadata"]["labels"] = labels
+        annotations = dict(annotations_of(made), **annotations_of(self._manifest))
+        for field, texts in (("labels", labels), ("annotations", annotations)):
+            if texts:
+                made["metadata"][field] = texts
         wanted = copy.deepcopy(groups_of(self._manifest))
         goes = set(known) if self._prune and labels.get(OWNER) == self._owner else set()
         return with_groups(made, _merged(groups_of(made), wanted, goes))

@@ -1,6 +1,6 @@
 """PrometheusRules as people write them: YAML to resources, and back. Pure."""
 
-from poundcake import rule_change, rule_checks
+from poundcake import rule_change, rule_checks, rule_forms
 from poundcake import rule_files as files
 from poundcake.inert import ORIGINALS
 from poundcake.queries import QueryError
@@ -14,7 +14,12 @@ _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def read(sources, resource, settings):
-    """Return ``{name: manifest}`` of all documents, in the form that Kubernetes takes."""
+    """Return ``{name: manifest}`` of all documents, in the form that Kubernetes takes.
+
+    :param sources: ``(file, text)``, as yaml_sources reads them.
+    :param resource: what the groups of rule files belong to, all of them.
+    :raises QueryError: names what is no such document; BrokenRules for rules without form.
+    """
     found, errors = {}, []
     for file, text in sources:
         # get_prometheus_rule shows templates with look-alikes: what it showed may come back.
@@ -22,18 +27,29 @@ def read(sources, resource, settings):
         try:
             for document in _flat(files.documents(text)):
                 name, manifest = _manifest_of(document, resource, settings)
-                if name in found:
+                errors += [dict(one, resource=file) for one in form_errors(manifest)]
+                if name not in found:
+                    found[name] = manifest
+                elif "kind" not in document:
+                    found[name]["spec"]["groups"] += manifest["spec"]["groups"]
+                else:
                     raise QueryError("resource: %s is there twice" % name)
-                found[name] = manifest
-        except rule_checks.BrokenRules as error:
-            errors += [dict(one, resource=file) for one in error.details["errors"]]
         except QueryError as error:
             raise QueryError("%s (%s)" % (error, file))
+    for name, manifest in found.items():
+        errors += [] if errors else [dict(one, resource=name) for one in form_errors(manifest)]
+        if not errors:
+            manifest["spec"]["groups"] = _as_text(manifest["spec"]["groups"])
     if errors:
         raise rule_checks.BrokenRules(errors)
     if not found:
         raise QueryError("rules: there are none; write groups, or a PrometheusRule")
     return found
+
+
+def form_errors(manifest):
+    """Return what is wrong with the form of a resource's groups, as rule_forms says it."""
+    return rule_forms.form_errors(manifest["spec"]["groups"])
 
 
 def _flat(documents):
@@ -61,14 +77,11 @@ def _manifest_of(document, resource, settings):
     if metadata.get("namespace", settings.crd_namespace) != settings.crd_namespace:
         text = "crd_namespace: %s is of the namespace %s, and PoundCake writes to %s alone"
         raise QueryError(text % (name, metadata["namespace"], settings.crd_namespace))
-    groups = spec.get("groups") or []
-    errors = rule_checks.form_errors(groups)
-    if errors:
-        raise rule_checks.BrokenRules(errors)
-    labels = dict(metadata.get("labels") or {})
-    for reserved in (OWNER, MANAGED_BY[0]):
-        labels.pop(reserved, None)
-    return name, {"metadata": {"labels": labels}, "spec": {"groups": _as_text(groups)}}
+    made = {"labels": labels_of(document), "annotations": annotations_of(document)}
+    reserved = (OWNER, MANAGED_BY[0], WRITTEN, _APPLIED)
+    for field, texts in made.items():
+        made[field] = {name: text for name, text in texts.items() if name not in reserved}
+    return name, {"metadata": made, "spec": {"groups": spec.get("groups") or []}}
 
 
 def _as_text(groups):
@@ -121,3 +134,8 @@ def with_groups(document, groups):
 def labels_of(document):
     """Return the labels of a resource, ``{}`` for None and for one that has none."""
     return ((document or {}).get("metadata") or {}).get("labels") or {}
+
+
+def annotations_of(document):
+    """Return the annotations of a resource, likewise."""
+    return ((document or {}).get("metadata") or {}).get("annotations") or {}

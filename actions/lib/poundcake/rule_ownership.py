@@ -2,8 +2,8 @@
 
 An annotation of the resource holds a digest of every rule as PoundCake wrote it. A rule that has no
 digest is somebody else's, one whose digest differs was changed since. (Kubernetes' managedFields
-know of groups, not of rules, and forget what a plain replacement by the same user agent changed;
-the resourceVersion guards the moment between a read and a write alone.)
+know of groups, not of rules, and take two programs with one user agent for one writer; the
+resourceVersion guards the moment between a read and a write alone.)
 """
 
 import collections

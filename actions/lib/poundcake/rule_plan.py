@@ -115,8 +115,12 @@ def _step(resources, name, edit):
 
 
 def _same(before, after):
-    labels, wanted = ((one["metadata"].get("labels") or {}) for one in (before, after))
-    return labels == wanted and groups_of(before) == groups_of(after)
+    def shown(document):
+        metadata = document["metadata"]
+        described = [metadata.get(field) or {} for field in ("labels", "annotations")]
+        return described, groups_of(document)
+
+    return shown(before) == shown(after)
 
 
 def _check(settings, steps):

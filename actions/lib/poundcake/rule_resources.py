@@ -75,9 +75,12 @@ class Resources:
             return method(GROUP, VERSION, self.namespace, PLURAL, *args, **more)
         except ApiException as error:
             return self._refused(verb, error)
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
+        except urllib3.exceptions.HTTPError as error:
             host = self._api.api_client.configuration.host
             raise QueryError("kube_api_url: Kubernetes at %s cannot be asked: %s" % (host, error))
+        except ValueError:  # its text has the token in it
+            text = "kube_token: it, or that of kube_config, has a character that no token has"
+            raise QueryError(text)
 
     def _refused(self, verb, error):
         """Return None for a resource that is not there; raise what else an answer means."""
@@ -127,7 +130,7 @@ def _custom_objects(settings):
     try:
         if settings.kube_api_url:
             found.host = settings.kube_api_url.rstrip("/")
-            found.api_key["authorization"] = "Bearer " + settings.kube_token
+            found.api_key["authorization"] = "Bearer " + settings.kube_token.strip()
             if settings.kube_ca_file:
                 open(settings.kube_ca_file, "rb").close()  # the client looks when it connects
                 found.ssl_ca_cert = settings.kube_ca_file
@@ -140,7 +143,8 @@ def _custom_objects(settings):
     except config.ConfigException as error:
         where = "kube_config" if settings.kube_config else "kube_api_url"
         text = "%s: there is no way to Kubernetes: %s; set kube_api_url and kube_token, or "
-        text += "kube_config, in the config of poundcake, or run StackStorm in the cluster"
+        text += "kube_config, in the config of poundcake, or run StackStorm in the cluster; or set "
+        text += "crd_enabled to false"
         raise QueryError(text % (where, error))
     except OSError as error:
         raise QueryError("kube_ca_file: %s" % error)
