@@ -23,6 +23,7 @@ ALERTS = [
     {"alert": "DiskFull", "expr": "vector(1)", "labels": {"team": "infra", "severity": "{{ 1 }}"}},
     {"alert": "Nobody's", "expr": "vector(1) < 0"},
     {"alert": "Broken", "expr": "vector(1) * on() (vector(1) or %s)" % TWO},
+    {"alert": "Watchdog", "expr": "vector(1)"},
     {"record": "one", "expr": "vector(1)"},
 ]
 

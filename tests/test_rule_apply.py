@@ -195,6 +195,12 @@ def test_what_fails_half_way_says_what_was_written(cluster):
     assert answer == {"unchanged": ["disks/disks/DiskFull"], "created": ["hosts/hosts/HostDown"]}
 
 
+def test_where_git_is_enabled_the_answer_says_that_it_got_nothing(cluster):
+    """Nothing is half done without being told."""
+    cluster.config["git_repo_url"] = "https://git.example.com/rules.git"
+    assert cluster.applied(DISKS)["pull_requests"].startswith("none; ")
+
+
 # --- others ---------------------------------------------------------------------------------------
 
 

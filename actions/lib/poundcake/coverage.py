@@ -1,8 +1,9 @@
 """Which alerts of Prometheus would StackStorm remediate? Its rules against theirs.
 
 What an alert's labels will be is known as far as its rule sets them; the rest is the alert's own,
-and a StackStorm rule that asks for it takes the alert perhaps. (Alertmanager's routing, alert
-relabeling, admission and templates of parameters are not looked at.)
+and a StackStorm rule that asks for it takes the alert perhaps. The heartbeat is left out: it is
+never remediated. (Alertmanager's routing, alert relabeling, the rest of admission and templates of
+parameters are not looked at.)
 """
 
 from poundcake import criteria, prometheus_rules, tables, triggers
@@ -33,7 +34,11 @@ def check(settings, stackstorm):
     :raises QueryError: when Prometheus cannot be asked.
     """
     found = prometheus_rules.load(settings, type="alert")
-    found = [rule for rule in found if rule["kind"] == prometheus_rules.ALERTING]
+    found = [
+        rule
+        for rule in found
+        if rule["kind"] == prometheus_rules.ALERTING and not settings.is_heartbeat(rule["name"])
+    ]
     ours = [
         rule
         for rule in stackstorm.list_resources("rules")

@@ -11,6 +11,9 @@ from poundcake.rule_resources import Resources
 
 _OWNER = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
+# What is applied comes from git; and one pull request a rule would be no review.
+_NO_REQUEST = "none; apply what is in git already, or propose_rule_change one rule at a time"
+
 
 def apply(settings, path, text, resource="", owner="", prune=False, expected=""):
     """Make PrometheusRules what YAML says.
@@ -21,8 +24,9 @@ def apply(settings, path, text, resource="", owner="", prune=False, expected="")
     :param prune: deletes the rules that the owner's resources have from PoundCake, and the YAML has
         not.
     :param expected: the version of what others wrote and may be replaced, as a refusal tells it.
-    :returns: ``created``, ``updated``, ``deleted`` and ``unchanged``: ``resource/group/rule``; and
-        ``left``, what is there and not in the YAML.
+    :returns: ``created``, ``updated``, ``deleted`` and ``unchanged``: ``resource/group/rule``;
+        ``left``, what is there and not in the YAML; and ``pull_requests``, where git is enabled:
+        that there is none.
     """
     if not _OWNER.match(owner):
         text = 'owner: "%s" is no value of a label; write at most 63 letters, digits, -, _ and .'
@@ -41,7 +45,10 @@ def apply(settings, path, text, resource="", owner="", prune=False, expected="")
         name = found["metadata"]["name"]
         edits.setdefault(name, _Edit(settings, name, None, owner, prune))
     steps = rule_plan.run(settings, resources, edits, expected)
-    return _told(steps, manifests)
+    answer = _told(steps, manifests)
+    if settings.git_repo_url:
+        answer["pull_requests"] = _NO_REQUEST
+    return answer
 
 
 def _told(steps, manifests):
@@ -79,22 +86,22 @@ class _Edit:
                 made["metadata"][field] = texts
         wanted = copy.deepcopy(groups_of(self._manifest))
         goes = set(known) if self._prune and labels.get(OWNER) == self._owner else set()
-        return with_groups(made, _merged(groups_of(made), wanted, goes))
+        return with_groups(made, merged(groups_of(made), wanted, goes))
 
 
-def _merged(groups, wanted, goes):
+def merged(groups, wanted, goes):
     """Return groups as wanted, with what they had beside that, but for keys that go."""
     asked, names = parts(wanted), [group["name"] for group in wanted]
-    merged = {group["name"]: group for group in wanted}
+    found = {group["name"]: group for group in wanted}
     for group in groups:
         kept = [
             value
             for key, value in parts([group]).items()
             if rule_ownership.is_rule(key) and key not in asked and key not in goes
         ]
-        if group["name"] in merged:
-            merged[group["name"]]["rules"] += kept
+        if group["name"] in found:
+            found[group["name"]]["rules"] += kept
         elif kept or not group.get("rules"):
-            merged[group["name"]] = dict(group, rules=kept) if kept else group
+            found[group["name"]] = dict(group, rules=kept) if kept else group
     order = dict.fromkeys([group["name"] for group in groups] + names)
-    return [merged[name] for name in order if name in merged]
+    return [found[name] for name in order if name in found]

@@ -40,8 +40,10 @@ def call(settings, name, method, path, missing_ok=False, **more):
         answer = requests.request(
             method, url, auth=_login(settings, name), timeout=TIMEOUT_SECONDS, **more
         )
-    except (requests.RequestException, ValueError) as error:
+    except (requests.RequestException, UnicodeError) as error:
         raise QueryError("%s_url: %s cannot be reached: %s" % (name, url, error))
+    except ValueError:  # its text has the token in it
+        raise QueryError("%s_token: has a character that no token has, such as a line break" % name)
     if answer.status_code == 404 and missing_ok:
         return None
     if answer.status_code in (401, 403):
@@ -69,7 +71,7 @@ def _reason(answer):
 
 def _login(settings, name):
     """Return what requests takes as ``auth``: as a header, a token would give way to ~/.netrc."""
-    token = getattr(settings, name + "_token")
+    token = getattr(settings, name + "_token").strip()
     user, password = getattr(settings, name + "_username"), getattr(settings, name + "_password")
     if token:
 
