@@ -79,7 +79,9 @@ def test_a_rule_of_somebody_else_is_not_overwritten_unseen(cluster):
     """The refusal shows it, and what to give to replace just that."""
     cluster.api.put("my-alerts", OTHERS)
     answer = cluster.failed("update", expr=EXPR)
-    assert answer["error"].startswith("expected: nothing was written, for others wrote ")
+    assert answer["error"].startswith(
+        "expected: others wrote my-alerts/app/HighMemory (somebody else)"
+    )
     (one,) = answer["others"]
     assert one["present"]["expr"] == "theirs > 1" and one["written_by"] == "somebody else"
     assert one["version"] == answer["expected"] == cluster.get()["version"]

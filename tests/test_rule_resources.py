@@ -104,7 +104,7 @@ def test_a_list_has_all_pages_and_what_the_selector_finds(api):
     "more, start",
     [
         ({"kube_token": "wrong"}, "kube_token: Kubernetes does not know who asks"),
-        ({"kube_api_url": "https://127.0.0.1:1", "kube_ca_file": "/no/ca"}, "kube_ca_file: "),
+        ({"kube_api_url": "https://127.0.0.1:1", "kube_ca_path": "/no/ca"}, "kube_ca_path: "),
         ({"kube_api_url": "http://127.0.0.1:1"}, "kube_api_url: Kubernetes at http://127.0.0.1:1"),
         ({"kube_api_url": "", "kube_config": "/no/file"}, "kube_config: there is no way to"),
         ({"kube_api_url": ""}, "kube_api_url: there is no way to Kubernetes"),
@@ -181,7 +181,7 @@ def test_inside_a_cluster_the_pod_s_service_account_is_taken(tmp_path, monkeypat
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
         assert Resources(settings(api, kube_api_url="")).list() == []
-        assert Resources(settings(api, kube_ca_file=str(authority))).list() == []
+        assert Resources(settings(api, kube_ca_path=str(authority))).list() == []
         other = Resources(settings(api))
         assert "certificate verify failed" in refusal(other.list)
 

@@ -54,7 +54,7 @@ def change(settings, what, expected="", reason="", by=""):
     :param what: what ``rule_change.make`` takes, operation first.
     :param expected: the version of the rule, when somebody else wrote it last.
     :param reason, by: for the pull request.
-    :returns: ``changed``, ``cluster`` (resource, namespace, state and version; None when it is not
+    :returns: ``changed``, ``cluster`` (resource, namespace, changed and state; None when it is not
         enabled) and ``pull_request`` (what ``gitops.propose`` returns; None likewise).
     :raises QueryError: whose ``details`` have what was done of the two all the same.
     """

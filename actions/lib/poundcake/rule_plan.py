@@ -24,8 +24,8 @@ class Trespass(QueryError):
         shown = ", ".join("%s (%s)" % (one["rule"], one["written_by"]) for one in found[:5])
         more = " and %d more" % (len(found) - 5) if len(found) > 5 else ""
         version = rule_ownership.version(one["version"] for one in found)
-        text = "expected: nothing was written, for others wrote %s%s; look at what is there, and "
-        text += "give expected=%s to replace just that"
+        text = "expected: others wrote %s%s, and that is not overwritten; look at what is there, "
+        text += "and give expected=%s to replace just that"
         super().__init__(text % (shown, more, version))
         self.details = {"expected": version, "others": found}
 

@@ -131,9 +131,9 @@ def _custom_objects(settings):
         if settings.kube_api_url:
             found.host = settings.kube_api_url.rstrip("/")
             found.api_key["authorization"] = "Bearer " + settings.kube_token.strip()
-            if settings.kube_ca_file:
-                open(settings.kube_ca_file, "rb").close()  # the client looks when it connects
-                found.ssl_ca_cert = settings.kube_ca_file
+            if settings.kube_ca_path:
+                open(settings.kube_ca_path, "rb").close()  # the client looks when it connects
+                found.ssl_ca_cert = settings.kube_ca_path
         elif settings.kube_config:
             context = settings.kube_context or None
             config.load_kube_config(settings.kube_config, context, client_configuration=found)
@@ -147,4 +147,4 @@ def _custom_objects(settings):
         text += "crd_enabled to false"
         raise QueryError(text % (where, error))
     except OSError as error:
-        raise QueryError("kube_ca_file: %s" % error)
+        raise QueryError("kube_ca_path: %s" % error)

@@ -69,7 +69,7 @@ class Settings:
     crd_labels: dict = None
     kube_api_url: str = ""
     kube_token: str = ""
-    kube_ca_file: str = ""
+    kube_ca_path: str = ""
     kube_config: str = ""
     kube_context: str = ""
     git_repo_url: str = ""
