@@ -160,6 +160,16 @@ def test_two_that_create_one_resource_both_have_their_rule(cluster):
     assert cluster.rules("other") == theirs[0]["rules"] and len(cluster.rules()) == 1
 
 
+@pytest.mark.parametrize("name", ["update", "delete"])
+def test_a_resource_that_somebody_deletes_in_between_is_gone(cluster, name):
+    """A write that found nothing is no success."""
+    more = {"expr": "1"} if name == "update" else {}
+    cluster.done("create", expr=EXPR)
+    at_first(cluster.api, name + " my-alerts", lambda: cluster.api.objects.clear())
+    assert cluster.failed(name, **more)["error"].startswith("resource: there is no PrometheusRule")
+    assert cluster.api.objects == {}
+
+
 def test_who_is_always_faster_is_told_about(cluster):
     """It ends, with nothing written."""
     cluster.done("create", expr=EXPR)

@@ -85,8 +85,9 @@ def test_what_somebody_changed_in_the_meantime_is_not_written(api):
         resources.write(None, document("a"))
     assert api.objects["a"] == now
     del api.objects["a"]
-    with pytest.raises(Conflict):
-        resources.write(now, None)
+    for after in (now, None):
+        with pytest.raises(Conflict):
+            resources.write(now, after)
 
 
 def test_a_list_has_all_pages_and_what_the_selector_finds(api):

@@ -56,15 +56,16 @@ class Resources:
         more = {"dry_run": "All"} if dry_run else {}
         if before is None:
             self._call("create", body=after, **more)
-        elif after is not None:
+            return
+        metadata = before["metadata"]
+        if after is not None:
             # With the resourceVersion that was read, so that a newer one is not overwritten.
-            self._call("replace", before["metadata"]["name"], after, **more)
+            found = self._call("replace", metadata["name"], after, **more)
         else:
-            metadata = before["metadata"]
             same = {name: metadata[name] for name in ("uid", "resourceVersion")}
-            body = {"preconditions": same}
-            if self._call("delete", metadata["name"], body=body, **more) is None:
-                raise Conflict()
+            found = self._call("delete", metadata["name"], body={"preconditions": same}, **more)
+        if found is None:
+            raise Conflict()  # it is gone
 
     def _call(self, verb, *args, **more):
         from kubernetes.client.exceptions import ApiException
