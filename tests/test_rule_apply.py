@@ -235,6 +235,18 @@ def test_what_others_write_after_it_was_agreed_is_not_replaced(cluster):
     assert cluster.rules("hosts", "hosts")[0]["expr"] == "theirs > 2"
 
 
+def test_what_was_agreed_stays_agreed_when_others_change_something_else(cluster):
+    """In the last moment: it is read again, and theirs is kept."""
+    theirs = {"name": "hosts", "rules": [{"alert": "HostDown", "expr": "theirs"}]}
+    cluster.api.put("hosts", [theirs])
+    expected = cluster.refused(MANIFESTS)["expected"]
+    more = {"name": "more", "rules": [{"alert": "More", "expr": "more"}]}
+    at_first(cluster.api, "update hosts", lambda: cluster.api.put("hosts", [theirs, more]))
+    cluster.applied(MANIFESTS, expected=expected)
+    assert names("hosts", cluster.api) == ["HostDown", "More"]
+    assert cluster.rules("hosts", "hosts")[0]["expr"] == "up == 0"
+
+
 def test_a_rule_that_others_put_beside_them_stays(cluster):
     """In its group, behind those of the YAML."""
     cluster.applied(DISKS, **OWNED)
@@ -275,6 +287,14 @@ def test_prune_spares_what_others_wrote_and_asks_about_what_they_changed(cluster
     assert [one["rule"] for one in answer["others"]] == ["hosts/hosts/HostDown"]
     cluster.applied(DISKS, expected=answer["expected"], **OWNED)
     assert names("hosts", cluster.api) == ["Theirs"]
+
+
+def test_prune_deletes_nothing_from_a_resource_that_others_made(cluster):
+    """Its rules are PoundCake's, but the resource has no owner's label."""
+    cluster.api.put("disks", [])
+    two = DISKS.replace("[{alert: DiskFull", "[{alert: DiskHot, expr: up}, {alert: DiskFull")
+    cluster.applied(two, **OWNED)
+    assert cluster.applied(DISKS, **OWNED)["left"] == ["disks/disks/DiskHot"]
 
 
 def test_a_resource_of_another_owner_is_not_taken_over(cluster):
