@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from poundcake import mapping_sync
+from poundcake import mapping_sync, yaml_sources
 from poundcake.queries import QueryError
 
 from tests.fakes import FakeContent
@@ -108,7 +108,7 @@ def test_mappings_are_read_from_a_file_or_a_folder(stackstorm, tmp_path):
     assert str(tmp_path / "b.yml") + ":1" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [None, b"\xff", b"a" * (mapping_sync.LARGEST_BYTES + 1)])
+@pytest.mark.parametrize("content", [None, b"\xff", b"a" * (yaml_sources.LARGEST_BYTES + 1)])
 def test_a_file_that_cannot_be_read_says_so(stackstorm, tmp_path, content):
     """Missing, not UTF-8, too large."""
     path = tmp_path / "m.yaml"

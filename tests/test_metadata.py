@@ -24,7 +24,7 @@ PARAMETER_ORDER = ["type", "description", "required", "default"]
 PLUMBING = {"receive_webhook", "track"}
 PYTHON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list}
 # StackStorm's own requirements, on the path of every sensor and action.
-STACKSTORMS_OWN = {"st2common", "st2reactor", "requests", "jsonschema", "yaml", "jinja2"}
+STACKSTORMS_OWN = {"st2common", "st2reactor", "requests", "urllib3", "jsonschema", "yaml", "jinja2"}
 # What StackStorm's runners and its core pack take, as far as the workflows use it.
 CORE_ACTIONS = {
     "core.noop": set(),
@@ -462,7 +462,8 @@ def test_a_setting_has_a_description_a_type_and_the_default_of_the_code(name):
 def test_what_is_secret_is_marked_secret():
     """StackStorm masks it in its API and web UI then."""
     secret = {name for name, setting in SCHEMA.items() if setting.get("secret")}
-    named = {name for name in SCHEMA if re.search("(^|_)(token|password|secret)(_|$)", name)}
+    words = re.compile("(^|_)(token|password|secret|ssh_key)(_|$)")
+    named = {name for name in SCHEMA if words.search(name)}
     assert secret == named >= {"token", "password"}
 
 

@@ -5,13 +5,12 @@ not carry it is ever changed or removed.
 """
 
 import difflib
-import os
 from dataclasses import dataclass
 from typing import Any, Optional
 
 import yaml
 
-from poundcake import mapping_checks, mapping_content, mappings
+from poundcake import mapping_checks, mapping_content, mappings, yaml_sources
 from poundcake.mapping_content import ActionInfo, Content, ContentError
 from poundcake.queries import QueryError
 from poundcake.stackstorm import StackStormError
@@ -22,7 +21,6 @@ UNCHANGED = "unchanged"
 REMOVE = "remove"
 _DONE = {CREATE: "created", UPDATE: "updated", UNCHANGED: "unchanged", REMOVE: "removed"}
 
-LARGEST_BYTES = 4194304
 SYSTEM_PACKS = ("core", "packs")
 _OF_ACTION = ("description", "runner_type", "entry_point", "parameters", "tags")
 _OF_RULE = ("description", "criteria", "tags")
@@ -132,7 +130,7 @@ def export(stackstorm, pack):
 def _read(stackstorm, path, text, pack):
     """Return the Book of mappings without a mistake, and the actions that they name."""
     _check_pack(stackstorm, pack)
-    book = mappings.parse(_sources(path, text))
+    book = mappings.parse(yaml_sources.read("mappings", path, text))
     steps = [step for mapping in book.mappings.values() for step in mapping.steps]
     refs = {step.action for step in steps if step.action}
     actions = _actions(stackstorm, refs)
@@ -141,34 +139,6 @@ def _read(stackstorm, path, text, pack):
     if book.mistakes:
         raise MappingsError(book.mistakes)
     return book, actions
-
-
-def _sources(path, text):
-    if bool(path) == bool(text):
-        raise QueryError("path, mappings: give one of them: a file or folder, or the YAML itself")
-    if text:
-        return [("mappings", text)]
-    try:
-        return [(file, _file(file)) for file in _files(path)]
-    except (OSError, ValueError) as error:
-        raise QueryError("path: %s; it is read on the StackStorm node that runs this" % error)
-
-
-def _files(path):
-    if not os.path.isdir(path):
-        return [path]
-    names = sorted(name for name in os.listdir(path) if name.endswith((".yaml", ".yml")))
-    if not names:
-        raise ValueError("%s has no *.yaml files" % path)
-    return [os.path.join(path, name) for name in names]
-
-
-def _file(path):
-    with open(path, encoding="utf-8") as handle:
-        text = handle.read(LARGEST_BYTES + 1)
-    if len(text) > LARGEST_BYTES:
-        raise ValueError("%s has more than %d characters" % (path, LARGEST_BYTES))
-    return text
 
 
 def _check_pack(stackstorm, pack):

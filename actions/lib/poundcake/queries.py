@@ -6,7 +6,7 @@ Each function returns a JSON value; QueryError carries a sentence that says what
 import collections
 import statistics
 
-from poundcake import clock, lifecycle, rows
+from poundcake import clock, lifecycle, rows, tables
 from poundcake.clock import elapsed
 
 MOST_NAMED = 10
@@ -110,10 +110,10 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
     """
     if state and state not in lifecycle.STATES:
         raise QueryError('state: "%s" is none; there are %s' % (state, ", ".join(lifecycle.STATES)))
-    wanted_labels = _labels(label)
+    wanted_labels = label_pairs(label)
     found = rows.read_all(stackstorm, rows.ALERT)
-    _check_exists("alertname", alertname, found)
-    _check_exists("severity", severity, found)
+    check_exists("alertname", alertname, found)
+    check_exists("severity", severity, found)
     chosen = [
         row
         for row in found
@@ -149,7 +149,7 @@ def list_executions(stackstorm, request_id, fingerprint, status, limit):
         ("fingerprint", fingerprint),
         ("status", status),
     ):
-        _check_exists(name, value, found)
+        check_exists(name, value, found)
     wanted = {"request_id": request_id, "fingerprint": fingerprint, "status": status}
     chosen = [
         _without_rev(row)
@@ -209,11 +209,7 @@ def _table(history):
         attempt = str(entry["attempt"] or "")
         at = entry["at"][:19].replace("T", " ")
         lines.append((at, entry["state"], seconds, attempt, entry["reason"]))
-    widths = [max(len(line[column]) for line in lines) for column in range(4)]
-    return "\n".join(
-        "  ".join([cell.ljust(width) for cell, width in zip(line, widths)] + [line[4]]).rstrip()
-        for line in lines
-    )
+    return tables.text(lines)
 
 
 def workflow(ref, executions):
@@ -234,7 +230,8 @@ def workflow(ref, executions):
     }
 
 
-def _labels(text):
+def label_pairs(text):
+    """Return the ``(name, value)`` of ``name=value`` pairs, comma-separated."""
     pairs = []
     for part in (text or "").split(","):
         if not part.strip():
@@ -246,7 +243,8 @@ def _labels(text):
     return pairs
 
 
-def _check_exists(name, value, found):
+def check_exists(name, value, found):
+    """Raise QueryError when no row found has this value; an empty one is no question."""
     if not value:
         return
     known = sorted({row[name] for row in found if row[name]})

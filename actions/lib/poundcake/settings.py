@@ -65,6 +65,31 @@ class Settings:
     s3_endpoint_url: str = ""
     s3_access_key_id: str = ""
     s3_secret_access_key: str = ""
+    promtool_path: str = "promtool"
+    crd_enabled: bool = True
+    crd_namespace: str = "prometheus"
+    crd_labels: dict = None
+    kube_api_url: str = ""
+    kube_token: str = ""
+    kube_ca_path: str = ""
+    kube_config: str = ""
+    kube_context: str = ""
+    git_repo_url: str = ""
+    git_branch: str = "main"
+    git_rules_path: str = "prometheus/rules"
+    git_file_pattern: str = "{alert_name}.yaml"
+    git_file_form: str = "rules"
+    git_branch_prefix: str = "poundcake/"
+    git_provider: str = "github"
+    git_api_url: str = ""
+    git_username: str = ""
+    git_token: str = ""
+    git_ssh_key: str = ""
+    git_known_hosts: str = ""
+    git_ca_path: str = ""
+    git_user_name: str = "PoundCake"
+    git_user_email: str = "poundcake@example.com"
+    git_timeout_seconds: int = 120
 
     @property
     def has_credentials(self):
@@ -100,12 +125,14 @@ _RANGES = {
     "alert_retention_seconds": (60, 31536000),
     "execution_retention_seconds": (60, 31536000),
     "jfr_timeout_seconds": (1, 570),  # StackStorm ends an action without a word after 600
+    "git_timeout_seconds": (1, 500),
 }
 _PAIRS = (
     ("username", "password"),
     ("alertmanager_username", "alertmanager_password"),
     ("prometheus_username", "prometheus_password"),
     ("s3_access_key_id", "s3_secret_access_key"),
+    ("kube_api_url", "kube_token"),
 )
 
 

@@ -13,6 +13,15 @@ _TITLES = {"alertmanager": "Alertmanager", "prometheus": "Prometheus"}
 _PORTS = {"alertmanager": 9093, "prometheus": 9090}
 
 
+class Refused(QueryError):
+    """A server answers that it will not; ``status`` is the HTTP status, ``reason`` its words."""
+
+    def __init__(self, text, status, reason):
+        super().__init__(text)
+        self.status = status
+        self.reason = reason
+
+
 def call(settings, name, method, path, missing_ok=False, **more):
     """Return the decoded JSON that a server answers, ``{}`` for an empty answer.
 
@@ -20,7 +29,7 @@ def call(settings, name, method, path, missing_ok=False, **more):
     :param missing_ok: return None when the answer is 404.
     :param more: for requests, such as ``json`` or ``params``.
     :raises QueryError: that names the setting, when there is none, the server cannot be reached,
-        does not let us in, refuses, or answers no JSON.
+        does not let us in, refuses (Refused), or answers no JSON.
     """
     base = getattr(settings, name + "_url")
     if not base:
@@ -31,8 +40,10 @@ def call(settings, name, method, path, missing_ok=False, **more):
         answer = requests.request(
             method, url, auth=_login(settings, name), timeout=TIMEOUT_SECONDS, **more
         )
-    except (requests.RequestException, ValueError) as error:
+    except (requests.RequestException, UnicodeError) as error:
         raise QueryError("%s_url: %s cannot be reached: %s" % (name, url, error))
+    except ValueError:  # its text has the token in it
+        raise QueryError("%s_token: has a character that no token has, such as a line break" % name)
     if answer.status_code == 404 and missing_ok:
         return None
     if answer.status_code in (401, 403):
@@ -41,16 +52,26 @@ def call(settings, name, method, path, missing_ok=False, **more):
         raise QueryError(text.format(name, url, answer.status_code))
     if not answer.ok:
         text = "%s_url: %s %s answers %d: %s"
-        raise QueryError(text % (name, method, url, answer.status_code, answer.text.strip()[:300]))
+        text = text % (name, method, url, answer.status_code, answer.text.strip()[:300])
+        raise Refused(text, answer.status_code, _reason(answer))
     try:
         return answer.json() if answer.content else {}
     except ValueError:
         raise QueryError("%s_url: %s answers no JSON; is it %s?" % (name, url, _TITLES[name]))
 
 
+def _reason(answer):
+    """Return the words of an error: Prometheus puts them into ``error``."""
+    try:
+        body = answer.json()
+        return str(body.get("error") or answer.text)[:1000]
+    except (ValueError, AttributeError):
+        return answer.text.strip()[:1000]
+
+
 def _login(settings, name):
     """Return what requests takes as ``auth``: as a header, a token would give way to ~/.netrc."""
-    token = getattr(settings, name + "_token")
+    token = getattr(settings, name + "_token").strip()
     user, password = getattr(settings, name + "_username"), getattr(settings, name + "_password")
     if token:
 

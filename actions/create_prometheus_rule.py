@@ -1,0 +1,23 @@
+from poundcake import by_hand, rule_commands, settings
+from poundcake.pack_action import PackAction
+from poundcake.rule_change import CREATE
+
+
+class CreatePrometheusRule(PackAction):
+    def run(
+        self,
+        resource,
+        group,
+        rule,
+        expr,
+        for_duration,
+        severity,
+        labels,
+        annotations,
+        reason,
+        by,
+    ):
+        found = settings.from_config(self.config)
+        by = by_hand.operator(self.action_service, by)
+        made = (CREATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
+        return self.answer_of(rule_commands.change, found, made, "", reason, by)

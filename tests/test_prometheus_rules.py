@@ -1,0 +1,115 @@
+"""What Prometheus has loaded, asked of a real one."""
+
+import list_prometheus_rules
+import pytest
+from poundcake import prometheus_rules
+from poundcake.queries import QueryError
+from poundcake.settings import Settings
+
+from tests.demo import servers
+from tests.fakes import assert_inert
+
+RULES = [
+    {
+        "alert": "Always",
+        "expr": "vector(1) < 2",
+        "labels": {"severity": "page", "team": "infra"},
+        "annotations": {"summary": "{{ $value }}"},
+    },
+    {"alert": "Soon", "expr": "vector(1)", "for": "1h", "labels": {"severity": "warning"}},
+    {"alert": "Never", "expr": "vector(1) > 2", "for": "5m"},
+    {"record": "one", "expr": "vector(1)", "labels": {"team": "infra"}},
+]
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory):
+    """A real Prometheus whose rules are in all three states."""
+    if servers.missing():
+        pytest.skip("bash tests/demo/install_servers installs %s" % ", ".join(servers.missing()))
+    with servers.Prometheus(tmp_path_factory.mktemp("prometheus"), [], RULES) as found:
+        servers.wait_until(lambda: found.alerts("pending") and found.alerts(), "the alerts")
+        yield found
+
+
+def listed(prometheus, **filters):
+    asked = {"state": "", "kind": "", "group": "", "name": "", "label": "", "limit": 100}
+    action = list_prometheus_rules.ListPrometheusRules({"prometheus_url": prometheus.url})
+    result = action.run(**dict(asked, **filters))
+    assert_inert(result)
+    return result
+
+
+def names(prometheus, **filters):
+    return [rule["name"] for rule in listed(prometheus, **filters)["rules"]]
+
+
+def test_a_rule_is_shown_with_what_it_says_and_how_it_stands(prometheus):
+    """Inert: a workflow may publish it."""
+    answer = listed(prometheus)
+    assert (answer["total"], answer["shown"]) == (4, 4)
+    assert answer["by_state"] == {"firing": 1, "pending": 1, "inactive": 1}
+    always, soon, _, one = answer["rules"]
+    assert always["group"] == "demo" and always["state"] == "firing" and always["active"] == 1
+    assert always["expression"] == "vector(1) \u2039 2"
+    assert always["labels"] == {"severity": "page", "team": "infra"}
+    assert (soon["for"], soon["health"], soon["error"]) == (3600, "ok", "")
+    assert (one["kind"], one["state"], one["for"]) == ("recording", None, None)
+
+
+@pytest.mark.parametrize(
+    "filters, wanted",
+    [
+        ({"state": "firing"}, ["Always"]),
+        ({"state": "pending"}, ["Soon"]),
+        ({"state": "inactive"}, ["Never"]),
+        ({"kind": "recording"}, ["one"]),
+        ({"kind": "alerting", "limit": 2}, ["Always", "Soon"]),
+        ({"name": "Soon"}, ["Soon"]),
+        ({"group": "demo", "label": "team=infra"}, ["Always", "one"]),
+        ({"label": 'team=infra, severity="page"'}, ["Always"]),
+        ({"label": "team=x"}, []),
+    ],
+)
+def test_filters_leave_what_was_asked_for(prometheus, filters, wanted):
+    """All of them hold."""
+    assert names(prometheus, **filters) == wanted
+
+
+@pytest.mark.parametrize(
+    "filters, start",
+    [
+        ({"state": "on"}, 'state: "on" is none; write one of firing, pending, inactive'),
+        ({"kind": "x"}, 'kind: "x" is none'),
+        ({"group": "x"}, 'group: "x" is not known; there are these group values: demo'),
+        ({"name": "x"}, 'name: "x" is not known; '),
+        ({"label": "team"}, 'label: "team" has no ='),
+    ],
+)
+def test_a_filter_that_cannot_be_says_what_there_is(prometheus, filters, start):
+    """Instead of an empty list."""
+    succeeded, answer = listed(prometheus, **filters)
+    assert not succeeded and answer["error"].startswith(start)
+
+
+def test_without_a_prometheus_the_setting_is_named():
+    """As everywhere."""
+    with pytest.raises(QueryError) as caught:
+        prometheus_rules.load(Settings())
+    assert str(caught.value).startswith("prometheus_url: is not set")
+
+
+@pytest.mark.parametrize(
+    "file, wanted",
+    [
+        ("monitoring-my-alerts-0a1b2c3d-0000-4000-8000-0123456789ab.yaml", "my-alerts"),
+        ("other-my-alerts-0a1b2c3d-0000-4000-8000-0123456789ab.yaml", None),
+        ("monitoring-my-alerts.yaml", None),
+        ("", None),
+    ],
+)
+def test_the_file_of_the_operator_names_the_resource(file, wanted):
+    """<namespace>-<name>-<uid>.yaml; in other files are no resources."""
+    settings = Settings(crd_namespace="monitoring")
+    path = "/etc/prometheus/rules/prometheus-k8s-rulefiles-0/" + file
+    assert prometheus_rules.resource_of(settings, path) == wanted

@@ -1,0 +1,267 @@
+"""One alert rule is changed in the cluster, and in git too; nobody's work is lost on the way.
+
+The rules are checked by the real promtool; Kubernetes is tests/kubernetes_api.py.
+"""
+
+import copy
+
+import pytest
+import yaml
+from poundcake import rule_ownership
+from poundcake.inert import ORIGINALS
+
+from tests import git_servers
+from tests.rule_cluster import RULE, at_first, open_cluster
+
+EXPR = "memory_usage > 90"
+
+
+@pytest.fixture
+def cluster():
+    with open_cluster() as found:
+        yield found
+
+
+def test_a_rule_is_created_changed_and_deleted(cluster):
+    """As the older command line had it; the resource comes and goes with its rules."""
+    answer = cluster.done("create", expr=EXPR, for_duration="5m", severity="critical")
+    assert answer["changed"] and answer["cluster"]["state"] == "created"
+    rule = {"alert": "HighMemory", "expr": EXPR, "for": "5m", "labels": {"severity": "critical"}}
+    assert cluster.rules() == [rule]
+    labels = cluster.api.objects["my-alerts"]["metadata"]["labels"]
+    assert labels == {"release": "prom", "app.kubernetes.io/managed-by": "poundcake"}
+
+    cluster.done("update", expr="memory_usage > 95", annotations={"summary": "{{ $value }}"})
+    changed = dict(rule, expr="memory_usage > 95", annotations={"summary": "{{ $value }}"})
+    assert cluster.rules() == [changed]
+    assert cluster.done("delete")["cluster"]["state"] == "deleted"
+    assert cluster.api.objects == {}
+
+
+def test_the_same_change_again_changes_nothing(cluster):
+    """So a change that was half done can be made again."""
+    for _ in range(2):
+        answer = cluster.done("create", expr=EXPR)
+    assert not answer["changed"] and answer["cluster"]["state"] == "unchanged"
+    assert not cluster.done("update", expr=EXPR)["changed"]
+    assert cluster.api.writes() == ["create my-alerts"]
+
+
+def test_what_is_not_there_is_told(cluster):
+    """Resource, group and rule, each by its parameter."""
+    assert cluster.failed("update", expr=EXPR)["error"].startswith("resource: there is no")
+    assert cluster.failed("delete")["error"].startswith("resource: there is no")
+    cluster.done("create", expr=EXPR)
+    assert cluster.failed("update", expr=EXPR, group="x")["error"].startswith("group: ")
+    assert cluster.failed("delete", rule="x")["error"].startswith("rule: ")
+    assert cluster.failed("create", expr="1")["error"].startswith("rule: ")
+    for name, more in (("group", {"group": "x"}), ("rule", {"rule": "x"})):
+        succeeded, answer = cluster.run("get", **dict(RULE, severity="", **more))
+        assert not succeeded and answer["error"].startswith(name)
+
+
+def test_no_broken_rule_is_written(cluster):
+    """Nor is anything asked of Kubernetes that writes, not even for a try."""
+    answer = cluster.failed("create", expr="memory_usage >")
+    assert "HighMemory" in answer["error"] and answer["errors"][0]["rule"] == "HighMemory"
+    cluster.done("create", expr=EXPR)
+    cluster.failed("update", expr="sum(")
+    assert cluster.rules()[0]["expr"] == EXPR
+    assert [one for one in cluster.api.log if "?" in one] == ["create? my-alerts"]
+
+
+# --- somebody else --------------------------------------------------------------------------------
+
+OTHERS = [{"name": "app", "rules": [{"alert": "HighMemory", "expr": "theirs > 1"}]}]
+
+
+def test_a_rule_of_somebody_else_is_not_overwritten_unseen(cluster):
+    """The refusal shows it, and what to give to replace just that."""
+    cluster.api.put("my-alerts", OTHERS)
+    answer = cluster.failed("update", expr=EXPR)
+    assert answer["error"].startswith(
+        "expected: others wrote my-alerts/app/HighMemory (somebody else)"
+    )
+    (one,) = answer["others"]
+    assert one["present"]["expr"] == "theirs > 1" and one["written_by"] == "somebody else"
+    assert one["version"] == answer["expected"] == cluster.get()["version"]
+    assert cluster.failed("delete")["expected"] == answer["expected"]
+    assert cluster.rules() == OTHERS[0]["rules"] and cluster.api.writes() == []
+
+    cluster.done("update", expr=EXPR, expected=answer["expected"])
+    assert cluster.rules()[0]["expr"] == EXPR
+    cluster.done("update", expr="now_ours > 1")  # PoundCake wrote it last
+    cluster.done("delete")
+    assert cluster.api.objects["my-alerts"]["spec"]["groups"] == [], "the resource is theirs"
+
+
+def test_what_somebody_changed_after_poundcake_is_not_overwritten(cluster):
+    """And what they change once more after the refusal is not what was agreed to."""
+    cluster.done("create", expr=EXPR)
+    groups = copy.deepcopy(cluster.api.objects["my-alerts"]["spec"]["groups"])
+    groups[0]["rules"][0]["expr"] = "memory_usage > 50"
+    cluster.api.put("my-alerts", groups)
+    answer = cluster.failed("update", expr="memory_usage > 99")
+    assert answer["others"][0]["written_by"] == "changed by somebody else"
+    groups[0]["rules"][0]["expr"] = "memory_usage > 51"
+    cluster.api.put("my-alerts", groups)
+    again = cluster.failed("update", expr="memory_usage > 99", expected=answer["expected"])
+    assert again["expected"] != answer["expected"]
+    assert cluster.rules()[0]["expr"] == "memory_usage > 51"
+
+
+def test_the_rules_beside_it_stay_whoever_wrote_them(cluster):
+    """And hinder nobody; nor does what somebody does to the annotation by hand."""
+    beside = {"alert": "Theirs", "expr": "theirs > 1"}
+    cluster.api.put("my-alerts", [{"name": "app", "interval": "1m", "rules": [beside]}])
+    cluster.done("create", expr=EXPR)
+    cluster.done("update", expr="memory_usage > 95")
+    assert cluster.rules() == [beside, {"alert": "HighMemory", "expr": "memory_usage > 95"}]
+    found = {one["rule"]: one["written_by"] for one in cluster.get(rule="")["rules"]}
+    assert found == {"Theirs": "somebody else", "HighMemory": "poundcake"}
+    cluster.done("delete")
+    assert cluster.rules() == [beside]
+    cluster.done("create", expr=EXPR)
+    for text in ("", "[]", '{"app": 1}'):
+        cluster.api.put(
+            "my-alerts",
+            cluster.api.objects["my-alerts"]["spec"]["groups"],
+            annotations={rule_ownership.WRITTEN: text},
+        )
+        assert cluster.failed("delete")["others"][0]["written_by"] == "somebody else"
+
+
+@pytest.mark.parametrize("moment", ["update? my-alerts", "update my-alerts"])
+def test_a_conflict_is_read_again_and_both_changes_stay(cluster, moment):
+    """Between the read and the try, and between the try and the write."""
+    cluster.done("create", expr=EXPR)
+    groups = copy.deepcopy(cluster.api.objects["my-alerts"]["spec"]["groups"])
+    groups[0]["rules"].append({"alert": "Theirs", "expr": "theirs > 1"})
+    at_first(cluster.api, moment, lambda: cluster.api.put("my-alerts", groups))
+    cluster.done("update", expr="memory_usage > 95")
+    assert [rule["expr"] for rule in cluster.rules()] == ["memory_usage > 95", "theirs > 1"]
+
+
+@pytest.mark.parametrize("moment", ["update? my-alerts", "update my-alerts"])
+def test_a_conflict_about_the_same_rule_is_not_won_by_force(cluster, moment):
+    """Whoever was faster has it."""
+    cluster.done("create", expr=EXPR)
+    at_first(cluster.api, moment, lambda: cluster.api.put("my-alerts", OTHERS))
+    answer = cluster.failed("update", expr="memory_usage > 95")
+    assert answer["others"][0]["present"]["expr"] == "theirs > 1"
+    assert cluster.rules() == OTHERS[0]["rules"]
+
+
+def test_two_that_create_one_resource_both_have_their_rule(cluster):
+    """409 AlreadyExists is a conflict as any other."""
+    theirs = [{"name": "other", "rules": [{"alert": "Theirs", "expr": "up"}]}]
+    at_first(cluster.api, "create my-alerts", lambda: cluster.api.put("my-alerts", theirs))
+    cluster.done("create", expr=EXPR)
+    assert cluster.rules("other") == theirs[0]["rules"] and len(cluster.rules()) == 1
+
+
+@pytest.mark.parametrize("name", ["update", "delete"])
+def test_a_resource_that_somebody_deletes_in_between_is_gone(cluster, name):
+    """A write that found nothing is no success."""
+    more = {"expr": "1"} if name == "update" else {}
+    cluster.done("create", expr=EXPR)
+    at_first(cluster.api, name + " my-alerts", lambda: cluster.api.objects.clear())
+    assert cluster.failed(name, **more)["error"].startswith("resource: there is no PrometheusRule")
+    assert cluster.api.objects == {}
+
+
+def test_who_is_always_faster_is_told_about(cluster):
+    """It ends, with nothing written."""
+    cluster.done("create", expr=EXPR)
+    numbers = iter(range(100))
+
+    def act(verb, name):
+        if verb.startswith("update"):
+            labels = {"their": str(next(numbers))}
+            cluster.api.put(name, cluster.api.objects[name]["spec"]["groups"], labels=labels)
+
+    cluster.api.before = act
+    assert cluster.failed("update", expr="1")["error"].startswith("resource: others changed")
+    assert cluster.rules()[0]["expr"] == EXPR
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_a_rule_is_shown_as_yaml(cluster):
+    """The whole resource without what Kubernetes adds, a group as a rule file, or one rule."""
+    cluster.done("create", expr=EXPR, severity="page", annotations={"summary": "{{ $value }}"})
+    cluster.done("create", expr="1", severity="warning")
+
+    def read(**more):
+        text = cluster.get(**more)["yaml"]
+        return yaml.safe_load("".join(ORIGINALS.get(one, one) for one in text))
+
+    found = read(group="", rule="")
+    assert sorted(found["metadata"]) == ["labels", "name", "namespace"]
+    assert found["spec"] == cluster.api.objects["my-alerts"]["spec"]
+    assert read(rule="") == {"groups": found["spec"]["groups"]}
+    succeeded, answer = cluster.run("get", **dict(RULE, severity=""))
+    assert not succeeded and "2 alert rules" in answer["error"]
+    succeeded, answer = cluster.run("get", **dict(RULE, severity="warning"))
+    assert "severity: warning" in answer["yaml"] and answer["rules"][0]["rule"].endswith(
+        "(warning)"
+    )
+
+
+# --- git, too -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def both(cluster, tmp_path):
+    """A cluster, and a repository at a GitHub: both enabled."""
+    repository = git_servers.Repository(tmp_path)
+    with git_servers.GitHubHost(repository) as host:
+        cluster.config.update(host.settings())
+        cluster.host = host
+        yield cluster
+
+
+def test_a_change_goes_to_the_cluster_and_to_a_pull_request(both):
+    """One answer about both."""
+    answer = both.done("create", expr=EXPR)
+    assert answer["cluster"]["state"] == "created" and len(both.rules()) == 1
+    assert answer["pull_request"]["state"] == "opened" and len(both.host.pulls) == 1
+
+
+def test_when_the_pull_request_fails_it_says_what_was_done_and_the_next_try_ends_it(both):
+    """The cluster has the change by then."""
+    both.host.scopes = {"read"}
+    answer = both.failed("create", expr=EXPR)
+    assert "The cluster was changed, and the pull request failed" in answer["error"]
+    assert answer["cluster"]["state"] == "created" and len(both.rules()) == 1
+    both.host.scopes = {"read", "write"}
+    answer = both.done("create", expr=EXPR)
+    assert not answer["cluster"]["changed"] and answer["pull_request"]["state"] == "opened"
+
+
+def test_when_the_cluster_refuses_there_is_no_pull_request(both):
+    """Nothing is done then."""
+    both.api.verbs.discard("create")
+    assert both.failed("create", expr=EXPR)["error"].startswith("crd_namespace: ")
+    assert both.host.pulls == [] and list(both.host.repository.branches()) == ["main"]
+
+
+def test_a_delete_that_was_half_done_can_be_ended(both):
+    """The rule is gone from the cluster, and has still to go from git."""
+    files = {"prometheus/rules/HighMemory.yaml": yaml.safe_dump({"groups": OTHERS})}
+    both.host.repository.write(files)
+    answer = both.done("delete")
+    assert answer["cluster"]["state"] == "deleted already"
+    assert answer["pull_request"]["state"] == "opened"
+    assert both.failed("delete", rule="Nowhere")["error"].startswith("resource: there is no")
+
+
+def test_git_alone_and_nothing_at_all(both):
+    """As the config says."""
+    both.config["crd_enabled"] = False
+    answer = both.done("create", expr=EXPR)
+    assert answer["cluster"] is None and answer["pull_request"]["state"] == "opened"
+    assert both.api.log == []
+    both.config["git_repo_url"] = ""
+    assert both.failed("create", expr=EXPR)["error"].startswith("crd_enabled: ")
