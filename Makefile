@@ -32,7 +32,7 @@ demo: $(READY)
 	$(PY) -m tests.demo
 
 test: $(READY) servers
-	$(PY) -m pytest -n 3 --dist loadfile tests
+	$(PY) -m pytest -n 4 --dist loadfile tests
 
 up: $(READY)
 	$(PY) -m tests.demo.up --api-port $(API_PORT) --listener-port $(LISTENER_PORT)
