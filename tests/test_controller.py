@@ -1003,3 +1003,47 @@ def test_a_fault_in_a_decision_stops_no_other_alert(pack, monkeypatch, caplog):
     assert entry["decision"] == "rejected" and sibling["decision"] == "dispatch"
     assert "internal error (RuntimeError)" in entry["reason"]
     assert bad in caplog.text
+
+
+# --- one alert's fault is no other's --------------------------------------------------------------
+
+
+def stored(pack, host):
+    """The key and the row of the alert of a host, as they lie in the datastore."""
+    for name, text in pack.stackstorm.keys.items():
+        if name.startswith(rows.ALERT) and rows.load(text)["host"] == host:
+            return name, rows.load(text)
+
+
+@pytest.mark.parametrize("missing", ["dispatched_at", "outcome", "settled_at", "executions"])
+def test_a_row_that_cannot_be_used_does_not_keep_the_sensor_from_starting(missing):
+    """Somebody has edited it, or a later version wrote it: that alert counts as new."""
+    pack = Pack()
+    pack.stackstorm.rule("mine.fix")
+    pack.post(alert(1), alert(2))
+    pack.steps(6)
+    name, row = stored(pack, "web1")
+    del row["attempts"][0][missing]
+    pack.stackstorm.keys[name] = rows.dump(row)
+    pack.start()
+    pack.post(alert(3))
+    pack.steps(20, finish="succeeded")
+    assert stored(pack, "web3")[1]["state"] == "remediated"
+
+
+def test_an_alert_that_cannot_be_followed_stops_no_other(monkeypatch, caplog):
+    """A fault of PoundCake's own: it is told one time, and the sensor lives."""
+    pack = Pack()
+    pack.stackstorm.rule("mine.fix")
+    apply = lifecycle.apply
+
+    def stumble(row, fact):
+        if row and row["host"] == "web1" and fact["kind"] == "executed":
+            raise KeyError("a fault")
+        return apply(row, fact)
+
+    monkeypatch.setattr(lifecycle, "apply", stumble)
+    pack.post(alert(1), alert(2))
+    pack.steps(20, finish="succeeded")
+    assert stored(pack, "web2")[1]["state"] == "remediated"
+    assert len([r for r in caplog.records if '"event": "fault"' in r.getMessage()]) == 1

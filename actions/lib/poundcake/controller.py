@@ -92,6 +92,7 @@ class Controller:
         self._done = collections.OrderedDict()  # request ids of the latest ones that left it
         self._decided = []  # request ids whose rows are on their way to the outbox
         self._canceled = set()  # execution ids
+        self._faulty = set()  # fingerprints of alerts over which PoundCake stumbled
         self._over = set()  # ids of inquiries that were answered for want of a person
         self._released_at = None  # the version of the ledger that was gone through last
         self._due = collections.defaultdict(float)
@@ -208,14 +209,16 @@ class Controller:
     def load(self):
         """Fill the memory from the datastore: rows, outbox, controls, inbox."""
         outbox.drop_unfinished(self._stackstorm)
-        self._ledger.load(self._stackstorm)
+        for fingerprint in self._ledger.load(self._stackstorm):
+            text = "the row of an alert cannot be used; the alert counts as new"
+            self._log.tell("unreadable", text, fingerprint=fingerprint)
         batches = outbox.waiting(self._stackstorm)
         self._tracking.load(batches)
         self._bus.load(outbox.unsent_reports(self._stackstorm, batches))
         self._read_controls()
         self._poll_inbox()
         for row in self._ledger.alerts.values():
-            self._follow_up(row)
+            self._guard(row["fingerprint"], self._follow_up, row)
         self._heard_from = self._now()
         self._loaded = True
         self._log.tell(
@@ -502,18 +505,31 @@ class Controller:
         flights = self._ledger.flights()
         facts, lost = watch.observe(self._stackstorm, flights, self._now())
         for fact in facts:
-            row = self._ledger.apply(fact)
-            if fact["kind"] == "settled":
-                self._bus.forget(fact["dispatch_id"])
-            elif fact["kind"] == "answered" and fact["approved"] is False:
-                self._taken_over(row, fact)
+            self._guard(fact["fingerprint"], self._observed, fact)
         for fingerprint in {row["fingerprint"] for row, _ in flights}:
-            self._follow_up(self._ledger.alerts[fingerprint])
+            self._guard(fingerprint, self._follow_up, self._ledger.alerts[fingerprint])
         for identity in lost:
             if self._bus.is_lost(identity):
                 self._resend(identity)
         self._cancel()
         self._end_inquiries()
+
+    def _guard(self, fingerprint, call, fact):
+        """Do something about one alert: a fault of PoundCake's in it must not stop the others."""
+        try:
+            call(fact)
+        except Exception as error:
+            if fingerprint not in self._faulty:
+                text = "an alert cannot be followed any further; the others go on"
+                self._log.tell("fault", text, error, fingerprint=fingerprint)
+            self._faulty.add(fingerprint)
+
+    def _observed(self, fact):
+        row = self._ledger.apply(fact)
+        if fact["kind"] == "settled":
+            self._bus.forget(fact["dispatch_id"])
+        elif fact["kind"] == "answered" and fact["approved"] is False:
+            self._taken_over(row, fact)
 
     def _taken_over(self, row, fact):
         """Whoever does not approve a remediation takes the alert over: it is not tried again."""

@@ -39,14 +39,24 @@ class Ledger:
         self._heartbeats = set()  # fingerprints
 
     def load(self, stackstorm):
-        """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open."""
+        """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open.
+
+        :returns: the fingerprints of rows that cannot be used; the others are there.
+        """
+        unusable = []
         untracked = outbox.merge(outbox.waiting(stackstorm))
         stored = {row["fingerprint"]: shared(row) for row in rows.each(stackstorm, rows.ALERT)}
         for fingerprint, row in untracked["alerts"].items():
             if fingerprint not in stored or row["rev"] >= stored[fingerprint]["rev"]:
                 stored[fingerprint] = shared(row)
-        for row in stored.values():
-            self._put_alert(row)
+        for fingerprint, row in stored.items():
+            try:
+                self._put_alert(row)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                unusable.append(fingerprint)
+                self._open = {d: f for d, f in self._open.items() if f != fingerprint}
+                self._awaiting &= set(self._open)
+                self._held.pop(fingerprint, None)
         for name in self._fares:
             self._breaker_of(name)
         self.requests.update(untracked["requests"])
@@ -56,6 +66,7 @@ class Ledger:
                 if row:
                     self.requests[request_id] = row
         self._load_recent(stackstorm)
+        return unusable
 
     @property
     def in_flight(self):

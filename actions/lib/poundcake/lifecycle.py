@@ -605,7 +605,7 @@ def _is_within(at, begin, end):
 
 def _waiting_reason(inquiry, waits):
     if not waits:
-        return {True: "approved", False: "not approved", None: "answered"}[inquiry["approved"]]
+        return {True: "approved", False: "not approved", None: "answered"}[inquiry.get("approved")]
     until = " until %s" % inquiry["until"] if inquiry["until"] else ""
     return "a person is asked%s: st2 inquiry respond %s" % (until, inquiry["inquiry_id"])
 
