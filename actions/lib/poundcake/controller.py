@@ -1,4 +1,4 @@
-"""The one decision maker: takes notifications, decides, releases, watches.
+"""The one decision maker: takes notifications, decides, releases.
 
 One thread calls ``tick``; the listener's threads only put entries in and ask questions. The order
 inside a tick is what makes a crash harmless: rows (with the dispatches in them) go to the outbox
@@ -23,11 +23,11 @@ from poundcake import (
     queries,
     rows,
     triggers,
-    watch,
 )
 from poundcake.bus import Bus
 from poundcake.by_hand import SOURCE as BY_HAND
 from poundcake.events import Events
+from poundcake.flights import Flights
 from poundcake.ids import dispatch_id
 from poundcake.ledger import Ledger
 from poundcake.metrics import Metrics
@@ -53,7 +53,8 @@ TOGETHER_SECONDS = 0.05
 
 
 class Controller:
-    """Intake, admission, release and watch; what goes out is the Bus's, what is kept Tracking's.
+    """Intake, admission and release; what goes out is the Bus's, what becomes of it Flights', and
+    what is kept Tracking's.
 
     :param settings: settings.Settings.
     :param stackstorm: stackstorm.StackStorm.
@@ -85,15 +86,13 @@ class Controller:
         self._ledger = Ledger(settings, self._metrics)
         self._bus = Bus(stackstorm, dispatch, bus_answers, schemas, log, now, self._metrics)
         self._tracking = Tracking(stackstorm, self._bus, now)
+        self._flights = Flights(settings, stackstorm, self._ledger, self._bus, self._log, now)
         self._controls = None
         self._lock = threading.Lock()
         self._queue = collections.deque()  # inbox entries that are not decided
         self._known_inbox = {}  # request id -> received_at of the entries in it that it has seen
         self._done = collections.OrderedDict()  # request ids of the latest ones that left it
         self._decided = []  # request ids whose rows are on their way to the outbox
-        self._canceled = set()  # execution ids
-        self._faulty = set()  # fingerprints of alerts over which PoundCake stumbled
-        self._over = set()  # ids of inquiries that were answered for want of a person
         self._released_at = None  # the version of the ledger that was gone through last
         self._due = collections.defaultdict(float)
         self._loaded = False
@@ -218,7 +217,7 @@ class Controller:
         self._read_controls()
         self._poll_inbox()
         for row in self._ledger.alerts.values():
-            self._guard(row["fingerprint"], self._follow_up, row)
+            self._flights.follow_up(row)
         self._heard_from = self._now()
         self._loaded = True
         self._log.tell(
@@ -258,7 +257,7 @@ class Controller:
         if self._is_due("inbox", INBOX_POLL_SECONDS):
             self._poll_inbox()
         if self._ledger.in_flight and self._is_due("watch", self._pace()):
-            self._watch()
+            self._flights.follow()
         self._intake()  # before the release: a held alert may have resolved
         if self._is_due("heartbeat", HEARTBEAT_SECONDS):
             self._listen()
@@ -484,91 +483,7 @@ class Controller:
                 "by": by,
             }
         )
-        self._queue_dispatch(identity)
-
-    def _queue_dispatch(self, identity):
-        row, attempt = self._ledger.flight(identity)
-        try:
-            self._bus.add_dispatch(row, attempt)
-        except ValueError as error:
-            text = "%s: a dispatch cannot be sent, as StackStorm would drop it" % row["alertname"]
-            self._log.tell("unsendable", text, fingerprint=row["fingerprint"], dispatch_id=identity)
-            self._give_up(row, attempt, str(error))
-
-    def _give_up(self, row, attempt, reason):
-        """End an attempt of which StackStorm knows nothing and never will."""
-        fact = {"kind": "settled", "fingerprint": row["fingerprint"], "reason": reason}
-        fact.update(episode=attempt["starts_at"], dispatch_id=attempt["dispatch_id"])
-        self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
-
-    def _watch(self):
-        flights = self._ledger.flights()
-        facts, lost = watch.observe(self._stackstorm, flights, self._now())
-        for fact in facts:
-            self._guard(fact["fingerprint"], self._observed, fact)
-        for fingerprint in {row["fingerprint"] for row, _ in flights}:
-            self._guard(fingerprint, self._follow_up, self._ledger.alerts[fingerprint])
-        for identity in lost:
-            if self._bus.is_lost(identity):
-                self._resend(identity)
-        self._cancel()
-        self._end_inquiries()
-
-    def _guard(self, fingerprint, call, fact):
-        """Do something about one alert: a fault of PoundCake's in it must not stop the others."""
-        try:
-            call(fact)
-        except Exception as error:
-            if fingerprint not in self._faulty:
-                text = "an alert cannot be followed any further; the others go on"
-                self._log.tell("fault", text, error, fingerprint=fingerprint)
-            self._faulty.add(fingerprint)
-
-    def _observed(self, fact):
-        row = self._ledger.apply(fact)
-        if fact["kind"] == "settled":
-            self._bus.forget(fact["dispatch_id"])
-        elif fact["kind"] == "answered" and fact["approved"] is False:
-            self._taken_over(row, fact)
-
-    def _taken_over(self, row, fact):
-        """Whoever does not approve a remediation takes the alert over: it is not tried again."""
-        (attempt,) = [a for a in row["attempts"] if a["dispatch_id"] == fact["dispatch_id"]]
-        said = {name: fact[name] for name in ("fingerprint", "episode", "at")}
-        said.update(kind="acknowledged", by="", dismissed=False, request_id=attempt["request_id"])
-        self._ledger.apply(dict(said, reason="its remediation was not approved"))
-        self._log.tell(
-            "declined",
-            "%s: its remediation was not approved" % row["alertname"],
-            request_id=attempt["request_id"],
-            fingerprint=row["fingerprint"],
-            alertname=row["alertname"],
-        )
-
-    def _resend(self, identity):
-        row, attempt = self._ledger.flight(identity)
-        episode = lifecycle.episode(row, attempt["starts_at"])
-        if episode is None or episode["resolved_at"]:  # None: newer ones have replaced it
-            self._give_up(row, attempt, "StackStorm lost it, and the episode is over")
-            return
-        self._log.tell(
-            "retried",
-            "%s: its dispatch got lost in StackStorm and is sent again" % row["alertname"],
-            request_id=attempt["request_id"],
-            fingerprint=row["fingerprint"],
-            alertname=row["alertname"],
-            dispatch_id=identity,
-        )
-        self._queue_dispatch(identity)
-
-    def _follow_up(self, row):
-        """Make the fact that follows from the end of an alert's attempt, if any does."""
-        fact = admission.after_attempt(row, self._settings)
-        if fact:
-            fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
-            self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
-            if fact["kind"] == "held":
-                self._tell_held("retried", row, fact["cause"], fact["request_id"])
+        self._flights.send(identity)
 
     def _listen(self):
         """Make the facts about heartbeats that do not come any more."""
@@ -577,52 +492,6 @@ class Controller:
             if fact:
                 fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
                 self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
-
-    def _cancel(self):
-        """Cancel executions of which nothing is wanted any more, or that will never start."""
-        asked = set()
-        for row, attempt in self._ledger.flights():
-            episode = lifecycle.episode(row, attempt["starts_at"])
-            resolved = self._settings.cancel_on_resolve and episode and episode["resolved_at"]
-            for execution in attempt["executions"]:
-                if execution["status"] in lifecycle.ENDED_STATUSES:
-                    continue
-                why = "its alert resolved" if resolved else ""
-                if watch.never_starts(execution, self._now()):
-                    why = "StackStorm lost it before it ran; it is tried again"
-                identity = execution["execution_id"]
-                if why and identity not in self._canceled:
-                    self._stackstorm.cancel_execution(identity)
-                    self._log.tell(
-                        "canceled",
-                        "%s: its execution is canceled, because %s" % (row["alertname"], why),
-                        request_id=attempt["request_id"],
-                        fingerprint=row["fingerprint"],
-                        alertname=row["alertname"],
-                        execution_id=identity,
-                    )
-                if why:
-                    asked.add(identity)
-        self._canceled = asked
-
-    def _end_inquiries(self):
-        """Answer for the person who has let the time go by, or need not answer any more.
-
-        Canceling the execution instead would leave the question open for good.
-        """
-        over = set()
-        for row, attempt in self._ledger.flights():
-            episode = lifecycle.episode(row, attempt["starts_at"])
-            resolved = episode and episode["resolved_at"]
-            for inquiry in lifecycle.open_inquiries(attempt):
-                until = inquiry["until"]
-                if until and (resolved or self._now() > clock.to_seconds(until)):
-                    over.add(inquiry["inquiry_id"])
-        for identity in over - self._over:
-            if self._stackstorm.respond(identity, watch.TIME_IS_UP):
-                text = "nobody answered before the time was up or the alert resolved"
-                self._log.tell("unanswered", text, inquiry_id=identity)
-        self._over = over
 
     def _release(self):
         """Let go what is held back no longer; go through it when something may have changed."""
@@ -650,20 +519,10 @@ class Controller:
         """Tell each, or how many when a lever has moved them all."""
         if len(held) <= HELD_TOLD:
             for item in held:
-                self._tell_held("held", *item)
+                self._log.tell_held("held", *item)
             return
         for cause, count in collections.Counter(cause for _, cause, _ in held).items():
             self._log.tell("held", "%d alerts wait: %s" % (count, cause), alerts=count, cause=cause)
-
-    def _tell_held(self, event, row, cause, request_id):
-        self._log.tell(
-            event,
-            "%s waits: %s" % (row["alertname"], cause),
-            request_id=request_id,
-            fingerprint=row["fingerprint"],
-            alertname=row["alertname"],
-            cause=cause,
-        )
 
     def _standing(self):
         return self._ledger.standing(self._now(), self._controls)

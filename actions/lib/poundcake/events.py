@@ -77,6 +77,17 @@ class Events:
                 fields.update(error=type(error).__name__, where=_where(error))
             self._log.log(level, "%s", line(event, text, **fields))
 
+    def tell_held(self, event, row, cause, request_id):
+        """Tell that an alert waits, and for what in a word."""
+        self.tell(
+            event,
+            "%s waits: %s" % (row["alertname"], cause),
+            request_id=request_id,
+            fingerprint=row["fingerprint"],
+            alertname=row["alertname"],
+            cause=cause,
+        )
+
     def tell_decision(self, decision, row, request_id):
         """Tell a Decision on an alert when it is news: a repetition is in the request's counts."""
         repeated = decision.kind == admission.DUPLICATE
