@@ -26,7 +26,13 @@ collect_ignore = []
 if STACKSTORM_INSTALLED:
     collect_ignore += ["engine", "demo", "bench", "crash"]
     collect_ignore += [p.name for p in ROOT.glob("tests/test_engine*.py")]
-    collect_ignore += ["test_conformance.py", "test_demo_tools.py", "test_crash.py", "test_docs.py"]
+    collect_ignore += [
+        "test_conformance.py",
+        "test_demo.py",
+        "test_demo_tools.py",
+        "test_crash.py",
+        "test_docs.py",
+    ]
     if not REAL_API:
         collect_ignore += [p.name for p in ROOT.glob("tests/test_e2e*.py")]
 

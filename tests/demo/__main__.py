@@ -224,9 +224,9 @@ class Demo:
 
 # What a task's success and its failure mean.
 TASKS = {
-    "check": ("the service is up already", "the service is down"),
-    "restart": ("restarted", "the restart failed"),
-    "check_again": ("the service is up", "the service is still down"),
+    "evidence": ("the service was looked at", "the service cannot be looked at"),
+    "remediation": ("restarted", "the restart failed"),
+    "verification": ("the service is up", "the service is still down"),
 }
 
 
@@ -248,8 +248,8 @@ def demo_rule(service):
         "action": {
             "ref": WORKFLOW,
             "parameters": {
-                "request_id": "{{ trigger.request_id }}",
                 "service": "{{ trigger.service }}",
+                "alert": "{{ trigger | to_json_string }}",
                 "check_command": service.shell("is-active"),
                 "restart_command": service.shell("restart"),
                 "settle_seconds": 1,
