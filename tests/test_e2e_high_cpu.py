@@ -5,6 +5,7 @@ is said by parameter.
 """
 
 import re
+import threading
 
 import pytest
 
@@ -206,6 +207,8 @@ def test_both_workflows_find_the_processes_of_a_service_in_the_same_way():
 def test_the_service_that_burns_is_restarted(place):
     """Measured, restarted, measured again."""
     with process(BURN, name=b"burner") as burner:
+        # Whom nobody waits for stays among the processes when it is killed.
+        threading.Thread(target=burner.wait, daemon=True).start()
         execution = place.run(
             "high_cpu",
             check_command=CHECK_UNTIL_OVER,
