@@ -38,7 +38,7 @@ if STACKSTORM_INSTALLED:
         collect_ignore += [p.name for p in ROOT.glob("tests/test_e2e*.py")]
     # st2tests patches the threads of its process for eventlet: a server in it would never answer.
     # So would the threads that read what hemako says (test_jfr.py).
-    servers = re.compile("local_server|git_servers|kubernetes_api|rule_cluster|import jfr")
+    servers = re.compile("local_server|git_servers|kubernetes_api|rule_cluster|import jfr|browser")
     files = [p for p in ROOT.glob("tests/test_*.py") if servers.search(p.read_text("utf-8"))]
     collect_ignore += [p.name for p in files if not p.name.startswith("test_e2e")]
 
