@@ -1,5 +1,5 @@
-from poundcake import health
-from poundcake.pack_action import PackAction
+from poundcake.st2.action import PackAction
+from poundcake.views import health
 
 
 class CheckHealth(PackAction):

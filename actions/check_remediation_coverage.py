@@ -1,5 +1,6 @@
-from poundcake import coverage, settings
-from poundcake.pack_action import PackAction
+from poundcake import settings
+from poundcake.alert_rules import coverage
+from poundcake.st2.action import PackAction
 
 
 class CheckRemediationCoverage(PackAction):

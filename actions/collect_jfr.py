@@ -1,6 +1,7 @@
-from poundcake import jfr, settings
+from poundcake import settings
+from poundcake.flight_recorder import jfr
 from poundcake.inert import inert_text
-from poundcake.pack_action import PackAction
+from poundcake.st2.action import PackAction
 
 
 class CollectJfr(PackAction):

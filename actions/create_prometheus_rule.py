@@ -1,6 +1,7 @@
-from poundcake import by_hand, rule_commands, settings
-from poundcake.pack_action import PackAction
-from poundcake.rule_change import CREATE
+from poundcake import people, settings
+from poundcake.alert_rules import edit
+from poundcake.alert_rules.change import CREATE
+from poundcake.st2.action import PackAction
 
 
 class CreatePrometheusRule(PackAction):
@@ -18,6 +19,6 @@ class CreatePrometheusRule(PackAction):
         by,
     ):
         found = settings.from_config(self.config)
-        by = by_hand.operator(self.action_service, by)
+        by = people.operator(self.action_service, by)
         made = (CREATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
-        return self.answer_of(rule_commands.change, found, made, "", reason, by)
+        return self.answer_of(edit.change, found, made, "", reason, by)

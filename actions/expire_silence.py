@@ -1,5 +1,6 @@
-from poundcake import alertmanager, settings
-from poundcake.pack_action import PackAction
+from poundcake import settings
+from poundcake.st2.action import PackAction
+from poundcake.upstream import alertmanager
 
 
 class ExpireSilence(PackAction):

@@ -1,8 +1,8 @@
-from poundcake import mapping_sync
-from poundcake.pack_action import PackAction
+from poundcake.mappings import sync
+from poundcake.st2.action import PackAction
 
 
 class ExportMappings(PackAction):
     def run(self, pack):
         # The YAML has templates in it, and no alert has a part in it.
-        return self.answer(mapping_sync.export, pack, safe=dict)
+        return self.answer(sync.export, pack, safe=dict)

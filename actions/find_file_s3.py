@@ -1,5 +1,6 @@
-from poundcake import s3, settings
-from poundcake.pack_action import PackAction
+from poundcake import settings
+from poundcake.flight_recorder import s3
+from poundcake.st2.action import PackAction
 
 
 class FindFileS3(PackAction):

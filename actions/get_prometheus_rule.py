@@ -1,8 +1,9 @@
-from poundcake import rule_commands, settings
-from poundcake.pack_action import PackAction
+from poundcake import settings
+from poundcake.alert_rules import edit
+from poundcake.st2.action import PackAction
 
 
 class GetPrometheusRule(PackAction):
     def run(self, resource, group, rule, severity):
         found = settings.from_config(self.config)
-        return self.answer_of(rule_commands.read, found, resource, group, rule, severity)
+        return self.answer_of(edit.read, found, resource, group, rule, severity)

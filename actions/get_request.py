@@ -1,5 +1,5 @@
-from poundcake import queries
-from poundcake.pack_action import PackAction
+from poundcake.st2.action import PackAction
+from poundcake.views import queries
 
 
 class GetRequest(PackAction):

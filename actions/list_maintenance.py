@@ -1,7 +1,7 @@
-from poundcake import controls
-from poundcake.pack_action import PackAction
+from poundcake.st2.action import PackAction
+from poundcake.views import queries
 
 
 class ListMaintenance(PackAction):
     def run(self):
-        return self.answer(controls.list_maintenance)
+        return self.answer(queries.list_maintenance)

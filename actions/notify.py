@@ -1,5 +1,6 @@
-from poundcake import notify, settings
-from poundcake.pack_action import PackAction
+from poundcake import settings
+from poundcake.operators import notify
+from poundcake.st2.action import PackAction
 
 
 class Notify(PackAction):

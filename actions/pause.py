@@ -1,8 +1,9 @@
-from poundcake import by_hand, controls
-from poundcake.pack_action import PackAction
+from poundcake import people
+from poundcake.operators import controls
+from poundcake.st2.action import PackAction
 
 
 class Pause(PackAction):
     def run(self, reason, alertname, by):
-        by = by_hand.operator(self.action_service, by)
+        by = people.operator(self.action_service, by)
         return self.answer(controls.pause, alertname, reason, by)

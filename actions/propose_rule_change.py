@@ -1,5 +1,7 @@
-from poundcake import by_hand, gitops, rule_change, settings
-from poundcake.pack_action import PackAction
+from poundcake import people, settings
+from poundcake.alert_rules import change as rule_change
+from poundcake.alert_rules.git import propose
+from poundcake.st2.action import PackAction
 
 
 class ProposeRuleChange(PackAction):
@@ -18,7 +20,7 @@ class ProposeRuleChange(PackAction):
         by,
     ):
         found = settings.from_config(self.config)
-        by = by_hand.operator(self.action_service, by)
+        by = people.operator(self.action_service, by)
         what = (expr, for_duration, severity, labels, annotations)
         return self.answer_of(
             self._propose, found, (operation, resource, group, rule, *what), reason, by
@@ -26,4 +28,4 @@ class ProposeRuleChange(PackAction):
 
     @staticmethod
     def _propose(found, change, reason, by):
-        return gitops.propose(found, rule_change.make(*change), reason, by)
+        return propose.propose(found, rule_change.make(*change), reason, by)

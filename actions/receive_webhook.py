@@ -1,6 +1,7 @@
-from poundcake import inbox, payload
+from poundcake.core import payload
 from poundcake.inert import inert
-from poundcake.pack_action import PackAction
+from poundcake.st2 import inbox
+from poundcake.st2.action import PackAction
 
 
 class ReceiveWebhook(PackAction):

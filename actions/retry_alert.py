@@ -1,8 +1,9 @@
-from poundcake import by_hand
-from poundcake.pack_action import PackAction
+from poundcake import people
+from poundcake.operators import commands
+from poundcake.st2.action import PackAction
 
 
 class RetryAlert(PackAction):
     def run(self, fingerprint, reason, by):
-        by = by_hand.operator(self.action_service, by)
-        return self.answer(by_hand.command, by_hand.RETRY, fingerprint, reason, by)
+        by = people.operator(self.action_service, by)
+        return self.answer(commands.command, commands.RETRY, fingerprint, reason, by)

@@ -1,8 +1,9 @@
-from poundcake import by_hand, controls
-from poundcake.pack_action import PackAction
+from poundcake import people
+from poundcake.operators import controls
+from poundcake.st2.action import PackAction
 
 
 class StartMaintenance(PackAction):
     def run(self, matchers, duration, reason, by):
-        by = by_hand.operator(self.action_service, by)
+        by = people.operator(self.action_service, by)
         return self.answer(controls.start_maintenance, matchers, duration, reason, by)

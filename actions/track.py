@@ -1,9 +1,11 @@
 import contextlib
 import signal
 
-from poundcake import outbox, rebuild, settings
-from poundcake.pack_action import PackAction
-from poundcake.queries import QueryError
+from poundcake import settings
+from poundcake.errors import ExpectedError
+from poundcake.operators import rebuild
+from poundcake.st2 import outbox
+from poundcake.st2.action import PackAction
 
 # An action has one retry policy in StackStorm, for failures or for timeouts: this one is for
 # failures. So a batch that takes too long fails, long before the runner's timeout of 600 s.
@@ -17,7 +19,7 @@ class Track(PackAction):
 
 def _track(stackstorm, batch_id, since, found):
     if bool(batch_id) == bool(since):
-        raise QueryError(
+        raise ExpectedError(
             "batch_id, since: give one of them; since=24h rebuilds the rows of the last day"
         )
     if since:

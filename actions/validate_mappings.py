@@ -1,7 +1,7 @@
-from poundcake import mapping_sync
-from poundcake.pack_action import PackAction
+from poundcake.mappings import sync
+from poundcake.st2.action import PackAction
 
 
 class ValidateMappings(PackAction):
     def run(self, path, mappings, pack):
-        return self.answer(mapping_sync.validate, path, mappings, pack)
+        return self.answer(sync.validate, path, mappings, pack)

@@ -13,14 +13,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 
 import waitress  # noqa: E402
 import waitress.trigger  # noqa: E402
-from poundcake import older_api, status_page, triggers  # noqa: E402
 from poundcake import settings as pack_settings  # noqa: E402
-from poundcake.controller import Controller  # noqa: E402
-from poundcake.events import Events  # noqa: E402
-from poundcake.listener import Listener  # noqa: E402
-from poundcake.metrics import Metrics  # noqa: E402
-from poundcake.stackstorm import StackStorm  # noqa: E402
-from poundcake.status_page import StatusPage  # noqa: E402
+from poundcake.sensor.controller import Controller  # noqa: E402
+from poundcake.sensor.listener import Listener  # noqa: E402
+from poundcake.sensor.log import Events  # noqa: E402
+from poundcake.sensor.metrics import Metrics  # noqa: E402
+from poundcake.st2 import triggers  # noqa: E402
+from poundcake.st2.client import StackStorm  # noqa: E402
+from poundcake.views import older_api, status_page
+from poundcake.views.status_page import StatusPage  # noqa: E402
 from st2reactor.sensor.base import Sensor  # noqa: E402
 
 # StackStorm gives a sensor up when it dies twice within ten seconds of its start.

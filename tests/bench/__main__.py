@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench import scale, scrape, storm, tracked
-from tests.world import open_world
+from tests.support.world import open_world
 
 
 def main():

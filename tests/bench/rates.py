@@ -6,7 +6,7 @@ Both start the same action as often; a rate ends with the last execution.
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.world import unique
+from tests.support.world import unique
 
 CLIENTS = 8
 LONGEST_SECONDS = 600

@@ -16,10 +16,12 @@ import requests
 
 from tests.bench.report import print_table, say
 from tests.bench.storm import restart_sensor
-from tests.world import ROOT, unique
+from tests.support.world import ROOT, unique
 
 sys.path.insert(0, str(ROOT / "actions/lib"))
-from poundcake import clock, lifecycle, rows  # noqa: E402
+from poundcake import clock
+from poundcake.core import lifecycle
+from poundcake.st2 import rows  # noqa: E402
 
 SIZES = (1000, 10000)
 ROUNDS = 5

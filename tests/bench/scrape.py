@@ -12,7 +12,7 @@ import time
 
 from tests.bench.report import print_table, say
 from tests.bench.tracked import acknowledgements, fill
-from tests.world import unique
+from tests.support.world import unique
 
 SCRAPES = 50
 GOALS = (1000, 10000)

@@ -12,8 +12,8 @@ import yaml
 
 from tests.bench.rates import bare_rate, poundcake_rate, quiet
 from tests.bench.report import print_table, say
-from tests.test_e2e import max_overlap
-from tests.world import alert, notification, unique
+from tests.e2e.test_notifications import max_overlap
+from tests.support.world import alert, notification, unique
 
 ALERTS = 60
 ROUNDS = 3

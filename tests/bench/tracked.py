@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.bench.rates import CLIENTS, accepted, bare_rate, poundcake_rate, quiet
 from tests.bench.report import print_table, say
-from tests.world import alert, notification, unique
+from tests.support.world import alert, notification, unique
 
 ACKNOWLEDGEMENTS = 300
 # A real StackStorm makes one or two a second, the embedded engine twenty.

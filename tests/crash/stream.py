@@ -3,7 +3,7 @@
 import threading
 
 from tests.crash import checks
-from tests.world import alert, notification
+from tests.support.world import alert, notification
 
 MOST_EPISODES = 4  # rows keep five
 PAUSE_SECONDS = 0.15  # at the most, between two notifications

@@ -17,7 +17,7 @@ from tests.crash import checks
 from tests.crash.proxy import Kill
 from tests.crash.stream import Stream
 from tests.crash.world import open_crash_world
-from tests.world import alert, notification
+from tests.support.world import alert, notification
 
 NAME = "CrashTest"
 ALERTS = 6

@@ -13,8 +13,8 @@ import pytest
 import requests
 
 from tests.crash import checks
-from tests.test_e2e import executions_of, max_overlap, states_of
-from tests.world import alert, open_world, unique
+from tests.e2e.test_notifications import executions_of, max_overlap, states_of
+from tests.support.world import alert, open_world, unique
 
 COOLDOWN_SECONDS = 6
 DRY = "E2eDryRun"

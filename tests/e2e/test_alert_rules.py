@@ -9,8 +9,8 @@ if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)
 
 from tests.demo import servers
-from tests.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
-from tests.world import alert, open_world, unique
+from tests.support.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
+from tests.support.world import alert, open_world, unique
 
 pytestmark = pytest.mark.skipif(
     bool(servers.missing()), reason="bash tests/demo/install_servers installs Prometheus"

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from tests.world import alert, unique
+from tests.support.world import alert, unique
 
 PARAMETERS = {
     "service": "shop",

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.remediations import enabled, output_of, reason_of, run, started_for
-from tests.world import alert, free_port, open_world, unique
+from tests.support.remediations import enabled, output_of, reason_of, run, started_for
+from tests.support.world import alert, free_port, open_world, unique
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs servers where StackStorm runs", allow_module_level=True)
 
-from tests import tls
 from tests.demo.servers import Server
+from tests.support import tls
 
 
 class TlsServer(Server):

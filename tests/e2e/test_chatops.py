@@ -2,7 +2,7 @@
 
 import requests
 
-from tests.world import alert, unique
+from tests.support.world import alert, unique
 
 
 def say(world, command, user="ann"):

@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.local_server import LocalServer, QuietHandler
-from tests.pack import Pack
-from tests.remediations import children_of, output_of, run
+from tests.support.local_server import LocalServer, QuietHandler
+from tests.support.pack import Pack
+from tests.support.remediations import children_of, output_of, run
+from tests.support.world import World, alert, unique
 from tests.test_e2e_remediations import asked
-from tests.world import World, alert, unique
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)
 
 from tests.demo import servers
-from tests.s3 import S3
+from tests.support.s3 import S3
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures" / "cratedb"
 HAS_ONE = "none, this episode has its recording"

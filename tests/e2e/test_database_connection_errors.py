@@ -6,8 +6,8 @@ import json
 import pytest
 import yaml
 
-from tests.remediations import Place, enabled, output_of, run
-from tests.world import ROOT, alert, free_port, unique
+from tests.support.remediations import Place, enabled, output_of, run
+from tests.support.world import ROOT, alert, free_port, unique
 
 CHECK = yaml.safe_load((ROOT / "actions/database_connection_errors.yaml").read_text())
 CHECK = CHECK["parameters"]["check_command"]["default"]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.demo import servers
-from tests.world import ROOT
+from tests.support.world import ROOT
 
 
 @pytest.mark.skipif(

@@ -19,13 +19,13 @@ import yaml
 if os.environ.get("ST2_API_URL"):
     pytest.skip("pauses and maintenance hold everything", allow_module_level=True)
 
-from poundcake import lifecycle
-from poundcake.admission import DECISIONS
-from poundcake.events import EVENTS
+from poundcake.core import lifecycle
+from poundcake.core.admission import DECISIONS
+from poundcake.sensor.log import EVENTS
 
 from tests.demo import servers
 from tests.engine import aliases
-from tests.world import ROOT, alert, notification, open_world, unique
+from tests.support.world import ROOT, alert, notification, open_world, unique
 
 PAGES = ["README.md"] + sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))
 PROGRAMS = (

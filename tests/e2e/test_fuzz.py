@@ -15,7 +15,7 @@ import requests
 
 from tests.crash.checks import listing
 from tests.demo import servers
-from tests.world import World, alert
+from tests.support.world import World, alert
 
 NOTIFICATIONS = 10000
 CONNECTIONS = 8

@@ -6,11 +6,11 @@ import os
 import socket
 
 import pytest
-from poundcake import health
 from poundcake.settings import Settings
+from poundcake.views import health
 
 from tests.demo import servers
-from tests.local_server import LocalServer, QuietHandler
+from tests.support.local_server import LocalServer, QuietHandler
 
 SECRET = "s3cret-that-nobody-may-see"
 needs_servers = pytest.mark.skipif(

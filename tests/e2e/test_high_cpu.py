@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.processes import (
+from tests.support.processes import (
     BURN,
     SLEEP,
     default_of,
@@ -19,8 +19,8 @@ from tests.processes import (
     run_default,
     secret_to_read,
 )
-from tests.remediations import CHANGE, LOOK, enabled, output_of, run, started_for
-from tests.world import alert, unique
+from tests.support.remediations import CHANGE, LOOK, enabled, output_of, run, started_for
+from tests.support.world import alert, unique
 
 CHECK = default_of("high_cpu", "check_command")
 # With a flag in the folder the host counts as calm.

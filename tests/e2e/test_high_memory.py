@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.processes import (
+from tests.support.processes import (
     HOLD,
     SLEEP,
     default_of,
@@ -17,8 +17,8 @@ from tests.processes import (
     run_default,
     secret_to_read,
 )
-from tests.remediations import CHANGE, LOOK, enabled, output_of, run, started_for
-from tests.world import alert, unique
+from tests.support.remediations import CHANGE, LOOK, enabled, output_of, run, started_for
+from tests.support.world import alert, unique
 
 CHECK = default_of("high_memory", "check_command")
 # With a flag in the folder there is enough.

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.remediations import (
+from tests.support.remediations import (
     EVIL_NAMES,
     children_of,
     enabled,
@@ -15,7 +15,7 @@ from tests.remediations import (
     shell,
     started_for,
 )
-from tests.world import alert, open_world, unique
+from tests.support.world import alert, open_world, unique
 
 # Every command runs on the StackStorm node.
 on_the_node = pytest.mark.parametrize("place", ["local"], indirect=True)

@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 
-from tests.world import alert, notification, unique
+from tests.support.world import alert, notification, unique
 
 SECRET_KEY = "poundcake_e2e_secret"
 

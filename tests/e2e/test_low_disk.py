@@ -6,14 +6,8 @@ import json
 import pytest
 import yaml
 
-from tests.remediations import (
-    Place,
-    enabled,
-    output_of,
-    run,
-    started_for,
-)
-from tests.world import ROOT, alert, unique
+from tests.support.remediations import Place, enabled, output_of, run, started_for
+from tests.support.world import ROOT, alert, unique
 
 DEFAULTS = yaml.safe_load((ROOT / "actions/low_disk.yaml").read_text())["parameters"]
 

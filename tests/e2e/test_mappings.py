@@ -6,9 +6,9 @@ import uuid
 import pytest
 import yaml
 
-from tests.remediations import EVIL_NAMES
+from tests.support.remediations import EVIL_NAMES
+from tests.support.world import alert, unique
 from tests.test_e2e_injection import EXPRESSIONS, SECRET_KEY
-from tests.world import alert, unique
 
 PACK = "default"
 EMPTY = "alerts: {}\n"

@@ -6,11 +6,11 @@ import os
 import pytest
 import yaml
 
-from tests.fakes import FIXTURES
-from tests.remediations import EVIL_NAMES
+from tests.support.fakes import FIXTURES
+from tests.support.remediations import EVIL_NAMES
+from tests.support.world import World, alert, unique
 from tests.test_e2e_mappings import ask, fire
-from tests.test_mappings import OLDER
-from tests.world import World, alert, unique
+from tests.unit.mappings.test_model import OLDER
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import requests
 import yaml
 
 from tests.demo import servers
+from tests.support.world import alert, unique
 from tests.test_e2e_servers import TOKEN, world_of
-from tests.world import alert, unique
 
-MONITORING = Path(__file__).resolve().parent.parent / "monitoring"
+MONITORING = Path(__file__).resolve().parents[2] / "monitoring"
 RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
 ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.world import alert, notification, unique
+from tests.support.world import alert, notification, unique
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def states_of(row):

@@ -5,8 +5,8 @@ import os
 import pytest
 import requests
 
-from tests import browser as chromium
-from tests.world import alert, unique
+from tests.support import browser as chromium
+from tests.support.world import alert, unique
 
 ATTACK = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script>"
 WORKFLOW = """

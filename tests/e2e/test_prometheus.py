@@ -4,17 +4,17 @@ import os
 
 import pytest
 import requests
-from poundcake import prometheus
 from poundcake.inert import inert
 from poundcake.settings import Settings
+from poundcake.upstream import prometheus
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)
 
 from tests.demo import servers
-from tests.local_server import LocalServer, QuietHandler
-from tests.remediations import output_of, run
-from tests.world import World
+from tests.support.local_server import LocalServer, QuietHandler
+from tests.support.remediations import output_of, run
+from tests.support.world import World
 
 pytestmark = pytest.mark.skipif(
     bool(servers.missing()), reason="bash tests/demo/install_servers installs Prometheus"

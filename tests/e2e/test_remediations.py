@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tests.remediations import CASES, EVIL_TEXTS, output_of
-from tests.world import unique
+from tests.support.remediations import CASES, EVIL_TEXTS, output_of
+from tests.support.world import unique
 
 SECRET_KEY = "poundcake_e2e_evidence"
 NAMES = [(workflow, name) for workflow in sorted(CASES) for name in CASES[workflow].names]

@@ -5,7 +5,7 @@ import yaml
 
 from tests.conftest import REAL_API
 from tests.demo import servers
-from tests.git_servers import TOKEN, GitHubHost, Repository
+from tests.support.git_servers import TOKEN, GitHubHost, Repository
 
 pytestmark = pytest.mark.skipif(
     bool(REAL_API or servers.missing()), reason="needs a config of its own, and promtool"

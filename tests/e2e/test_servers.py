@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from tests.demo import servers
-from tests.test_e2e import states_of
-from tests.world import World, alert, notification, unique
+from tests.e2e.test_notifications import states_of
+from tests.support.world import World, alert, notification, unique
 
 REAL = bool(os.environ.get("ST2_API_URL"))
 TOKEN = "token-" + uuid.uuid4().hex

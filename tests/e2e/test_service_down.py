@@ -2,7 +2,7 @@
 
 import json
 
-from tests.remediations import (
+from tests.support.remediations import (
     CHANGE,
     EVIL_NAMES,
     LOOK,
@@ -14,7 +14,7 @@ from tests.remediations import (
     reason_of,
     started_for,
 )
-from tests.world import alert, free_port, unique
+from tests.support.world import alert, free_port, unique
 
 
 def test_a_service_that_is_down_is_restarted(place):

@@ -5,18 +5,19 @@ import os
 
 import pytest
 import requests
-from poundcake import alertmanager, matchers
+from poundcake import matchers
+from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
-from poundcake.queries import QueryError
 from poundcake.settings import Settings
+from poundcake.upstream import alertmanager
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)
 
 from tests.demo import servers
-from tests.local_server import LocalServer, QuietHandler
-from tests.remediations import children_of, output_of, run
-from tests.world import World, unique
+from tests.support.local_server import LocalServer, QuietHandler
+from tests.support.remediations import children_of, output_of, run
+from tests.support.world import World, unique
 
 pytestmark = pytest.mark.skipif(
     bool(servers.missing()), reason="bash tests/demo/install_servers installs Alertmanager"
@@ -202,7 +203,7 @@ def test_silences_are_listed_by_state(am):
 def test_a_silence_that_names_nothing_is_refused(am, more, start):
     """With the parameter, what is wrong and what to write."""
     before = alertmanager.list_silences(settings(am), "all")
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         create(am, **more)
     assert str(caught.value).startswith(start)
     assert alertmanager.list_silences(settings(am), "all") == before
@@ -211,14 +212,14 @@ def test_a_silence_that_names_nothing_is_refused(am, more, start):
 @pytest.mark.parametrize("id", ["", "x", "../status", "0b4f7a5e-6f0a-4d7e-9a55-3f6d4c8f1b2e"])
 def test_a_silence_that_does_not_exist_cannot_be_ended(am, id):
     """The answer says where to look."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         alertmanager.expire_silence(settings(am), id)
     assert str(caught.value).startswith("id: ") and "list_silences" in str(caught.value)
 
 
 def test_a_state_that_is_none_is_refused(am):
     """With those that there are."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         alertmanager.list_silences(settings(am), "gone")
     said = 'state: "gone" is none; write one of active, pending, expired, all'
     assert str(caught.value) == said
@@ -231,7 +232,7 @@ def test_basic_auth_is_sent(tmp_path):
         made = create(guarded, "a=b", **login)
         assert alertmanager.expire_silence(settings(guarded, **login), made["id"])
         for wrong in ({}, dict(login, alertmanager_password="s3cret"), {"alertmanager_token": "t"}):
-            with pytest.raises(QueryError) as caught:
+            with pytest.raises(ExpectedError) as caught:
                 create(guarded, "a=b", **wrong)
             said = str(caught.value)
             assert said.startswith("alertmanager_token: ") and "answers 401; set it" in said
@@ -247,21 +248,21 @@ def test_a_token_is_sent(am, tmp_path, monkeypatch):
         made = create(am, "a=b", alertmanager_url=url + "/", alertmanager_token="t0ken")
         found = settings(am, alertmanager_url=url, alertmanager_token="t0ken")
         assert alertmanager.expire_silence(found, made["id"])["state"] == "expired"
-        with pytest.raises(QueryError):
+        with pytest.raises(ExpectedError):
             create(am, "a=b", alertmanager_url=url, alertmanager_token="wrong")
 
 
 def test_an_alertmanager_that_is_not_there_is_told():
     """Unset, away, or something else."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         alertmanager.list_silences(Settings(), "all")
     assert str(caught.value).startswith("alertmanager_url: is not set")
     for url in ("http://127.0.0.1:1", "no url"):
-        with pytest.raises(QueryError) as caught:
+        with pytest.raises(ExpectedError) as caught:
             alertmanager.list_silences(Settings(alertmanager_url=url), "all")
         assert "cannot be reached" in str(caught.value)
     for status, body, said in ((200, b"<html>", "answers no JSON"), (500, b"oops", "500: oops")):
-        with answering(status, body) as url, pytest.raises(QueryError) as caught:
+        with answering(status, body) as url, pytest.raises(ExpectedError) as caught:
             alertmanager.list_silences(Settings(alertmanager_url=url), "all")
         assert str(caught.value).startswith("alertmanager_url: ") and said in str(caught.value)
 

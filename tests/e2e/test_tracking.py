@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.world import alert, copy_pack, free_port, open_world, unique
+from tests.support.world import alert, copy_pack, free_port, open_world, unique
 
 # These change the pack, or would tell a real person.
 pytestmark = pytest.mark.skipif(

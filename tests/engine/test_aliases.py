@@ -3,7 +3,7 @@
 import pytest
 
 from tests.engine import aliases
-from tests.fakes import load_fixture
+from tests.support.fakes import load_fixture
 
 RECORDED = load_fixture("alias_matching")
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.engine import conformance
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OWN = sorted(ROOT.glob("tests/fixtures/conformance/*.json"))
 SHARED = sorted(ROOT.parent.glob("shared/conformance/*.json"))
 

@@ -5,13 +5,13 @@ import re
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from poundcake import mapping_content
 from poundcake.inert import inert
+from poundcake.mappings import content as mapping_content
 
 from tests.engine.workflows import Workflow
-from tests.fakes import PROPERTY, TRICKY_TEXT
-from tests.mapping_cases import ACTIONS
-from tests.mapping_cases import mappings as some_mappings
+from tests.support.fakes import PROPERTY, TRICKY_TEXT
+from tests.support.mapping_cases import ACTIONS
+from tests.support.mapping_cases import mappings as some_mappings
 
 ST2 = {"action_execution_id": "a", "api_url": "", "user": "u", "pack": "p", "action": "p.a"}
 CONFIG = {"region": "eu"}
@@ -182,9 +182,9 @@ def test_inspection_finds_nothing_and_is_quick_for_many_steps():
         }
         for n in range(50)
     ]
-    from poundcake import mappings
+    from poundcake.mappings import model
 
-    book = mappings.parse([("m", yaml.safe_dump({"alerts": {"A": {"actions": steps}}}))])
+    book = model.parse([("m", yaml.safe_dump({"alerts": {"A": {"actions": steps}}}))])
     content = mapping_content.build(book.mappings["A"], "p", ACTIONS)
     inputs = {"alert": payload({}, "")}
     workflow = Workflow.start(

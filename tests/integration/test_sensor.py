@@ -12,11 +12,18 @@ from unittest import mock
 import alertmanager_sensor
 import pytest
 import requests
-from poundcake import inbox, rows, triggers
 from poundcake.settings import SettingsError
+from poundcake.st2 import inbox, rows, triggers
 from st2tests.base import BaseSensorTestCase
 
-from tests.fakes import PACK, FakeStackStorm, alert, assert_inert, load_fixture, notification
+from tests.support.fakes import (
+    PACK,
+    FakeStackStorm,
+    alert,
+    assert_inert,
+    load_fixture,
+    notification,
+)
 
 TOKEN = "t0ken-that-nobody-may-see"
 PASSWORD = "passw0rd-that-nobody-may-see"

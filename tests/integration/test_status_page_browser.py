@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import waitress
-from poundcake import status_page
-from poundcake.listener import Listener
-from poundcake.status_page import StatusPage
+from poundcake.sensor.listener import Listener
+from poundcake.views import status_page
+from poundcake.views.status_page import StatusPage
 
-from tests import browser as chromium
-from tests.fakes import alert
-from tests.pack import Pack
-from tests.world import free_port
+from tests.support import browser as chromium
+from tests.support.fakes import alert
+from tests.support.pack import Pack
+from tests.support.world import free_port
 
 LOG = logging.getLogger("poundcake.test_status_page_browser")
 PASSWORD = "passw0rd"

@@ -8,14 +8,17 @@ import collections
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from poundcake import admission, by_hand, clock, lifecycle, payload, rows, triggers
-from poundcake.bus import BusBroken
-from poundcake.queries import QueryError
+from poundcake import clock
+from poundcake.core import admission, lifecycle, payload
+from poundcake.errors import ExpectedError
+from poundcake.operators import commands
+from poundcake.sensor.publisher import BusBroken
 from poundcake.settings import Settings
-from poundcake.stackstorm import StackStormError
+from poundcake.st2 import rows, triggers
+from poundcake.st2.client import StackStormError
 
-from tests.fakes import PROPERTY, Killed, alert
-from tests.pack import Pack
+from tests.support.fakes import PROPERTY, Killed, alert
+from tests.support.pack import Pack
 
 # Two of one host, one of them with a second disk, and two further hosts.
 ALERTS = [
@@ -147,8 +150,8 @@ class Ward:
             fingerprint = found[index % len(found)]["fingerprint"]
             arguments = (fingerprint, "a reason", "ann", self.pack.clock())
             try:
-                by_hand.command(self.pack.stackstorm, do, *arguments)
-            except QueryError:
+                commands.command(self.pack.stackstorm, do, *arguments)
+            except ExpectedError:
                 pass
 
     def kill_in(self, calls):

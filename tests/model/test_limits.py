@@ -1,12 +1,15 @@
 """Admission as an operator sees it: what the sensor does, what the rows say, and who is told."""
 
 import pytest
-from poundcake import admission, by_hand, controls, lifecycle, queries, rows, triggers, watch
-from poundcake.admission import RETRY_SECONDS
-from poundcake.queries import QueryError
+from poundcake.core import admission, lifecycle
+from poundcake.core.admission import RETRY_SECONDS
+from poundcake.errors import ExpectedError
+from poundcake.operators import commands, controls
+from poundcake.st2 import executions, rows, triggers
+from poundcake.views import queries
 
-from tests.fakes import alert
-from tests.pack import SCHEMAS, Pack
+from tests.support.fakes import alert
+from tests.support.pack import SCHEMAS, Pack
 
 MINUTE = 60
 HOUR = 3600
@@ -357,7 +360,7 @@ def test_other_alertnames_are_remediated_while_one_is_dry():
 
 
 def acknowledge(pack):
-    pack.order(by_hand.ACKNOWLEDGE, by="bob", reason="on it")
+    pack.order(commands.ACKNOWLEDGE, by="bob", reason="on it")
     pack.steps(3)
 
 
@@ -375,7 +378,7 @@ def test_a_person_gets_one_more_attempt_now_whatever_the_limits_say(pack, prepar
     """Who and why are on the row, in the request and in what is told."""
     prepare(pack)
     sent = len(pack.stackstorm.dispatched())
-    request_id = pack.order(by_hand.RETRY)
+    request_id = pack.order(commands.RETRY)
     pack.steps(4)
     assert len(pack.stackstorm.dispatched()) == sent + 1
     attempt = pack.alert()["attempts"][-1]
@@ -384,7 +387,7 @@ def test_a_person_gets_one_more_attempt_now_whatever_the_limits_say(pack, prepar
     assert pack.told()[-1]["reason"].endswith("the disk is replaced (by ann)")
     pack.settle()
     request = pack.request(request_id)
-    assert request["source"] == by_hand.SOURCE and request["command"]["by"] == "ann"
+    assert request["source"] == commands.SOURCE and request["command"]["by"] == "ann"
     assert request["alerts"][0]["outcome"] == "succeeded" and request["completed_at"]
     assert pack.alert()["state"] == "remediated"
 
@@ -395,7 +398,7 @@ def test_an_attempt_by_hand_waits_when_the_window_is_full():
     repeat(pack, 1, "failed", severity="info")
     pack.post(alert(2), alert(3))
     pack.step()
-    request_id = pack.order(by_hand.RETRY)
+    request_id = pack.order(commands.RETRY)
     pack.steps(3)
     entry = pack.request(request_id)["alerts"][0]
     assert entry["decision"] == "pend" and "max_concurrent is 1" in entry["reason"]
@@ -416,7 +419,7 @@ def test_an_attempt_by_hand_of_a_pending_alert_completes_the_request_that_waits_
     pack = make(max_concurrent=1)
     first = pack.post(alert(2), alert(1))
     pack.steps(3)
-    second = pack.order(by_hand.RETRY)
+    second = pack.order(commands.RETRY)
     pack.steps(3)
     if restart:
         pack.start()
@@ -431,19 +434,19 @@ def test_an_attempt_by_hand_is_refused_by_the_action_while_one_runs_or_after_the
     """The sentence says which."""
     pack.post(alert())
     pack.steps(3)
-    with pytest.raises(QueryError, match="is being remediated"):
-        pack.order(by_hand.RETRY)
+    with pytest.raises(ExpectedError, match="is being remediated"):
+        pack.order(commands.RETRY)
     pack.settle()
     pack.post(alert(status="resolved"))
     pack.settle()
-    with pytest.raises(QueryError, match="there is nothing to retry"):
-        pack.order(by_hand.RETRY)
+    with pytest.raises(ExpectedError, match="there is nothing to retry"):
+        pack.order(commands.RETRY)
 
 
 def test_an_attempt_by_hand_is_refused_by_the_sensor_when_things_changed_meanwhile(pack):
     """Of two commands at once one is obeyed, and the other's request says why not."""
     repeat(pack, 1, "failed")
-    ids = [pack.order(by_hand.RETRY) for _ in range(2)]
+    ids = [pack.order(commands.RETRY) for _ in range(2)]
     pack.steps(4)
     entries = [pack.request(request_id)["alerts"][0] for request_id in ids]
     assert [entry["decision"] for entry in entries] == ["dispatch", "rejected"]
@@ -462,7 +465,7 @@ def test_an_attempt_by_hand_of_what_resolves_or_is_dry_or_forgotten_meanwhile_is
         lambda: (setattr(pack, "settings", make().settings), pack.post(alert(status="resolved"))),
     ):
         prepare()
-        request_id = pack.order(by_hand.RETRY)
+        request_id = pack.order(commands.RETRY)
         pack.start()
         pack.steps(4)
         entry = pack.request(request_id)["alerts"][0]
@@ -476,7 +479,7 @@ def test_an_attempt_by_hand_of_what_resolves_or_is_dry_or_forgotten_meanwhile_is
 def test_a_command_about_an_alert_that_the_sensor_does_not_know_is_rejected(pack):
     """Its row may have expired meanwhile."""
     repeat(pack, 1, "failed")
-    request_id = pack.order(by_hand.RETRY)
+    request_id = pack.order(commands.RETRY)
     for key in pack.stackstorm.list_keys(rows.ALERT):
         pack.stackstorm.delete_key(key)
     pack.start()
@@ -509,7 +512,7 @@ def test_what_becomes_pending_while_a_person_takes_it_over_does_not_stay_so(pack
     pack.post(alert())
     pack.steps(3)
     pack.finish("failed", ran=False)
-    pack.order(by_hand.ACKNOWLEDGE)
+    pack.order(commands.ACKNOWLEDGE)
     pack.steps(600)
     assert pack.alert()["state"] == "suppressed" and len(pack.stackstorm.dispatched()) == 1
 
@@ -519,7 +522,7 @@ def test_a_pending_alert_that_a_person_takes_over_leaves_the_queue():
     pack = make(max_concurrent=1)
     request_id = pack.post(alert(2), alert(1))
     pack.steps(3)
-    pack.order(by_hand.ACKNOWLEDGE)
+    pack.order(commands.ACKNOWLEDGE)
     pack.settle()
     assert len(pack.stackstorm.dispatched()) == 1
     outcomes = [entry["outcome"] for entry in pack.request(request_id)["alerts"]]
@@ -670,7 +673,7 @@ def test_nobody_is_asked_any_longer_about_an_alert_that_resolved(cancel_on_resol
     inquiry = ask(pack)
     pack.post(alert(status="resolved"))
     pack.steps(3)
-    assert pack.stackstorm.executions[inquiry]["result"]["response"] == watch.TIME_IS_UP
+    assert pack.stackstorm.executions[inquiry]["result"]["response"] == executions.TIME_IS_UP
     pack.finish("failed")
     pack.steps(6)
     assert pack.alert()["state"] == "resolved"

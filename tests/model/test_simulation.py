@@ -10,10 +10,11 @@ import itertools
 import os
 import random
 
-from poundcake import clock, rows, triggers
+from poundcake import clock
+from poundcake.st2 import rows, triggers
 
-from tests.fakes import alert
-from tests.pack import Pack
+from tests.support.fakes import alert
+from tests.support.pack import Pack
 
 HOUR = 3600
 ALERTS_OF_A_KIND = 2

@@ -16,13 +16,14 @@ import log_notification
 import receive_webhook
 import track
 from hypothesis import given
-from poundcake import inbox, lifecycle, outbox, payload, rows
-from poundcake.ledger import Ledger
+from poundcake.core import lifecycle, payload
+from poundcake.sensor.ledger import Ledger
 from poundcake.settings import Settings
-from poundcake.stackstorm import StackStormError
+from poundcake.st2 import inbox, outbox, rows
+from poundcake.st2.client import StackStormError
 from st2tests.base import BaseActionTestCase
 
-from tests.fakes import (
+from tests.support.fakes import (
     JSON_VALUES,
     PROPERTY,
     Clock,
@@ -43,7 +44,7 @@ class PackActionTestCase(BaseActionTestCase):
         super(PackActionTestCase, self).setUp()
         self.clock = Clock()
         self.stackstorm = FakeStackStorm(self.clock)
-        patch = mock.patch("poundcake.pack_action.StackStorm", lambda get_client: self.stackstorm)
+        patch = mock.patch("poundcake.st2.action.StackStorm", lambda get_client: self.stackstorm)
         patch.start()
         self.addCleanup(patch.stop)
 

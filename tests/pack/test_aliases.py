@@ -10,13 +10,15 @@ from dataclasses import asdict
 
 import pytest
 import yaml
-from poundcake import by_hand, controls, health, queries, rows
 from poundcake.inert import inert
+from poundcake.operators import commands, controls
+from poundcake.st2 import rows
+from poundcake.views import health, queries
 from st2common.util.jinja import get_jinja_environment
 from st2tests.base import BaseActionAliasTestCase
 
-from tests.fakes import PACK, alert
-from tests.pack import Pack
+from tests.support.fakes import PACK, alert
+from tests.support.pack import Pack
 
 ALIASES = {}
 for path in sorted(glob.glob(os.path.join(PACK, "aliases", "*.yaml"))):
@@ -126,6 +128,9 @@ class CommandTestCase(BaseActionAliasTestCase):
     """What people write, through StackStorm's own helpers."""
 
     action_alias_name = "list_alerts"
+
+    def _get_base_pack_path(self):
+        return PACK  # st2tests expects the tests of a pack in one flat folder
 
     def test_a_command_is_of_one_format_of_all_aliases(self):
         """StackStorm refuses what may mean two things."""
@@ -331,7 +336,7 @@ def test_the_levers_say_what_they_did_and_how_to_end_it(pack):
     assert "poundcake resume everything" in COMMANDS and "poundcake resume everything" in said
     said = chat("pause", controls.pause(stackstorm, "HighCpu", "noisy", "bob", now))
     assert "HighCpu is paused by bob" in said and "poundcake resume HighCpu" in said
-    said = chat("list_maintenance", controls.list_maintenance(stackstorm, now))
+    said = chat("list_maintenance", queries.list_maintenance(stackstorm, now))
     assert said.splitlines() == [
         "• paused: everything by ann: the database moves",
         "• paused: HighCpu by bob: noisy",
@@ -346,18 +351,18 @@ def test_the_levers_say_what_they_did_and_how_to_end_it(pack):
     said = chat("start_maintenance", window)
     assert said.startswith('In maintenance until 2026-11-21 10:20 UTC: host=~"web.*" (by ann: upgr')
     assert "poundcake end maintenance " + window["id"] in said
-    said = chat("list_maintenance", controls.list_maintenance(stackstorm, now))
+    said = chat("list_maintenance", queries.list_maintenance(stackstorm, now))
     assert window["id"] in said and len(said.splitlines()) == 1
     said = chat("end_maintenance", controls.end_maintenance(stackstorm, window["id"], "ann", now))
     assert said.strip() == 'The maintenance of host=~"web.*" is over. It was ann\'s: upgrade'
-    said = chat("list_maintenance", controls.list_maintenance(stackstorm, now))
+    said = chat("list_maintenance", queries.list_maintenance(stackstorm, now))
     assert said.strip() == "Nothing is paused, and nothing is in maintenance."
 
 
 def test_a_pause_that_nobody_can_read_is_told(pack):
     """With what to do about it: it holds everything."""
     pack.stackstorm.set_key(rows.CONTROL + "pause", "{")
-    said = chat("list_maintenance", controls.list_maintenance(pack.stackstorm, pack.clock()))
+    said = chat("list_maintenance", queries.list_maintenance(pack.stackstorm, pack.clock()))
     assert "st2 key delete poundcake.control.pause" in said
 
 
@@ -366,8 +371,8 @@ def test_what_is_asked_for_one_alert_names_its_request(pack):
     fingerprint = pack.alert()["fingerprint"]
     pack.finish("failed")
     pack.steps(3)
-    for do, name in ((by_hand.RETRY, "retry_alert"), (by_hand.ACKNOWLEDGE, "acknowledge_alert")):
-        answer = by_hand.command(pack.stackstorm, do, fingerprint, "why", "ann", pack.clock())
+    for do, name in ((commands.RETRY, "retry_alert"), (commands.ACKNOWLEDGE, "acknowledge_alert")):
+        answer = commands.command(pack.stackstorm, do, fingerprint, "why", "ann", pack.clock())
         said = chat(name, answer)
         assert said.startswith("ServiceDown (") and len(said.splitlines()) == 1
         assert "poundcake request " + answer["request_id"] in said

@@ -11,12 +11,14 @@ from glob import glob
 
 import pytest
 import yaml
-from poundcake import admission, lifecycle, payload, settings, triggers
+from poundcake import settings
+from poundcake.core import admission, lifecycle, payload
 from poundcake.settings import Settings
+from poundcake.st2 import triggers
 from st2common.runners.base_action import Action
 
 from tests.conftest import STACKSTORM_INSTALLED
-from tests.fakes import NOW, PACK, alert, assert_inert, load_fixture, notification
+from tests.support.fakes import NOW, PACK, alert, assert_inert, load_fixture, notification
 
 STARTS_AT = "2026-11-21T08:00:00.000000000Z"
 METADATA_ORDER = ["name", "runner_type", "description", "enabled", "entry_point", "parameters"]
@@ -41,7 +43,9 @@ def load_yaml(path):
 
 def paths(pattern):
     """Return the pack's files that match a pattern, relative to the pack."""
-    return sorted(os.path.relpath(path, PACK) for path in glob(os.path.join(PACK, pattern)))
+    return sorted(
+        os.path.relpath(path, PACK) for path in glob(os.path.join(PACK, pattern), recursive=True)
+    )
 
 
 def stem(path):
@@ -506,7 +510,7 @@ def _library():
     return os.listdir(folder)
 
 
-PACK_CODE = paths("sensors/*.py") + paths("actions/*.py") + paths("actions/lib/poundcake/*.py")
+PACK_CODE = paths("sensors/*.py") + paths("actions/*.py") + paths("actions/lib/poundcake/**/*.py")
 
 
 @pytest.mark.parametrize("path", PACK_CODE)

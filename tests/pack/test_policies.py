@@ -6,7 +6,7 @@ from glob import glob
 import pytest
 import yaml
 
-from tests.fakes import PACK
+from tests.support.fakes import PACK
 
 # What 3.9.0 takes; see st2common/policies/meta and PolicyAPI in its source.
 PARAMETERS = {

@@ -5,14 +5,17 @@ import itertools
 import json
 import os
 import re
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from poundcake import clock, lifecycle, outbox
-from poundcake.stackstorm import StackStormError
+from poundcake import clock
+from poundcake.core import lifecycle
+from poundcake.st2 import outbox
+from poundcake.st2.client import StackStormError
 
-FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures")
-PACK = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACK = str(Path(__file__).resolve().parents[2])
+FIXTURES = os.path.join(PACK, "tests", "fixtures")
 NOW = clock.to_seconds("2026-11-21T08:20:00Z")
 OPENERS = ("{{", "{%", "{#", "<%")
 

@@ -19,7 +19,7 @@ import subprocess
 import urllib.parse
 from pathlib import Path
 
-from tests.local_server import LocalServer, QuietHandler
+from tests.support.local_server import LocalServer, QuietHandler
 
 TOKEN = "t0ken/of+the=tests"
 

@@ -26,7 +26,7 @@ import uuid
 
 import jsonschema
 
-from tests.local_server import LocalServer, QuietHandler
+from tests.support.local_server import LocalServer, QuietHandler
 
 GROUP, PLURAL, NAMESPACE = "monitoring.coreos.com", "prometheusrules", "monitoring"
 TOKEN = "t0ken/of+the=cluster"

@@ -2,10 +2,10 @@
 
 import yaml
 from hypothesis import strategies as st
-from poundcake.mapping_content import ActionInfo
-from poundcake.mappings import Conditions, Mapping, Step
+from poundcake.mappings.content import ActionInfo
+from poundcake.mappings.model import Conditions, Mapping, Step
 
-from tests.fakes import PACK
+from tests.support.fakes import PACK
 
 
 def _runners():

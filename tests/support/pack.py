@@ -3,12 +3,13 @@
 import logging
 import os
 
-from poundcake import by_hand, controls, inbox, rows, triggers
-from poundcake.controller import Controller
-from poundcake.metrics import Metrics
+from poundcake.operators import commands, controls
+from poundcake.sensor.controller import Controller
+from poundcake.sensor.metrics import Metrics
 from poundcake.settings import Settings
+from poundcake.st2 import inbox, rows, triggers
 
-from tests.fakes import PACK, Clock, FakeStackStorm, Killed, notification
+from tests.support.fakes import PACK, Clock, FakeStackStorm, Killed, notification
 
 TOKEN = "t0ken-that-nobody-may-see"
 SCHEMAS = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
@@ -132,5 +133,5 @@ class Pack:
         """Do by hand what the actions do with the alert of a host; return the request_id."""
         (row,) = [row for row in self.alerts() if row["host"] == host]
         fingerprint = row["fingerprint"]
-        answer = by_hand.command(self.stackstorm, do, fingerprint, reason, by, self.clock())
+        answer = commands.command(self.stackstorm, do, fingerprint, reason, by, self.clock())
         return answer["request_id"]

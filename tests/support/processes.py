@@ -11,7 +11,7 @@ import sys
 
 import yaml
 
-from tests.world import ROOT, unique
+from tests.support.world import ROOT, unique
 
 BURN = "while True: pass"
 SLEEP = "time.sleep(600)"

@@ -9,7 +9,7 @@ import contextlib
 import shlex
 from dataclasses import dataclass, field
 
-from tests.world import alert, unique
+from tests.support.world import alert, unique
 
 # What an alert may call a thing. {mark} is a file that none of them may make.
 EVIL_NAMES = {

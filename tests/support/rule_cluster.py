@@ -9,10 +9,10 @@ import get_prometheus_rule
 import pytest
 import update_prometheus_rule
 
-from tests import git_servers
 from tests.demo import servers
-from tests.fakes import assert_inert
-from tests.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
+from tests.support import git_servers
+from tests.support.fakes import assert_inert
+from tests.support.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
 
 RULE = {"resource": "my-alerts", "group": "app", "rule": "HighMemory"}
 DEFAULTS = {

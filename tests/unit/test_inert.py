@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from poundcake.inert import inert, inert_text
 
-from tests.fakes import JSON_TEXT, JSON_VALUES, OPENERS, PROPERTY, TRICKY_TEXT, assert_inert
+from tests.support.fakes import JSON_TEXT, JSON_VALUES, OPENERS, PROPERTY, TRICKY_TEXT, assert_inert
 
 ANY_TEXT = st.one_of(TRICKY_TEXT, JSON_TEXT, st.text())
 

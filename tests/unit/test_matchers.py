@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from poundcake.matchers import Matcher, parse
 
-from tests.fakes import PROPERTY, TRICKY_TEXT
+from tests.support.fakes import PROPERTY, TRICKY_TEXT
 
 NAMES_ONE = Matcher("alertname", "=", "HostDown")
 TEXT = st.one_of(TRICKY_TEXT, st.text())

@@ -2,7 +2,7 @@
 
 import os
 
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
 
 LARGEST_BYTES = 4194304
 
@@ -13,17 +13,17 @@ def read(name, path, text):
     :param name: of the action's parameter that gives the text.
     :param path: a file, or a folder of \\*.yaml and \\*.yml files, on this machine.
     :param text: the YAML itself; one of the two is "".
-    :raises QueryError: when both or none are given, or a file cannot be read.
+    :raises ExpectedError: when both or none are given, or a file cannot be read.
     """
     if bool(path) == bool(text):
         remedy = "give one of them: a file or folder, or the YAML itself"
-        raise QueryError("path, %s: %s" % (name, remedy))
+        raise ExpectedError("path, %s: %s" % (name, remedy))
     if text:
         return [(name, text)]
     try:
         return [(file, _file(file)) for file in _files(path)]
     except (OSError, ValueError) as error:
-        raise QueryError("path: %s; it is read on the StackStorm node that runs this" % error)
+        raise ExpectedError("path: %s; it is read on the StackStorm node that runs this" % error)
 
 
 def _files(path):

@@ -8,9 +8,9 @@ import os
 import pytest
 import yaml
 
-from tests.fakes import PACK
-from tests.kubernetes_api import ALL
-from tests.rule_cluster import at_first, open_cluster
+from tests.support.fakes import PACK
+from tests.support.kubernetes_api import ALL
+from tests.support.rule_cluster import at_first, open_cluster
 
 HOSTS = """\
 groups:

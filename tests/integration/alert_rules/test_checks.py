@@ -7,13 +7,13 @@ import subprocess
 
 import pytest
 import yaml
-from poundcake import rule_checks, rule_forms
-from poundcake.queries import QueryError
-from poundcake.rule_checks import BrokenRules
+from poundcake.alert_rules import checks, syntax
+from poundcake.alert_rules.checks import BrokenRules
+from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
 
 from tests.demo import servers
-from tests.local_server import LocalServer, QuietHandler
+from tests.support.local_server import LocalServer, QuietHandler
 
 GOOD = [
     {
@@ -76,19 +76,19 @@ def broken(**fields):
 
 def errors_of(settings, groups):
     with pytest.raises(BrokenRules) as caught:
-        rule_checks.check(settings, groups)
+        checks.check(settings, groups)
     return caught.value.details["errors"]
 
 
 def test_promtool_finds_no_fault_with_good_rules(with_promtool):
     """Nor with what a PrometheusRule says to Thanos, which promtool does not know."""
-    assert rule_checks.check(with_promtool, GOOD) == "promtool"
-    assert rule_checks.check(with_promtool, []) == "promtool"
+    assert checks.check(with_promtool, GOOD) == "promtool"
+    assert checks.check(with_promtool, []) == "promtool"
 
 
 def test_prometheus_is_asked_where_there_is_no_promtool(with_prometheus):
     """The real one."""
-    assert rule_checks.check(with_prometheus, GOOD) == "prometheus"
+    assert checks.check(with_prometheus, GOOD) == "prometheus"
 
 
 @pytest.mark.parametrize("field, value, reason, _", BROKEN)
@@ -113,7 +113,7 @@ def test_every_broken_rule_is_named(with_promtool, with_prometheus):
     groups[0]["rules"][1]["expr"] = "up =="
     for settings in (with_promtool, with_prometheus):
         with pytest.raises(BrokenRules) as caught:
-            rule_checks.check(settings, groups)
+            checks.check(settings, groups)
         named = [error["rule"] for error in caught.value.details["errors"]]
         assert named == ["Host down", "job:up:sum"]
         assert "job:up:sum: " in str(caught.value) and "Host down: " in str(caught.value)
@@ -151,7 +151,7 @@ def test_a_field_that_prometheus_does_not_know_is_found_without_promtool(with_pr
 )
 def test_the_wrong_form_is_found_without_anybody(change, reason):
     """The reason names the field; promtool alone would not name the rule of a duration."""
-    errors = rule_forms.form_errors(broken(**change))
+    errors = syntax.form_errors(broken(**change))
     assert len(errors) == 1 and errors[0]["reason"].startswith(reason)
 
 
@@ -169,7 +169,7 @@ def test_the_wrong_form_is_found_without_anybody(change, reason):
 )
 def test_groups_of_the_wrong_form_are_found(groups, reason):
     """Never a traceback."""
-    (error,) = rule_forms.form_errors(groups)
+    (error,) = syntax.form_errors(groups)
     assert error["reason"].startswith(reason)
 
 
@@ -183,13 +183,13 @@ def test_a_duration_is_one_exactly_when_promtool_takes_it(with_promtool, tmp_pat
     rule = {"alert": "A", "expr": "up", "for": text}
     path.write_text(yaml.safe_dump({"groups": [{"name": "a", "rules": [rule]}]}))
     done = subprocess.run([with_promtool.promtool_path, "check", "rules", str(path)], check=False)
-    assert rule_forms.is_duration(text) == (done.returncode == 0)
+    assert syntax.is_duration(text) == (done.returncode == 0)
 
 
 def test_without_promtool_and_prometheus_nothing_is_taken():
     """Nobody can say whether the expression is one; the remedy is in the message."""
-    with pytest.raises(QueryError) as caught:
-        rule_checks.check(Settings(promtool_path="/no/promtool"), GOOD)
+    with pytest.raises(ExpectedError) as caught:
+        checks.check(Settings(promtool_path="/no/promtool"), GOOD)
     assert str(caught.value).startswith("promtool_path: there is no /no/promtool")
     assert "prometheus_url" in str(caught.value)
 
@@ -197,8 +197,8 @@ def test_without_promtool_and_prometheus_nothing_is_taken():
 @pytest.mark.parametrize("path, says", [("/tmp", "cannot be run"), ("a\0b", "cannot be run")])
 def test_a_promtool_that_cannot_be_run_is_told(path, says):
     """That is a mistake in the config, no reason to go without."""
-    with pytest.raises(QueryError) as caught:
-        rule_checks.check(Settings(promtool_path=path), GOOD)
+    with pytest.raises(ExpectedError) as caught:
+        checks.check(Settings(promtool_path=path), GOOD)
     assert str(caught.value).startswith("promtool_path: ") and says in str(caught.value)
 
 
@@ -227,8 +227,8 @@ def test_a_prometheus_before_2_34_is_asked_with_a_query(status):
     groups = [{"name": "a", "rules": [{"alert": "A", "expr": "by"}]}]
     with LocalServer(Handler) as server:
         settings = Settings(promtool_path="/no/promtool", prometheus_url=server.url)
-        with pytest.raises(QueryError) as caught:
-            rule_checks.check(settings, groups)
+        with pytest.raises(ExpectedError) as caught:
+            checks.check(settings, groups)
     assert seen == [("/api/v1/format_query", "query=by"), ("/api/v1/query", "query=by&time=1")]
     assert isinstance(caught.value, BrokenRules) == (status == 400)
 
@@ -236,6 +236,6 @@ def test_a_prometheus_before_2_34_is_asked_with_a_query(status):
 def test_a_prometheus_that_does_not_answer_is_no_fault_of_the_rule():
     """The setting is named."""
     settings = Settings(promtool_path="/no/promtool", prometheus_url="http://127.0.0.1:1")
-    with pytest.raises(QueryError) as caught:
-        rule_checks.check(settings, GOOD)
+    with pytest.raises(ExpectedError) as caught:
+        checks.check(settings, GOOD)
     assert str(caught.value).startswith("prometheus_url: ")

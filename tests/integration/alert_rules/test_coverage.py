@@ -9,13 +9,15 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from poundcake import coverage, payload, triggers
-from poundcake.criteria import UNKNOWN
+from poundcake.alert_rules import coverage
+from poundcake.alert_rules.criteria import UNKNOWN
+from poundcake.core import payload
 from poundcake.inert import inert
+from poundcake.st2 import triggers
 
 from tests.demo import servers
-from tests.fakes import PACK, PROPERTY, FakeContent, alert, assert_inert, notification
-from tests.test_metadata import a_row
+from tests.pack.test_metadata import a_row
+from tests.support.fakes import PACK, PROPERTY, FakeContent, alert, assert_inert, notification
 
 TWO = 'label_replace(vector(1), "a", "b", "", "")'  # many to one: Prometheus sees it when it runs
 ALERTS = [
@@ -175,7 +177,7 @@ def test_a_real_prometheus_against_the_rules_of_the_pack(prometheus):
         content.found["rules"]["poundcake." + found["name"]] = dict(found, enabled=True)
     content.found["rules"]["my_pack.disk"] = rule("disk", alertname="DiskFull", team="infra")
     config = {"prometheus_url": prometheus.url}
-    with mock.patch("poundcake.pack_action.StackStorm", lambda get_client: content):
+    with mock.patch("poundcake.st2.action.StackStorm", lambda get_client: content):
         action = check_remediation_coverage.CheckRemediationCoverage(config)
         action.action_service = mock.Mock()
         answer = action.run()

@@ -7,11 +7,11 @@ import copy
 
 import pytest
 import yaml
-from poundcake import rule_ownership
+from poundcake.alert_rules import ownership
 from poundcake.inert import ORIGINALS
 
-from tests import git_servers
-from tests.rule_cluster import RULE, at_first, open_cluster
+from tests.support import git_servers
+from tests.support.rule_cluster import RULE, at_first, open_cluster
 
 EXPR = "memory_usage > 90"
 
@@ -126,7 +126,7 @@ def test_the_rules_beside_it_stay_whoever_wrote_them(cluster):
         cluster.api.put(
             "my-alerts",
             cluster.api.objects["my-alerts"]["spec"]["groups"],
-            annotations={rule_ownership.WRITTEN: text},
+            annotations={ownership.WRITTEN: text},
         )
         assert cluster.failed("delete")["others"][0]["written_by"] == "somebody else"
 

@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from tests.kubernetes_api import GROUP, NAMESPACE, PLURAL, TOKEN, KubernetesApi
+from tests.support.kubernetes_api import GROUP, NAMESPACE, PLURAL, TOKEN, KubernetesApi
 
 KIND = {"apiVersion": GROUP + "/v1", "kind": "PrometheusRule"}
 JSON = {"Content-Type": "application/json"}

@@ -4,12 +4,12 @@ from unittest import mock
 
 import pytest
 import show_rule_of_alert
-from poundcake import alert_rule
+from poundcake.alert_rules import origin
 from poundcake.inert import inert
 
 from tests.demo import servers
-from tests.fakes import assert_inert
-from tests.pack import Pack
+from tests.support.fakes import assert_inert
+from tests.support.pack import Pack
 
 RULES = [
     {"alert": "Twins", "expr": "vector(2) > 1", "labels": {"severity": "page"}},
@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 
 def show(prometheus, stackstorm=None, fingerprint="", generator_url="", labels=None):
-    with mock.patch("poundcake.pack_action.StackStorm", lambda get_client: stackstorm):
+    with mock.patch("poundcake.st2.action.StackStorm", lambda get_client: stackstorm):
         action = show_rule_of_alert.ShowRuleOfAlert({"prometheus_url": prometheus.url})
         action.action_service = mock.Mock()
         answer = action.run(fingerprint, generator_url, labels or {})
@@ -63,7 +63,7 @@ def test_an_alert_that_poundcake_tracks_leads_to_its_rule(place):
     (rule,) = answer["rules"]
     assert rule["group"] == "demo" and rule["expression"] == answer["expression"] == "vector(2) > 1"
     assert rule["labels"] == {"severity": "page"} and rule["state"] == "firing"
-    assert answer["match"] == alert_rule.EXACT and answer["prometheus"].startswith("http://")
+    assert answer["match"] == origin.EXACT and answer["prometheus"].startswith("http://")
 
 
 def test_the_expression_tells_rules_apart_whose_labels_are_the_same(place):
@@ -81,9 +81,9 @@ def test_a_rule_that_was_edited_since_is_found_by_what_stayed(place):
     labels = {"alertname": "Twins", "severity": "warning"}
     url = "http://prom/graph?g0.expr=up"
     answer = show(place[0], generator_url=url, labels=labels)
-    assert answer["match"] == alert_rule.EDITED and len(answer["rules"]) == 2
+    assert answer["match"] == origin.EDITED and len(answer["rules"]) == 2
     answer = show(place[0], generator_url="", labels=dict(labels, severity="other"))
-    assert answer["match"] == alert_rule.NAME_ALONE and len(answer["rules"]) == 3
+    assert answer["match"] == origin.NAME_ALONE and len(answer["rules"]) == 3
     assert answer["expression"] == answer["prometheus"] == ""
 
 
@@ -92,7 +92,7 @@ def test_a_label_that_a_template_made_is_no_difference(place):
     (one,) = alerts(place, "Made")
     assert one["labels"]["value"] == "1"
     answer = show(place[0], generator_url=one["generatorURL"], labels=one["labels"])
-    assert answer["match"] == alert_rule.EXACT and len(answer["rules"]) == 1
+    assert answer["match"] == origin.EXACT and len(answer["rules"]) == 1
 
 
 @pytest.mark.parametrize(

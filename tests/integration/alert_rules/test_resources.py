@@ -11,12 +11,12 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from poundcake.queries import QueryError
-from poundcake.rule_resources import Conflict, Resources
+from poundcake.alert_rules.resources import Conflict, Resources
+from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
 
-from tests.fakes import PACK
-from tests.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
+from tests.support.fakes import PACK
+from tests.support.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
 
 GROUPS = [{"name": "hosts", "rules": [{"alert": "HostDown", "expr": "up == 0"}]}]
 
@@ -38,7 +38,7 @@ def document(name, groups=GROUPS):
 
 
 def refusal(function, *args):
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         function(*args)
     assert TOKEN not in str(caught.value)
     return str(caught.value)

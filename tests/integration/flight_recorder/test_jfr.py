@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from poundcake import jfr
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
+from poundcake.flight_recorder import jfr
 from poundcake.settings import Settings
 
 STAND_IN = Path(__file__).resolve().parent / "fixtures" / "cratedb" / "hemako"
@@ -40,7 +40,7 @@ class Hemako:
 
     def fails(self, **more):
         """Collect in vain; return why. Nothing is left behind."""
-        with pytest.raises(QueryError) as caught:
+        with pytest.raises(ExpectedError) as caught:
             self.collect(**more)
         assert not self.kept.exists() or list(self.kept.iterdir()) == []
         return str(caught.value)
@@ -205,7 +205,7 @@ def test_an_output_without_end_is_not_kept(hemako):
 def test_a_setting_that_cannot_work_is_named(hemako, more, start):
     """Before anything runs."""
     hemako.does("touch %s/ran" % hemako.folder)
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         hemako.collect(**more)
     assert str(caught.value).startswith(start)
     assert not (hemako.folder / "ran").exists()

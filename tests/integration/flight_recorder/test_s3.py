@@ -2,12 +2,12 @@
 
 import pytest
 import requests
-from poundcake import s3
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
+from poundcake.flight_recorder import s3
 from poundcake.settings import Settings
 
-from tests.local_server import LocalServer, QuietHandler
-from tests.s3 import S3
+from tests.support.local_server import LocalServer, QuietHandler
+from tests.support.s3 import S3
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_server_that_is_busy_is_asked_again(server, file):
 def test_a_server_that_stays_busy_is_a_failure_and_the_file_stays(server, file, monkeypatch):
     """After TRIES tries."""
     monkeypatch.setattr(s3, "TRIES", 2)
-    with Front(server.url, refuse=99) as front, pytest.raises(QueryError) as caught:
+    with Front(server.url, refuse=99) as front, pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server, s3_endpoint_url=front.url), str(file), "busy", True)
     assert front.seen == ["PUT"] * 2
     assert str(caught.value).startswith("s3_bucket: recordings does not answer as it should: ")
@@ -123,7 +123,7 @@ def test_an_object_of_another_size_is_a_failure_and_the_file_stays(server, file,
     """A store that lost the end of it must not cost us the original."""
     find = s3.find
     monkeypatch.setattr(s3, "find", lambda *asked: dict(find(*asked), size=15))
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server), str(file), "short", True)
     assert "short has 15 bytes after the upload of 16" in str(caught.value)
     assert file.exists()
@@ -145,7 +145,7 @@ def test_an_object_of_another_size_is_a_failure_and_the_file_stays(server, file,
 def test_a_setting_that_cannot_work_is_named(server, file, monkeypatch, more, start):
     """And no secret is in the message."""
     monkeypatch.setattr(s3, "TRIES", 1)
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server, **more), str(file), "a", True)
     assert str(caught.value).startswith(start)
     assert server.settings["s3_secret_access_key"] not in str(caught.value)
@@ -159,7 +159,7 @@ def test_credentials_may_come_from_the_environment(server, file, monkeypatch):
     monkeypatch.setenv("HOME", str(file.parent))
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         s3.find(bare, "a")
     assert str(caught.value).startswith("s3_access_key_id: there are no credentials; set it")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -170,14 +170,14 @@ def test_credentials_may_come_from_the_environment(server, file, monkeypatch):
 @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/./b", "a/ /b", "a\nb", "a\0"])
 def test_a_key_that_is_none_is_refused(server, file, key):
     """Label values are part of keys."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server), str(file), key, False)
     assert str(caught.value).startswith("key: ")
 
 
 def test_a_key_that_is_too_long_is_refused(server, file):
     """S3 takes 1024 bytes."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server), str(file), "é" * 600, False)
     assert str(caught.value) == "key: has more than 1024 bytes; make it shorter"
 
@@ -185,6 +185,6 @@ def test_a_key_that_is_too_long_is_refused(server, file):
 @pytest.mark.parametrize("path", ["/no/such/file", "/tmp"])
 def test_a_file_that_cannot_be_read_is_named(server, path):
     """It is the parameter that is wrong."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server), path, "a", False)
     assert str(caught.value).startswith("path: ")

@@ -6,10 +6,10 @@ import subprocess
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from poundcake import mapping_commands
-from poundcake.mapping_commands import CommandError
+from poundcake.mappings import shell as mapping_commands
+from poundcake.mappings.shell import CommandError
 
-from tests.fakes import PROPERTY
+from tests.support.fakes import PROPERTY
 
 SHELLS = [shell for shell in ("bash", "dash") if shutil.which(shell)]
 GOOD = [

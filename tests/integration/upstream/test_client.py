@@ -1,11 +1,11 @@
 """What the servers around PoundCake are asked with, and what is told when that fails."""
 
 import pytest
-from poundcake import upstream
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
+from poundcake.upstream import client
 
-from tests.local_server import LocalServer, QuietHandler
+from tests.support.local_server import LocalServer, QuietHandler
 
 
 class Echo(QuietHandler):
@@ -21,7 +21,7 @@ class Echo(QuietHandler):
 
 def ask(server, token):
     settings = Settings(prometheus_url=server.url, prometheus_token=token)
-    return upstream.call(settings, "prometheus", "GET", "/")["got"]
+    return client.call(settings, "prometheus", "GET", "/")["got"]
 
 
 @pytest.mark.parametrize("token", ["t0ken", "t0ken\n", " t0ken "])
@@ -34,6 +34,6 @@ def test_blanks_around_a_token_are_no_part_of_it(token):
 @pytest.mark.parametrize("token", ["s3cret\nvalue", "s3cret\u2019value"])
 def test_a_token_that_cannot_be_one_is_not_shown(token):
     """The HTTP library's own words have the whole header."""
-    with LocalServer(Echo) as server, pytest.raises(QueryError) as caught:
+    with LocalServer(Echo) as server, pytest.raises(ExpectedError) as caught:
         ask(server, token)
     assert "s3cret" not in str(caught.value) and "value" not in str(caught.value)

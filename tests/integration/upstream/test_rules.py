@@ -2,12 +2,12 @@
 
 import list_prometheus_rules
 import pytest
-from poundcake import prometheus_rules
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
+from poundcake.upstream import rules
 
 from tests.demo import servers
-from tests.fakes import assert_inert
+from tests.support.fakes import assert_inert
 
 RULES = [
     {
@@ -94,8 +94,8 @@ def test_a_filter_that_cannot_be_says_what_there_is(prometheus, filters, start):
 
 def test_without_a_prometheus_the_setting_is_named():
     """As everywhere."""
-    with pytest.raises(QueryError) as caught:
-        prometheus_rules.load(Settings())
+    with pytest.raises(ExpectedError) as caught:
+        rules.load(Settings())
     assert str(caught.value).startswith("prometheus_url: is not set")
 
 
@@ -112,4 +112,4 @@ def test_the_file_of_the_operator_names_the_resource(file, wanted):
     """<namespace>-<name>-<uid>.yaml; in other files are no resources."""
     settings = Settings(crd_namespace="monitoring")
     path = "/etc/prometheus/rules/prometheus-k8s-rulefiles-0/" + file
-    assert prometheus_rules.resource_of(settings, path) == wanted
+    assert rules.resource_of(settings, path) == wanted

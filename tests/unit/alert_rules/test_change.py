@@ -3,9 +3,9 @@
 import copy
 
 import pytest
-from poundcake import rule_change
-from poundcake.queries import QueryError
-from poundcake.rule_change import RuleMissing
+from poundcake.alert_rules import change as rule_change
+from poundcake.alert_rules.change import RuleMissing
+from poundcake.errors import ExpectedError
 
 
 def groups():
@@ -78,7 +78,7 @@ def test_a_group_may_have_no_rules_yet(rules):
 
 def test_a_rule_that_is_there_already_is_not_created_again():
     """Another one is a conflict, the same one is no change: what was half done is done again."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         applied(change("create", expr="up == 1", severity="x"))
     assert str(caught.value) == (
         'rule: "HostDown" with severity "x" exists in the group hosts already; update it'
@@ -143,7 +143,7 @@ def test_a_rule_is_deleted_and_its_group_with_the_last_one():
 @pytest.mark.parametrize("operation, more", [("update", {"expr": "d > 3"}), ("delete", {})])
 def test_of_several_rules_of_a_name_the_severity_says_which(operation, more):
     """Without it, nothing is guessed."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         applied(change(operation, "disks", "SlowDisk", **more))
     assert 'more than once, with the severities "warning", "critical"' in str(caught.value)
     changed, after = applied(change(operation, "disks", "SlowDisk", severity="critical", **more))
@@ -172,7 +172,7 @@ def test_what_is_not_there_is_named_with_what_is(operation, more, where, says):
 
 def test_two_groups_of_one_name_are_ambiguous():
     """Prometheus refuses such a file; whoever made it must choose."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         applied(change("delete"), groups() + groups()[:1])
     assert str(caught.value) == 'group: "hosts" is there 2 times; rename all but one'
 
@@ -182,7 +182,7 @@ def test_two_groups_of_one_name_are_ambiguous():
 )
 def test_what_are_no_groups_is_an_error(odd):
     """Never a traceback."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         rule_change.apply(change("delete"), copy.deepcopy(odd))
     assert str(caught.value).startswith("group: what is there is no list of groups")
 
@@ -204,7 +204,7 @@ def test_what_are_no_groups_is_an_error(odd):
 )
 def test_a_parameter_that_cannot_be_is_named(arguments, start):
     """Before anything is read or written."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         rule_change.make(*arguments)
     assert str(caught.value).startswith(start)
 
@@ -220,7 +220,7 @@ def test_a_parameter_that_cannot_be_is_named(arguments, start):
 )
 def test_a_label_or_annotation_that_cannot_be_is_named(operation, more, start):
     """None takes a name away, which only an update can."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         change(operation, expr="up", **more)
     assert str(caught.value).startswith(start)
 

@@ -7,10 +7,10 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from poundcake import criteria
-from poundcake.criteria import PERHAPS, PRESENT, Open
+from poundcake.alert_rules import criteria
+from poundcake.alert_rules.criteria import PERHAPS, PRESENT, Open
 
-from tests.fakes import PACK, PROPERTY
+from tests.support.fakes import PACK, PROPERTY
 
 with open(os.path.join(PACK, "tests/fixtures/conformance/criteria.json"), "rb") as handle:
     RECORDED = json.load(handle)

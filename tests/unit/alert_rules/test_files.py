@@ -6,10 +6,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from poundcake import rule_change, rule_files
-from poundcake.queries import QueryError
+from poundcake.alert_rules import change as rule_change
+from poundcake.alert_rules import files
+from poundcake.errors import ExpectedError
 
-from tests.fakes import PROPERTY
+from tests.support.fakes import PROPERTY
 
 RULES = """\
 # Alerts of the hosts. Owner: team-infra
@@ -90,7 +91,7 @@ def change(operation, rule="HostDown", group="hosts", **more):
 
 def edited(made, text=RULES):
     """Return the text after a change, which must mean what the change does to plain values."""
-    after, groups = rule_files.apply(made, text)
+    after, groups = files.apply(made, text)
     found = list(yaml.safe_load_all(after))[-1]
     wanted = list(yaml.safe_load_all(text))[-1]
     wanted = wanted.get("spec", wanted)["groups"] or []
@@ -182,7 +183,7 @@ def test_a_group_goes_with_its_last_rule_and_a_file_with_its_last_group():
     gone = RULES[RULES.index("- name: disks") : RULES.index("# the end")]
     assert edited(change("delete", "DiskFull", "disks")) == RULES.replace(gone, "")
     text = "groups: [{name: hosts, rules: [{alert: HostDown, expr: up}]}]\n"
-    assert rule_files.apply(change("delete"), text) == (None, [])
+    assert files.apply(change("delete"), text) == (None, [])
 
 
 def test_what_is_in_braces_stays_in_braces():
@@ -205,7 +206,7 @@ def test_a_file_without_groups_takes_the_first(empty, comment):
 
 def test_no_change_is_the_same_text():
     """To the byte."""
-    assert rule_files.apply(change("update", for_duration="5m"), RULES)[0] is RULES
+    assert files.apply(change("update", for_duration="5m"), RULES)[0] is RULES
 
 
 def test_of_several_resources_the_one_of_the_name_is_changed():
@@ -219,17 +220,17 @@ def test_of_several_resources_the_one_of_the_name_is_changed():
 def test_windows_line_ends_stay():
     """A file has one kind of them."""
     made = change("create", "A", expr="up == 0", annotations={"a": "b\nc"})
-    after, _ = rule_files.apply(made, RULES.replace("\n", "\r\n"))
+    after, _ = files.apply(made, RULES.replace("\n", "\r\n"))
     assert after == edited(made).replace("\n", "\r\n")
 
 
 def test_a_rule_is_in_a_file_or_not():
     """By resource, group and name; what is no YAML has none."""
-    assert rule_files.has(change("delete"), RULES) and rule_files.has(change("delete"), MANIFESTS)
-    assert not rule_files.has(change("delete", "DiskFull"), RULES)
-    assert not rule_files.has(change("delete"), MANIFESTS.replace("node-alerts", "x"))
-    assert not rule_files.has(change("delete"), RULES + "{{- end }}")
-    assert not rule_files.has(change("delete"), "groups: HostDown")
+    assert files.has(change("delete"), RULES) and files.has(change("delete"), MANIFESTS)
+    assert not files.has(change("delete", "DiskFull"), RULES)
+    assert not files.has(change("delete"), MANIFESTS.replace("node-alerts", "x"))
+    assert not files.has(change("delete"), RULES + "{{- end }}")
+    assert not files.has(change("delete"), "groups: HostDown")
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -271,8 +272,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 def test_a_file_that_cannot_be_changed_says_why(text, says):
     """Never a traceback, never half a file."""
-    with pytest.raises(QueryError) as caught:
-        rule_files.apply(change("create", expr="up == 0"), text)
+    with pytest.raises(ExpectedError) as caught:
+        files.apply(change("create", expr="up == 0"), text)
     assert says in str(caught.value)
 
 
@@ -280,20 +281,20 @@ def test_what_an_alias_would_change_elsewhere_is_refused():
     """Two groups that share their rules: a change of one would be a change of both."""
     text = "groups:\n- name: hosts\n  rules: &r\n  - alert: HostDown\n    expr: up\n"
     text += "- name: b\n  rules: *r\n"
-    with pytest.raises(QueryError) as caught:
-        rule_files.apply(change("update", expr="up == 0"), text)
+    with pytest.raises(ExpectedError) as caught:
+        files.apply(change("update", expr="up == 0"), text)
     assert "change it by hand" in str(caught.value)
 
 
 def test_a_new_file_is_a_rule_file_or_a_resource():
     """With the namespace and the labels of the config."""
     made = change("create", expr="up == 0", severity="critical")
-    text, groups = rule_files.new(made, rule_files.RULES, "", {})
+    text, groups = files.new(made, files.RULES, "", {})
     assert text == (
         "groups:\n  - name: hosts\n    rules:\n      - alert: HostDown\n        expr: up == 0\n"
         "        labels:\n          severity: critical\n"
     )
-    text, again = rule_files.new(made, rule_files.RESOURCE, "monitoring", {"release": "prom"})
+    text, again = files.new(made, files.RESOURCE, "monitoring", {"release": "prom"})
     found = yaml.safe_load(text)
     assert found["spec"]["groups"] == groups == again
     assert found["kind"] == "PrometheusRule"
@@ -325,9 +326,9 @@ def test_whatever_is_written_reads_as_what_was_wanted(data):
     wanted = copy.deepcopy(before)
     try:
         rule_change.apply(made, wanted)
-    except QueryError:
+    except ExpectedError:
         return
-    after, groups = rule_files.apply(made, text)
+    after, groups = files.apply(made, text)
     assert groups == wanted
     for line in text.splitlines():
         if "#" in line and "as the scrape sees it" not in line:

@@ -4,11 +4,11 @@ import copy
 
 from hypothesis import given
 from hypothesis import strategies as st
-from poundcake import rule_apply, rule_manifests, rule_ownership
-from poundcake.rule_ownership import CHANGED, POUNDCAKE, SOMEBODY, parts
+from poundcake.alert_rules import apply, manifests, ownership
+from poundcake.alert_rules.ownership import CHANGED, POUNDCAKE, SOMEBODY, parts
 from poundcake.settings import Settings
 
-from tests.fakes import PROPERTY
+from tests.support.fakes import PROPERTY
 
 RULES = st.fixed_dictionaries(
     {"expr": st.sampled_from(["1", "2", "3"])},
@@ -30,16 +30,16 @@ GROUPS = st.dictionaries(
 
 def signed(before, groups):
     """Return a resource as PoundCake writes it over another one."""
-    made = copy.deepcopy(before) or rule_manifests.new(Settings(), "r")
+    made = copy.deepcopy(before) or manifests.new(Settings(), "r")
     made["spec"] = {"groups": copy.deepcopy(groups)}
-    rule_ownership.sign(before, made)
+    ownership.sign(before, made)
     return made
 
 
 def writers(document):
-    known = rule_ownership.written(document)
-    groups = rule_ownership.groups_of(document)
-    found = {key: rule_ownership.writer(key, value, known) for key, value in parts(groups).items()}
+    known = ownership.written(document)
+    groups = ownership.groups_of(document)
+    found = {key: ownership.writer(key, value, known) for key, value in parts(groups).items()}
     return found
 
 
@@ -66,11 +66,11 @@ def test_nothing_of_others_changes_that_is_no_trespass(first, theirs, last):
     """Whatever is written over it; and what is PoundCake's own is none."""
     edited = dict(signed(None, first), spec={"groups": theirs})
     after = signed(edited, last)
-    found = rule_ownership.trespasses(edited, after)
+    found = ownership.trespasses(edited, after)
     by, kept = writers(edited), parts(last)
     for key, value in parts(theirs).items():
         changes = key in kept and kept[key] != value
-        goes = key not in kept and rule_ownership.is_rule(key)
+        goes = key not in kept and ownership.is_rule(key)
         assert (key in found) == ((changes or goes) and by[key] != POUNDCAKE)
 
 
@@ -78,14 +78,14 @@ def test_nothing_of_others_changes_that_is_no_trespass(first, theirs, last):
 @PROPERTY
 def test_what_yaml_does_not_say_stays(present, wanted):
     """And what it says is so, in its order."""
-    merged = rule_apply.merged(copy.deepcopy(present), copy.deepcopy(wanted), set())
+    merged = apply.merged(copy.deepcopy(present), copy.deepcopy(wanted), set())
     found, asked = parts(merged), parts(wanted)
     assert {key: found[key] for key in asked} == asked
     others = {key: value for key, value in parts(present).items() if key not in asked}
     assert {key: found[key] for key in others} == others
     assert set(found) == set(asked) | set(others)
-    goes = {key for key in parts(present) if rule_ownership.is_rule(key)}
-    left = parts(rule_apply.merged(copy.deepcopy(present), copy.deepcopy(wanted), goes))
-    assert {key for key in left if rule_ownership.is_rule(key)} == {
-        key for key in asked if rule_ownership.is_rule(key)
+    goes = {key for key in parts(present) if ownership.is_rule(key)}
+    left = parts(apply.merged(copy.deepcopy(present), copy.deepcopy(wanted), goes))
+    assert {key for key in left if ownership.is_rule(key)} == {
+        key for key in asked if ownership.is_rule(key)
     }

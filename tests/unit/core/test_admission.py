@@ -3,14 +3,15 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from poundcake import admission, clock, lifecycle, payload
-from poundcake.controls import Controls, Window
+from poundcake import clock
+from poundcake.core import admission, lifecycle, payload
+from poundcake.core.controls import Controls, Window
 from poundcake.ids import dispatch_id
-from poundcake.ledger import Ledger
 from poundcake.matchers import parse
+from poundcake.sensor.ledger import Ledger
 from poundcake.settings import Settings
 
-from tests.fakes import NOW, PROPERTY, alert, notification
+from tests.support.fakes import NOW, PROPERTY, alert, notification
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 LATER = "2026-11-21T09:00:00Z"

@@ -4,10 +4,11 @@ import os
 
 import pytest
 import yaml
-from poundcake import admission, lifecycle, triggers
+from poundcake.core import admission, lifecycle
+from poundcake.st2 import triggers
 
-from tests.fakes import PACK, alert
-from tests.pack import SCHEMAS, Pack
+from tests.support.fakes import PACK, alert
+from tests.support.pack import SCHEMAS, Pack
 
 SECONDS = 900
 HEARTBEAT_CHANGES = (triggers.HEARTBEAT_MISSING, triggers.HEARTBEAT_RETURNED)

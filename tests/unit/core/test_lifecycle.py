@@ -5,9 +5,10 @@ import copy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from poundcake import clock, lifecycle, payload
+from poundcake import clock
+from poundcake.core import lifecycle, payload
 
-from tests.fakes import NOW, PROPERTY, alert, notification
+from tests.support.fakes import NOW, PROPERTY, alert, notification
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 LATER_EPISODE = "2026-11-21T09:00:00.000000000Z"

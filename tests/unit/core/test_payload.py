@@ -6,9 +6,9 @@ import json
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from poundcake import payload
+from poundcake.core import payload
 
-from tests.fakes import JSON_TEXT, JSON_VALUES, PROPERTY, alert, load_fixture, notification
+from tests.support.fakes import JSON_TEXT, JSON_VALUES, PROPERTY, alert, load_fixture, notification
 
 REAL_BODIES = (
     "firing_group",

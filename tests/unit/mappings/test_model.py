@@ -4,12 +4,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from poundcake import mapping_checks, mapping_content, mapping_templates, mappings
-from poundcake.mapping_content import ContentError
+from poundcake.mappings import checks, model, templates
+from poundcake.mappings import content as mapping_content
+from poundcake.mappings.content import ContentError
 
-from tests.fakes import PROPERTY, assert_inert
-from tests.mapping_cases import ACTIONS
-from tests.mapping_cases import mappings as some_mappings
+from tests.support.fakes import PROPERTY, assert_inert
+from tests.support.mapping_cases import ACTIONS
+from tests.support.mapping_cases import mappings as some_mappings
 
 # The example of the older documentation.
 OLDER = """\
@@ -43,8 +44,8 @@ alerts:
 
 def parsed(text, file="m.yaml", secrets=()):
     """Return the Book of a text, checked against ACTIONS."""
-    book = mappings.parse([(file, text)])
-    mapping_checks.check(book, ACTIONS, list(ACTIONS), set(secrets))
+    book = model.parse([(file, text)])
+    checks.check(book, ACTIONS, list(ACTIONS), set(secrets))
     return book
 
 
@@ -71,7 +72,7 @@ def restored(content):
 @given(st.lists(some_mappings(), max_size=3, unique_by=lambda mapping: mapping.alertname))
 def test_yaml_keeps_what_a_mapping_says(found):
     """Whatever words it uses: quotes, colons, what YAML takes for numbers."""
-    book = mappings.parse([("m.yaml", mappings.dump(found))])
+    book = model.parse([("m.yaml", model.dump(found))])
     assert book.mistakes == []
     assert list(book.mappings.values()) == found
 
@@ -89,7 +90,7 @@ def test_the_content_says_all_that_a_mapping_says(mapping):
 @given(some_mappings())
 def test_a_mapping_without_mistakes_has_none(mapping):
     """The made up mappings are good ones, or the other tests would test little."""
-    assert parsed(mappings.dump([mapping])).mistakes == []
+    assert parsed(model.dump([mapping])).mistakes == []
 
 
 def test_a_hundred_mappings_have_a_hundred_names():
@@ -103,7 +104,7 @@ def test_the_example_of_the_older_documentation_is_good():
     mapping = only(OLDER)
     tasks = built(mapping).workflow["tasks"]
     assert set(tasks["restart_service"]["input"]) == {"hosts", "service", "act", "timeout"}
-    exported = mappings.dump([restored(built(mapping))])
+    exported = model.dump([restored(built(mapping))])
     assert built(only(exported)) == built(mapping)
 
 
@@ -119,13 +120,13 @@ def test_templates_of_all_the_formats_are_one():
 def test_what_stackstorm_sees_of_an_alerts_name_is_inert():
     """The name of the alert is compared with one that is inert."""
     for name in ("{{ x }}", "<% x %>", "%x"):
-        content = built(only(mappings.dump([mappings.Mapping(name, (a_step(),))])))
+        content = built(only(model.dump([model.Mapping(name, (a_step(),))])))
         assert_inert(content.rule["criteria"]["trigger.alertname"]["pattern"])
         assert restored(content).alertname == name
 
 
 def a_step(**more):
-    return mappings.Step(**dict({"name": "s", "action": "core.noop"}, **more))
+    return model.Step(**dict({"name": "s", "action": "core.noop"}, **more))
 
 
 @pytest.mark.parametrize(
@@ -326,7 +327,7 @@ alerts:
 def test_an_alert_stands_in_one_file():
     """The second says where the first is."""
     text = "alerts:\n  A: {actions: [{action: core.noop}]}\n"
-    book = mappings.parse([("one.yaml", text), ("two.yaml", text)])
+    book = model.parse([("one.yaml", text), ("two.yaml", text)])
     assert [str(m) for m in book.mistakes] == [
         "two.yaml:2: alerts.A: this alert is in one.yaml:2 already; keep one"
     ]
@@ -337,4 +338,4 @@ def test_there_is_an_expression_for_every_name_and_back():
     names = ["labels.a.b/c", "annotations.x", "parameters.y", "config.z"]
     names += ["alertname", "instance", "severity", "alert.attempt", "alert.host"]
     for name in names:
-        assert mapping_templates.name_of(mapping_templates.expression(name)) == name
+        assert templates.name_of(templates.expression(name)) == name

@@ -3,10 +3,11 @@
 import copy
 
 import pytest
-from poundcake import mapping_sync, yaml_sources
-from poundcake.queries import QueryError
+from poundcake import files
+from poundcake.errors import ExpectedError
+from poundcake.mappings import sync
 
-from tests.fakes import FakeContent
+from tests.support.fakes import FakeContent
 
 ONE = "alerts: {A: {actions: [{action: core.noop}]}}"
 TWO = "alerts: {A: {actions: [{action: core.noop}]}, B: {actions: [{action: core.noop}]}}"
@@ -18,7 +19,7 @@ def stackstorm():
 
 
 def apply(stackstorm, text):
-    return mapping_sync.apply(stackstorm, "", text, "poundcake")
+    return sync.apply(stackstorm, "", text, "poundcake")
 
 
 def test_an_action_is_written_before_its_rule_and_removed_after_it(stackstorm):
@@ -64,7 +65,7 @@ def test_a_rule_without_its_action_is_removed(stackstorm):
 def test_what_stackstorm_refuses_is_told_with_what_was_done(stackstorm):
     """And the next run does the rest."""
     stackstorm.refuse = "mapping_B"
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         apply(stackstorm, TWO)
     assert str(caught.value).startswith("B: POST /actions: 400 no")
     assert caught.value.details["created"] == ["A"]
@@ -78,7 +79,7 @@ def test_a_name_that_is_taken_is_an_error_before_anything_is_written(stackstorm,
     """What somebody else made is theirs."""
     taken = {"pack": "poundcake", "name": "mapping_B", "id": "x"}
     stackstorm.found[kind]["poundcake.mapping_B"] = taken
-    with pytest.raises(QueryError, match="was not made by apply_mappings"):
+    with pytest.raises(ExpectedError, match="was not made by apply_mappings"):
         apply(stackstorm, TWO)
     assert stackstorm.writes == []
 
@@ -86,11 +87,11 @@ def test_a_name_that_is_taken_is_an_error_before_anything_is_written(stackstorm,
 @pytest.mark.parametrize("pack, told", [("core", "name another"), ("nope", "is not installed")])
 def test_a_pack_that_cannot_be_written_to_is_refused(stackstorm, pack, told):
     """Each of the actions says so."""
-    for question in (mapping_sync.apply, mapping_sync.preview, mapping_sync.validate):
-        with pytest.raises(QueryError, match=told):
+    for question in (sync.apply, sync.preview, sync.validate):
+        with pytest.raises(ExpectedError, match=told):
             question(stackstorm, "", ONE, pack)
-    with pytest.raises(QueryError, match=told):
-        mapping_sync.export(stackstorm, pack)
+    with pytest.raises(ExpectedError, match=told):
+        sync.export(stackstorm, pack)
 
 
 def test_mappings_are_read_from_a_file_or_a_folder(stackstorm, tmp_path):
@@ -98,37 +99,37 @@ def test_mappings_are_read_from_a_file_or_a_folder(stackstorm, tmp_path):
     (tmp_path / "b.yml").write_text("alerts: {B: {actions: [{action: core.noop}]}}")
     (tmp_path / "a.yaml").write_text(ONE)
     (tmp_path / "notes.txt").write_text("{")
-    done = mapping_sync.apply(stackstorm, str(tmp_path), "", "poundcake")
+    done = sync.apply(stackstorm, str(tmp_path), "", "poundcake")
     assert done["created"] == ["A", "B"]
-    done = mapping_sync.apply(stackstorm, str(tmp_path / "a.yaml"), "", "poundcake")
+    done = sync.apply(stackstorm, str(tmp_path / "a.yaml"), "", "poundcake")
     assert (done["unchanged"], done["removed"]) == (["A"], ["B"])
     (tmp_path / "b.yml").write_text(ONE)
-    with pytest.raises(QueryError) as caught:
-        mapping_sync.apply(stackstorm, str(tmp_path), "", "poundcake")
+    with pytest.raises(ExpectedError) as caught:
+        sync.apply(stackstorm, str(tmp_path), "", "poundcake")
     assert str(tmp_path / "b.yml") + ":1" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [None, b"\xff", b"a" * (yaml_sources.LARGEST_BYTES + 1)])
+@pytest.mark.parametrize("content", [None, b"\xff", b"a" * (files.LARGEST_BYTES + 1)])
 def test_a_file_that_cannot_be_read_says_so(stackstorm, tmp_path, content):
     """Missing, not UTF-8, too large."""
     path = tmp_path / "m.yaml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(QueryError, match="^path: "):
-        mapping_sync.validate(stackstorm, str(path), "", "poundcake")
+    with pytest.raises(ExpectedError, match="^path: "):
+        sync.validate(stackstorm, str(path), "", "poundcake")
 
 
 def test_a_folder_without_files_is_no_empty_set(stackstorm, tmp_path):
     """It would remove everything."""
     apply(stackstorm, ONE)
-    with pytest.raises(QueryError, match="has no"):
-        mapping_sync.apply(stackstorm, str(tmp_path), "", "poundcake")
+    with pytest.raises(ExpectedError, match="has no"):
+        sync.apply(stackstorm, str(tmp_path), "", "poundcake")
     for path, text in (("", ""), ("x", "y")):
-        with pytest.raises(QueryError, match="give one of them"):
-            mapping_sync.apply(stackstorm, path, text, "poundcake")
+        with pytest.raises(ExpectedError, match="give one of them"):
+            sync.apply(stackstorm, path, text, "poundcake")
 
 
 def test_an_export_of_nothing_is_an_empty_set(stackstorm):
     """Which applies."""
-    text = mapping_sync.export(stackstorm, "poundcake")["yaml"]
+    text = sync.export(stackstorm, "poundcake")["yaml"]
     assert apply(stackstorm, text)["removed"] == []

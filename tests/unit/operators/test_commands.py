@@ -8,11 +8,14 @@ import pytest
 import requests
 import retry_alert
 from hypothesis import given
-from poundcake import by_hand, clock, inbox, lifecycle, rows
-from poundcake.queries import QueryError
+from poundcake import clock, people
+from poundcake.core import lifecycle
+from poundcake.errors import ExpectedError
+from poundcake.operators import commands
+from poundcake.st2 import inbox, rows
 
-from tests.fakes import JSON_TEXT, NOW, PROPERTY, Clock, FakeStackStorm
-from tests.test_actions import PackActionTestCase
+from tests.pack.test_actions import PackActionTestCase
+from tests.support.fakes import JSON_TEXT, NOW, PROPERTY, Clock, FakeStackStorm
 
 FINGERPRINT = "0123456789abcdef"
 EPISODE = "2026-11-21T08:00:00.000000000Z"
@@ -73,15 +76,15 @@ def stackstorm():
 
 
 def order(stackstorm, do, fingerprint=FINGERPRINT, reason="disk replaced", by="ann"):
-    return by_hand.command(stackstorm, do, fingerprint, reason, by, NOW)
+    return commands.command(stackstorm, do, fingerprint, reason, by, NOW)
 
 
 @pytest.mark.parametrize(
     "do, kinds",
-    [(by_hand.RETRY, kinds) for kinds in (WAITING, FAILED)]
+    [(commands.RETRY, kinds) for kinds in (WAITING, FAILED)]
     + [
         (do, kinds)
-        for do in (by_hand.ACKNOWLEDGE, by_hand.DISMISS)
+        for do in (commands.ACKNOWLEDGE, commands.DISMISS)
         for kinds in (WAITING, STARTING, RUNNING, FAILED)
     ],
 )
@@ -104,14 +107,14 @@ def test_a_command_goes_into_the_inbox_and_changes_no_row(stackstorm, do, kinds)
 def test_a_command_stays_in_the_inbox_until_the_sensor_is_done_with_it(stackstorm):
     """It is acknowledged, so it is durable."""
     bring(stackstorm, FAILED)
-    answer = order(stackstorm, by_hand.RETRY)
+    answer = order(stackstorm, commands.RETRY)
     assert stackstorm.ttl(rows.key(rows.INBOX, answer["request_id"])) is None
 
 
 def test_the_answer_says_which_alert_it_is_and_how_it_stands(stackstorm):
     """And the request_id that the row's history will show."""
     bring(stackstorm, FAILED)
-    answer = order(stackstorm, by_hand.ACKNOWLEDGE)
+    answer = order(stackstorm, commands.ACKNOWLEDGE)
     assert dict(answer, request_id="") == {
         "status": "accepted",
         "request_id": "",
@@ -121,11 +124,11 @@ def test_the_answer_says_which_alert_it_is_and_how_it_stands(stackstorm):
     }
 
 
-@pytest.mark.parametrize("do", [by_hand.RETRY, by_hand.ACKNOWLEDGE, by_hand.DISMISS])
+@pytest.mark.parametrize("do", [commands.RETRY, commands.ACKNOWLEDGE, commands.DISMISS])
 def test_a_resolved_alert_takes_no_command(stackstorm, do):
     """There is nothing to remediate, and nothing to keep from being remediated."""
     bring(stackstorm, RESOLVED)
-    with pytest.raises(QueryError, match="resolved at .*: there is nothing to %s" % do):
+    with pytest.raises(ExpectedError, match="resolved at .*: there is nothing to %s" % do):
         order(stackstorm, do)
     assert inbox.entries(stackstorm) == []
 
@@ -136,19 +139,21 @@ def test_a_resolved_alert_takes_no_command(stackstorm, do):
 def test_an_alert_is_not_retried_while_its_remediation_runs(stackstorm, kinds, named):
     """One at a time; the sentence names the execution that runs."""
     bring(stackstorm, kinds)
-    with pytest.raises(QueryError) as caught:
-        order(stackstorm, by_hand.RETRY)
+    with pytest.raises(ExpectedError) as caught:
+        order(stackstorm, commands.RETRY)
     assert "one remediation at a time" in str(caught.value) and named in str(caught.value)
     assert inbox.entries(stackstorm) == []
 
 
 def test_an_unknown_fingerprint_is_an_error_that_says_what_exists(stackstorm):
     """A person finds the right one in it."""
-    with pytest.raises(QueryError, match='fingerprint: "f" is not known; there are no alerts yet'):
-        order(stackstorm, by_hand.RETRY, fingerprint="f")
+    with pytest.raises(
+        ExpectedError, match='fingerprint: "f" is not known; there are no alerts yet'
+    ):
+        order(stackstorm, commands.RETRY, fingerprint="f")
     bring(stackstorm, FAILED)
-    with pytest.raises(QueryError, match=FINGERPRINT):
-        order(stackstorm, by_hand.RETRY, fingerprint="f")
+    with pytest.raises(ExpectedError, match=FINGERPRINT):
+        order(stackstorm, commands.RETRY, fingerprint="f")
 
 
 @pytest.mark.parametrize(
@@ -163,8 +168,8 @@ def test_an_unknown_fingerprint_is_an_error_that_says_what_exists(stackstorm):
 def test_a_command_without_a_person_or_a_reason_is_refused(stackstorm, change, sentence):
     """Both stand on the row afterwards."""
     bring(stackstorm, FAILED)
-    with pytest.raises(QueryError) as caught:
-        order(stackstorm, by_hand.RETRY, **change)
+    with pytest.raises(ExpectedError) as caught:
+        order(stackstorm, commands.RETRY, **change)
     assert sentence in str(caught.value)
     assert inbox.entries(stackstorm) == []
 
@@ -176,8 +181,8 @@ def test_whatever_the_texts_the_sensor_reads_what_was_accepted(reason, by):
     stackstorm = FakeStackStorm(Clock())
     bring(stackstorm, FAILED)
     try:
-        order(stackstorm, by_hand.RETRY, reason=reason, by=by)
-    except QueryError:
+        order(stackstorm, commands.RETRY, reason=reason, by=by)
+    except ExpectedError:
         assert inbox.entries(stackstorm) == []
     else:
         (entry,) = inbox.entries(stackstorm)
@@ -195,8 +200,8 @@ def service(answer):
 def test_who_acts_is_the_user_of_the_execution_unless_another_is_named():
     """ChatOps runs actions as its own user, for somebody else."""
     action_service = service(lambda: {"username": "stanley"})
-    assert by_hand.operator(action_service, "") == "stanley"
-    assert by_hand.operator(action_service, "ann") == "ann"
+    assert people.operator(action_service, "") == "stanley"
+    assert people.operator(action_service, "ann") == "ann"
 
 
 def test_without_authentication_stackstorm_knows_no_user():
@@ -205,8 +210,8 @@ def test_without_authentication_stackstorm_knows_no_user():
     def refuse():
         raise requests.HTTPError("500 Server Error")
 
-    with pytest.raises(QueryError, match="give your name"):
-        by_hand.person(by_hand.operator(service(refuse), ""))
+    with pytest.raises(ExpectedError, match="give your name"):
+        people.person(people.operator(service(refuse), ""))
 
 
 def test_an_api_that_is_away_is_no_reason_to_ask_for_a_name():
@@ -216,7 +221,7 @@ def test_an_api_that_is_away_is_no_reason_to_ask_for_a_name():
         raise requests.ConnectionError("refused")
 
     with pytest.raises(requests.ConnectionError):
-        by_hand.operator(service(away), "")
+        people.operator(service(away), "")
 
 
 # --- the actions ----------------------------------------------------------------------------------
@@ -246,16 +251,16 @@ class CommandTestCase(PackActionTestCase):
 class RetryAlertTest(CommandTestCase):
     __test__ = True
     action_cls = retry_alert.RetryAlert
-    do = by_hand.RETRY
+    do = commands.RETRY
 
 
 class AcknowledgeAlertTest(CommandTestCase):
     __test__ = True
     action_cls = acknowledge_alert.AcknowledgeAlert
-    do = by_hand.ACKNOWLEDGE
+    do = commands.ACKNOWLEDGE
 
 
 class DismissAlertTest(CommandTestCase):
     __test__ = True
     action_cls = dismiss_alert.DismissAlert
-    do = by_hand.DISMISS
+    do = commands.DISMISS

@@ -7,11 +7,15 @@ import pytest
 import resume
 import start_maintenance
 from hypothesis import given
-from poundcake import clock, controls, rows
-from poundcake.queries import QueryError
+from poundcake import clock
+from poundcake.core import controls as core_controls
+from poundcake.errors import ExpectedError
+from poundcake.operators import controls
+from poundcake.st2 import rows
+from poundcake.views import queries
 
-from tests.fakes import JSON_TEXT, JSON_VALUES, NOW, PROPERTY, Clock, FakeStackStorm
-from tests.test_actions import PackActionTestCase
+from tests.pack.test_actions import PackActionTestCase
+from tests.support.fakes import JSON_TEXT, JSON_VALUES, NOW, PROPERTY, Clock, FakeStackStorm
 
 LABELS = {"alertname": "HostDown", "host": "db1", "severity": "critical"}
 DAY = 86400
@@ -57,7 +61,7 @@ def test_a_pause_of_everything_holds_every_alert_and_says_how_to_end_it(stacksto
     """Who, why and what to run stand on the row of each alert that is held."""
     pause_it(stackstorm, reason="deploying {{ x }}", by="ann")
     word, reason = hindrance(stackstorm)
-    assert word == controls.PAUSED
+    assert word == core_controls.PAUSED
     assert reason == (
         "everything is paused by ann since 2026-11-21T08:20:00.000000Z: deploying {{ x }}"
         " (end it with: st2 run poundcake.resume)"
@@ -68,7 +72,7 @@ def test_a_pause_of_one_alertname_holds_that_one_only(stackstorm):
     """Until it is resumed."""
     pause_it(stackstorm, "HostDown")
     word, reason = hindrance(stackstorm)
-    assert (word, reason[:22]) == (controls.PAUSED, "HostDown is paused by ")
+    assert (word, reason[:22]) == (core_controls.PAUSED, "HostDown is paused by ")
     assert "st2 run poundcake.resume alertname=HostDown)" in reason
     assert hindrance(stackstorm, dict(LABELS, alertname="Other")) is None
     controls.resume(stackstorm, "HostDown", "bob")
@@ -79,7 +83,7 @@ def test_a_maintenance_window_holds_what_all_its_matchers_match_until_its_end(st
     """By the second, and the reason tells until when."""
     window = maintain(stackstorm, 'host=~"db.*", severity="critical"')
     word, reason = hindrance(stackstorm)
-    assert word == controls.MAINTENANCE
+    assert word == core_controls.MAINTENANCE
     assert reason == (
         'in maintenance (host=~"db.*", severity="critical") by ann until'
         " 2026-11-21T09:20:00.000000Z: new kernel"
@@ -151,7 +155,7 @@ def test_a_window_that_somebody_edited_into_nonsense_counts_as_a_pause_of_everyt
     (key,) = stackstorm.keys
     stackstorm.keys[key] = rows.dump(dict(rows.load(stackstorm.keys[key]), **change))
     word, reason = hindrance(stackstorm, dict(LABELS, host="elsewhere"))
-    assert word == controls.PAUSED
+    assert word == core_controls.PAUSED
     assert "everything counts as paused" in reason and "st2 key delete " + key in reason
     assert window["id"] in key
 
@@ -170,15 +174,15 @@ def test_whatever_stands_in_a_control_row_the_sensor_reads_on_and_holds_everythi
     """Not JSON, or JSON of any other shape."""
     stackstorm = FakeStackStorm(Clock())
     stackstorm.keys[rows.CONTROL + "pause"] = text
-    assert hindrance(stackstorm)[0] == controls.PAUSED
-    (listed,) = controls.list_maintenance(stackstorm, NOW)["paused"]
+    assert hindrance(stackstorm)[0] == core_controls.PAUSED
+    (listed,) = queries.list_maintenance(stackstorm, NOW)["paused"]
     assert listed["key"] == rows.CONTROL + "pause"
 
 
 def test_a_row_too_deep_to_read_does_not_stop_the_sensor(stackstorm):
     """Python gives up on it; that is no reason to give up on every alert."""
     stackstorm.keys[rows.CONTROL + "pause"] = "[" * 200000
-    assert hindrance(stackstorm)[0] == controls.PAUSED
+    assert hindrance(stackstorm)[0] == core_controls.PAUSED
 
 
 @PROPERTY
@@ -188,7 +192,7 @@ def test_what_was_paused_is_read_back_whatever_the_texts(alertname, reason, by):
     stackstorm = FakeStackStorm(Clock())
     try:
         row = controls.pause(stackstorm, alertname, reason, by, NOW)
-    except QueryError:
+    except ExpectedError:
         assert stackstorm.keys == {}
     else:
         assert controls.read(stackstorm).unreadable == {}
@@ -204,10 +208,10 @@ def test_a_pause_stays_and_a_window_leaves_by_itself_a_day_after_its_end(stackst
     maintain(stackstorm, duration="2h")
     pause_it(stackstorm)
     time.advance(7200)
-    (window,) = controls.list_maintenance(stackstorm, time())["maintenance"]
+    (window,) = queries.list_maintenance(stackstorm, time())["maintenance"]
     assert (window["active"], window["seconds_left"]) == (False, 0)
     time.advance(DAY)
-    assert controls.list_maintenance(stackstorm, time())["maintenance"] == []
+    assert queries.list_maintenance(stackstorm, time())["maintenance"] == []
     time.advance(1000 * DAY)
     assert hindrance(stackstorm)
 
@@ -216,7 +220,7 @@ def test_the_list_shows_pauses_and_windows_with_the_time_that_is_left(stackstorm
     """Who, why, what and how long."""
     pause_it(stackstorm, "HostDown")
     window = maintain(stackstorm)
-    found = controls.list_maintenance(stackstorm, NOW + 600)
+    found = queries.list_maintenance(stackstorm, NOW + 600)
     assert found["paused"] == [
         {
             "kind": "pause",
@@ -288,7 +292,7 @@ def test_to_resume_what_is_not_paused_is_an_error_that_says_what_is(
     """A person must not believe that something was resumed."""
     for name in paused:
         pause_it(stackstorm, name)
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         controls.resume(stackstorm, alertname, "ann")
     assert str(caught.value) == sentence
 
@@ -299,9 +303,9 @@ def test_resume_never_removes_what_cannot_be_understood(stackstorm):
     key = rows.CONTROL + "broken"
     stackstorm.keys[key] = "?"
     assert controls.resume(stackstorm, "", "ann")["still_paused"] == [key]
-    with pytest.raises(QueryError, match=key):
+    with pytest.raises(ExpectedError, match=key):
         controls.resume(stackstorm, "", "ann")
-    assert hindrance(stackstorm)[0] == controls.PAUSED
+    assert hindrance(stackstorm)[0] == core_controls.PAUSED
 
 
 def test_a_window_ends_before_its_time_when_a_person_says_so(stackstorm):
@@ -315,11 +319,11 @@ def test_a_window_ends_before_its_time_when_a_person_says_so(stackstorm):
 
 def test_to_end_a_window_that_is_not_there_or_over_is_an_error_that_says_which_are(stackstorm):
     """With their reasons, so that the right one is found."""
-    with pytest.raises(QueryError, match='id: "x" is no active maintenance; there is none'):
+    with pytest.raises(ExpectedError, match='id: "x" is no active maintenance; there is none'):
         controls.end_maintenance(stackstorm, "x", "ann", NOW)
     window = maintain(stackstorm, duration="1h")
     other = maintain(stackstorm, duration="2h", reason="disks")
-    with pytest.raises(QueryError, match="active: %s .disks." % other["id"]):
+    with pytest.raises(ExpectedError, match="active: %s .disks." % other["id"]):
         controls.end_maintenance(stackstorm, window["id"], "ann", NOW + 3600)
 
 
@@ -344,7 +348,7 @@ def test_a_mistake_is_an_error_that_names_the_parameter_and_sets_nothing(
     stackstorm, change, sentence
 ):
     """The remedy is in the sentence."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         maintain(stackstorm, **change)
     assert sentence in str(caught.value)
     assert stackstorm.keys == {}

@@ -5,13 +5,13 @@ from unittest import mock
 import notify as notify_action
 import pytest
 from hypothesis import given
-from poundcake import notify
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
+from poundcake.operators import notify
 from poundcake.settings import Settings
-from poundcake.stackstorm import StackStormError
+from poundcake.st2.client import StackStormError
 from st2tests.base import BaseActionTestCase
 
-from tests.fakes import PROPERTY, TRICKY_TEXT, Clock, FakeStackStorm, assert_inert
+from tests.support.fakes import PROPERTY, TRICKY_TEXT, Clock, FakeStackStorm, assert_inert
 
 SLACK = Settings(
     notify_action="slack.post_message", notify_parameters={"channel": "#ops", "text": "$message"}
@@ -126,7 +126,7 @@ def test_the_answer_comes_when_the_action_has_ended():
 )
 def test_a_person_who_may_not_have_been_told_is_a_failure_that_says_why(phone, named):
     """And which settings to look at."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         tell(phone)
     text = str(caught.value)
     assert text.startswith("notify_action: slack.post_message is ") and named in text
@@ -137,7 +137,7 @@ def test_an_action_that_cannot_be_started_is_a_failure_that_says_why():
     """Such as one that is not installed."""
     phone = Phone()
     phone.run_action = mock.Mock(side_effect=StackStormError("POST /executions: 400 not found"))
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         tell(phone)
     assert "slack.post_message: POST /executions: 400 not found; see notify" in str(caught.value)
 
@@ -146,7 +146,7 @@ def test_an_execution_that_is_gone_is_a_failure():
     """Nobody can say whether a person was told."""
     phone = Phone()
     phone.sleep = lambda seconds: phone.executions.clear()
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         tell(phone)
     assert "execution e1 is gone" in str(caught.value)
 
@@ -155,7 +155,7 @@ class NotifyTestCase(BaseActionTestCase):
     action_cls = notify_action.Notify
 
     def run_action(self, phone):
-        with mock.patch("poundcake.pack_action.StackStorm", lambda get_client: phone):
+        with mock.patch("poundcake.st2.action.StackStorm", lambda get_client: phone):
             return self.get_action_instance({}).run(message="{{ 7 * 7 }}")
 
     def test_it_tells_through_the_action_of_the_config(self):

@@ -8,14 +8,18 @@ import pytest
 import track
 from hypothesis import given
 from hypothesis import strategies as st
-from poundcake import clock, controller, ids, lifecycle, outbox, payload, rebuild, rows, triggers
-from poundcake import watch as watch_module
+from poundcake import clock, ids
+from poundcake.core import lifecycle, payload
+from poundcake.errors import ExpectedError
 from poundcake.inert import inert
-from poundcake.queries import QueryError
+from poundcake.operators import rebuild
+from poundcake.sensor import controller
 from poundcake.settings import Settings
+from poundcake.st2 import executions as watch_module
+from poundcake.st2 import outbox, rows, triggers
 from st2tests.base import BaseActionTestCase
 
-from tests.fakes import NOW, PROPERTY, Clock, FakeStackStorm, alert, notification
+from tests.support.fakes import NOW, PROPERTY, Clock, FakeStackStorm, alert, notification
 
 SETTINGS = Settings()
 EPISODE = "2026-11-21T08:00:00.000000000Z"
@@ -362,7 +366,7 @@ def test_the_rows_are_kept_as_long_as_every_other(story):
 def test_a_time_that_is_none_is_an_error_that_says_what_to_write(story, since):
     """Nothing is read or written."""
     story.stackstorm.away = True
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         story.rebuild(since)
     assert str(caught.value).startswith("since: ") and "24h" in str(caught.value)
 
@@ -371,7 +375,7 @@ class TrackTestCase(BaseActionTestCase):
     action_cls = track.Track
 
     def run_action(self, story, **parameters):
-        with mock.patch("poundcake.pack_action.StackStorm", lambda get_client: story.stackstorm):
+        with mock.patch("poundcake.st2.action.StackStorm", lambda get_client: story.stackstorm):
             return self.get_action_instance({}).run(**parameters)
 
     def test_since_rebuilds(self):

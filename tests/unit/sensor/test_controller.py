@@ -5,14 +5,18 @@ import json
 import logging
 
 import pytest
-from poundcake import by_hand, clock, inbox, ledger, lifecycle, outbox, payload, rows, triggers
-from poundcake.bus import LOST_SECONDS, PROBE_SECONDS
-from poundcake.controller import SWEEP_SECONDS, Controller
+from poundcake import clock
+from poundcake.core import lifecycle, payload
+from poundcake.operators import commands
+from poundcake.sensor import ledger
+from poundcake.sensor.controller import SWEEP_SECONDS, Controller
+from poundcake.sensor.publisher import LOST_SECONDS, PROBE_SECONDS
+from poundcake.sensor.relay import AGAIN_SECONDS as TRACK_AGAIN_SECONDS
 from poundcake.settings import Settings
-from poundcake.stackstorm import StackStorm, StackStormError
-from poundcake.tracking import AGAIN_SECONDS as TRACK_AGAIN_SECONDS
+from poundcake.st2 import inbox, outbox, rows, triggers
+from poundcake.st2.client import StackStorm, StackStormError
 
-from tests.fakes import (
+from tests.support.fakes import (
     NOW,
     Clock,
     FakeContent,
@@ -23,7 +27,7 @@ from tests.fakes import (
     load_fixture,
     notification,
 )
-from tests.pack import LOG, SCHEMAS, TOKEN, Pack
+from tests.support.pack import LOG, SCHEMAS, TOKEN, Pack
 
 
 @pytest.fixture
@@ -588,7 +592,7 @@ def test_a_kill_between_the_batches_of_one_write_changes_no_outcome(monkeypatch)
     def live(pack):
         pack.post(alert(1), alert(2))
         pack.steps(3, "failed")
-        pack.order(by_hand.RETRY)
+        pack.order(commands.RETRY)
         pack.steps(3)
         pack.settle()
 

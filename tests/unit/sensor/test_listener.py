@@ -12,11 +12,11 @@ from wsgiref.validate import validator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from poundcake import rows
-from poundcake.listener import Listener
+from poundcake.sensor.listener import Listener
 from poundcake.settings import Settings
+from poundcake.st2 import rows
 
-from tests.fakes import (
+from tests.support.fakes import (
     JSON_VALUES,
     PROPERTY,
     Clock,

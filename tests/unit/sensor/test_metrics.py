@@ -4,15 +4,17 @@ import json
 from wsgiref.util import setup_testing_defaults
 
 import pytest
-from poundcake import admission, inbox, lifecycle, metrics, payload
-from poundcake.listener import Listener
-from poundcake.metrics import Metrics
+from poundcake.core import admission, lifecycle, payload
+from poundcake.sensor import metrics
+from poundcake.sensor.listener import Listener
+from poundcake.sensor.metrics import Metrics
 from poundcake.settings import Settings
-from poundcake.stackstorm import StackStormError
+from poundcake.st2 import inbox
+from poundcake.st2.client import StackStormError
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.fakes import FakeStackStorm, alert, notification
-from tests.pack import LOG, Pack
+from tests.support.fakes import FakeStackStorm, alert, notification
+from tests.support.pack import LOG, Pack
 
 OLDER = {
     "poundcake_alerts_received_total": {"alertname", "severity", "status"},

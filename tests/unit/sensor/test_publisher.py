@@ -2,14 +2,14 @@
 rules engine that is broken is noticed."""
 
 import pytest
-from poundcake import triggers, watch
-from poundcake.bus import BROKEN_SECONDS, LOST_SECONDS, PROBE_SECONDS, BusBroken
-from poundcake.tracking import STUCK_SECONDS
+from poundcake.sensor.publisher import BROKEN_SECONDS, LOST_SECONDS, PROBE_SECONDS, BusBroken
+from poundcake.sensor.relay import STUCK_SECONDS
+from poundcake.st2 import executions, triggers
 
-from tests.fakes import Killed, alert
-from tests.pack import Pack
+from tests.support.fakes import Killed, alert
+from tests.support.pack import Pack
 
-LONG_ENOUGH = watch.STUCK_SECONDS + LOST_SECONDS + PROBE_SECONDS
+LONG_ENOUGH = executions.STUCK_SECONDS + LOST_SECONDS + PROBE_SECONDS
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """What the sensor remembers of requests and decisions: the latest, and no more than it can hold."""
 
 from hypothesis import given
-from poundcake import clock, recent
-from poundcake.shared import shared
+from poundcake import clock
+from poundcake.sensor import recent
+from poundcake.sensor.shared import shared
 
-from tests.fakes import JSON_VALUES, NOW, PROPERTY, alert
-from tests.pack import Pack
+from tests.support.fakes import JSON_VALUES, NOW, PROPERTY, alert
+from tests.support.pack import Pack
 
 
 def test_only_the_latest_requests_are_remembered():

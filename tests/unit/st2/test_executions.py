@@ -2,9 +2,19 @@
 
 import pytest
 from hypothesis import given
-from poundcake import clock, lifecycle, payload, triggers, watch
+from poundcake import clock
+from poundcake.core import lifecycle, payload
+from poundcake.st2 import executions, triggers
 
-from tests.fakes import JSON_VALUES, NOW, PROPERTY, Clock, FakeStackStorm, alert, notification
+from tests.support.fakes import (
+    JSON_VALUES,
+    NOW,
+    PROPERTY,
+    Clock,
+    FakeStackStorm,
+    alert,
+    notification,
+)
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 
@@ -35,7 +45,7 @@ class Watched:
     def observe(self, seconds=1):
         """Look once, some seconds later, and apply what was seen; return ``(facts, lost)``."""
         self.clock.advance(seconds)
-        facts, lost = watch.observe(self.stackstorm, self.flights(), self.clock())
+        facts, lost = executions.observe(self.stackstorm, self.flights(), self.clock())
         self.apply(facts)
         return facts, lost
 
@@ -56,7 +66,7 @@ def kinds(facts):
 def test_nothing_in_flight_asks_nothing(watched):
     """An idle sensor does not burden the API."""
     watched.stackstorm.away = True
-    assert watch.observe(watched.stackstorm, [], NOW) == ([], [])
+    assert executions.observe(watched.stackstorm, [], NOW) == ([], [])
 
 
 def test_a_dispatch_without_a_trigger_instance_is_lost(watched):
@@ -164,7 +174,7 @@ def test_a_dispatch_whose_rules_are_not_evaluated_in_time_is_lost(watched, statu
     """The rules engine died over it, or is very much behind: that is for others to judge."""
     watched.send()
     watched.stackstorm.get_stuck(watched.stackstorm.instances[0], status)
-    assert watched.observe(watch.STUCK_SECONDS - 1) == ([], [])
+    assert watched.observe(executions.STUCK_SECONDS - 1) == ([], [])
     assert watched.observe(2) == ([], ["d1"])
 
 
@@ -174,7 +184,7 @@ def test_a_dispatch_that_got_stuck_after_it_started_something_is_not_lost(watche
     watched.send()
     watched.stackstorm.process()
     watched.stackstorm.get_stuck(watched.stackstorm.instances[0])
-    facts, lost = watched.observe(watch.STUCK_SECONDS + 1)
+    facts, lost = watched.observe(executions.STUCK_SECONDS + 1)
     assert kinds(facts) == ["executed", "settled"] and lost == []
     assert "stopped in the middle of the rules" in facts[1]["reason"]
 
@@ -238,8 +248,8 @@ def test_an_execution_that_succeeded_ran(watched):
 def test_an_execution_that_is_about_to_start_for_too_long_never_does(status, seconds, wanted):
     """And whatever has started may take its time, as may a person who is asked."""
     execution = {"status": status, "started_at": clock.to_text(NOW)}
-    assert watch.never_starts(execution, NOW + seconds) is wanted
-    assert watch.never_starts(dict(execution, started_at=None), NOW + seconds) is False
+    assert executions.never_starts(execution, NOW + seconds) is wanted
+    assert executions.never_starts(dict(execution, started_at=None), NOW + seconds) is False
 
 
 def test_a_clock_that_is_a_little_ahead_hides_no_trigger_instance(watched):
@@ -247,7 +257,7 @@ def test_a_clock_that_is_a_little_ahead_hides_no_trigger_instance(watched):
     watched.clock.advance(-30)
     watched.send()
     watched.stackstorm.process()
-    facts, lost = watched.observe(31 + watch.CLOCK_MARGIN_SECONDS)
+    facts, lost = watched.observe(31 + executions.CLOCK_MARGIN_SECONDS)
     assert kinds(facts) == ["settled"] and lost == []
 
 
@@ -294,15 +304,15 @@ def test_the_payloads_of_others_are_passed_over(watched):
 )
 def test_the_error_is_one_line_from_wherever_the_runner_puts_it(result, wanted):
     """Python, shell, http and Orquesta each have their own place for it."""
-    assert watch.error_of(result) == wanted
+    assert executions.error_of(result) == wanted
 
 
 @PROPERTY
 @given(JSON_VALUES)
 def test_any_result_gives_one_short_line(result):
     """Whatever an action returned."""
-    text = watch.error_of(result)
-    assert len(text) <= watch.ERROR_CHARACTERS and "\n" not in text
+    text = executions.error_of(result)
+    assert len(text) <= executions.ERROR_CHARACTERS and "\n" not in text
 
 
 @pytest.mark.parametrize(
@@ -310,7 +320,7 @@ def test_any_result_gives_one_short_line(result):
 )
 def test_odd_lists_of_errors_are_no_trouble(errors):
     """The line says what it can."""
-    assert watch.error_of({"errors": errors})
+    assert executions.error_of({"errors": errors})
 
 
 # --- a person in the loop -------------------------------------------------------------------------
@@ -353,7 +363,7 @@ def test_an_answer_is_noticed(watched, asked):
     [
         ({"approved": False}, False),
         ({"approved": False, "note": "not now"}, False),
-        (watch.TIME_IS_UP, None),
+        (executions.TIME_IS_UP, None),
         ({"approved": "perhaps"}, None),
         ({"answer": 42}, None),
         ("no object", None),

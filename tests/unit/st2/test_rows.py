@@ -6,10 +6,12 @@ import re
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from poundcake import ids, payload, rows
-from poundcake.payload import PayloadError
+from poundcake import ids
+from poundcake.core import payload
+from poundcake.core.payload import PayloadError
+from poundcake.st2 import rows
 
-from tests.fakes import (
+from tests.support.fakes import (
     JSON_TEXT,
     JSON_VALUES,
     NOW,

@@ -5,11 +5,14 @@ from unittest import mock
 
 import check_health
 import pytest
-from poundcake import clock, controls, health, rows, triggers
-from poundcake.stackstorm import StackStormError
+from poundcake import clock
+from poundcake.operators import controls
+from poundcake.st2 import rows, triggers
+from poundcake.st2.client import StackStormError
+from poundcake.views import health
 
-from tests.fakes import Clock, FakeStackStorm, assert_inert
-from tests.test_actions import PackActionTestCase
+from tests.pack.test_actions import PackActionTestCase
+from tests.support.fakes import Clock, FakeStackStorm, assert_inert
 
 RULES = ("receive_webhook", "track")
 POLICIES = ("cratedb_jfr.concurrency", "track.concurrency", "track.retry")
@@ -246,7 +249,7 @@ class CheckHealthTestCase(PackActionTestCase):
 
     def replace(self, name, check):
         """Put a check in the place of one that looks beyond StackStorm's API."""
-        patch = mock.patch("poundcake.health." + name, check)
+        patch = mock.patch("poundcake.views.health." + name, check)
         patch.start()
         self.addCleanup(patch.stop)
 

@@ -6,11 +6,12 @@ import logging
 from wsgiref.util import setup_testing_defaults
 
 import pytest
-from poundcake import lifecycle, older_api
-from poundcake.listener import Listener
+from poundcake.core import lifecycle
+from poundcake.sensor.listener import Listener
+from poundcake.views import older_api
 
-from tests.fakes import FakeContent, alert
-from tests.pack import Pack
+from tests.support.fakes import FakeContent, alert
+from tests.support.pack import Pack
 
 LOG = logging.getLogger("poundcake.test_older_api")
 FAILURE = {"errors": [{"message": "it did not come up", "task_id": "check"}]}

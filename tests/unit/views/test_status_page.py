@@ -12,15 +12,17 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 from hypothesis import given
-from poundcake import controls, lifecycle, status_page
-from poundcake.controller import Controller
-from poundcake.impatient import Impatient
-from poundcake.listener import Listener
+from poundcake.core import lifecycle
+from poundcake.operators import controls
+from poundcake.sensor.controller import Controller
+from poundcake.sensor.listener import Listener
 from poundcake.settings import SettingsError, from_config
-from poundcake.status_page import StatusPage
+from poundcake.views import status_page
+from poundcake.views.impatient import Impatient
+from poundcake.views.status_page import StatusPage
 
-from tests.fakes import PROPERTY, TRICKY_TEXT, alert
-from tests.pack import Pack
+from tests.support.fakes import PROPERTY, TRICKY_TEXT, alert
+from tests.support.pack import Pack
 
 LOG = logging.getLogger("poundcake.test_status_page")
 FAILURE = {"errors": [{"message": "it did not come up", "task_id": "check"}]}

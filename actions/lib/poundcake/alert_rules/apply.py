@@ -3,11 +3,13 @@
 import copy
 import re
 
-from poundcake import rule_manifests, rule_ownership, rule_plan, yaml_sources
-from poundcake.queries import QueryError
-from poundcake.rule_manifests import annotations_of, labels_of, with_groups
-from poundcake.rule_ownership import MANAGED_BY, OWNER, groups_of, parts
-from poundcake.rule_resources import Resources
+from poundcake import files
+from poundcake.alert_rules import manifests as rule_manifests
+from poundcake.alert_rules import ownership, plan
+from poundcake.alert_rules.manifests import annotations_of, labels_of, with_groups
+from poundcake.alert_rules.ownership import MANAGED_BY, OWNER, groups_of, parts
+from poundcake.alert_rules.resources import Resources
+from poundcake.errors import ExpectedError
 
 _OWNER = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
@@ -30,13 +32,13 @@ def apply(settings, path, text, resource="", owner="", prune=False, expected="")
     """
     if not _OWNER.match(owner):
         text = 'owner: "%s" is no value of a label; write at most 63 letters, digits, -, _ and .'
-        raise QueryError(text % owner)
+        raise ExpectedError(text % owner)
     if prune and not owner:
-        raise QueryError("owner: prune deletes what an owner's resources have; give its name")
+        raise ExpectedError("owner: prune deletes what an owner's resources have; give its name")
     if not settings.crd_enabled:
         text = "crd_enabled: is false; apply_prometheus_rules writes PrometheusRules alone"
-        raise QueryError(text)
-    manifests = rule_manifests.read(yaml_sources.read("rules", path, text), resource, settings)
+        raise ExpectedError(text)
+    manifests = rule_manifests.read(files.read("rules", path, text), resource, settings)
     resources = Resources(settings)
     edits = {
         name: _Edit(settings, name, manifest, owner, prune) for name, manifest in manifests.items()
@@ -44,7 +46,7 @@ def apply(settings, path, text, resource="", owner="", prune=False, expected="")
     for found in resources.list("%s=%s" % (OWNER, owner)) if prune else ():
         name = found["metadata"]["name"]
         edits.setdefault(name, _Edit(settings, name, None, owner, prune))
-    steps = rule_plan.run(settings, resources, edits, expected)
+    steps = plan.run(settings, resources, edits, expected)
     answer = _told(steps, manifests)
     if settings.git_repo_url:
         answer["pull_requests"] = _NO_REQUEST
@@ -56,7 +58,7 @@ def _told(steps, manifests):
     for step in steps:
         wanted = parts(groups_of(manifests.get(step.name)))
         for state, key in step.parts():
-            left = state == rule_plan.UNCHANGED and key not in wanted
+            left = state == plan.UNCHANGED and key not in wanted
             answer["left" if left else state].append(step.name_of(key))
     return answer
 
@@ -72,10 +74,10 @@ class _Edit:
         owner = labels_of(document).get(OWNER, "")
         if self._manifest and owner and owner != self._owner:
             text = 'owner: %s belongs to "%s"; give that, or rename one of the two'
-            raise QueryError(text % (self._name, owner))
+            raise ExpectedError(text % (self._name, owner))
         if document is None and self._manifest is None:
             return None
-        known = rule_ownership.written(document)
+        known = ownership.written(document)
         made = document or rule_manifests.new(self._settings, self._name)
         labels = dict(labels_of(made), **labels_of(self._manifest))
         if self._owner and labels.get(MANAGED_BY[0]) == MANAGED_BY[1]:
@@ -97,7 +99,7 @@ def merged(groups, wanted, goes):
         kept = [
             value
             for key, value in parts([group]).items()
-            if rule_ownership.is_rule(key) and key not in asked and key not in goes
+            if ownership.is_rule(key) and key not in asked and key not in goes
         ]
         if group["name"] in found:
             found[group["name"]]["rules"] += kept

@@ -8,8 +8,8 @@ https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/
 import re
 from dataclasses import dataclass, field
 
+from poundcake.errors import ExpectedError
 from poundcake.inert import ORIGINALS
-from poundcake.queries import QueryError
 
 CREATE, UPDATE, DELETE = OPERATIONS = ("create", "update", "delete")
 SEVERITY = "severity"
@@ -17,7 +17,7 @@ _RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")  # a DNS subdo
 _ORDER = ("alert", "expr", "for", "keep_firing_for", "labels", "annotations")
 
 
-class RuleMissing(QueryError):
+class RuleMissing(ExpectedError):
     """There is no such group or rule to update or delete."""
 
 
@@ -59,15 +59,15 @@ def make(
     What PoundCake answered may come back here through a workflow: the look-alikes of ``inert``
     become the characters that they stand for in the expression, and stay in all that is text.
 
-    :raises QueryError: names the parameter that cannot be.
+    :raises ExpectedError: names the parameter that cannot be.
     """
     if operation not in OPERATIONS:
         text = 'operation: "%s" is none; write one of %s'
-        raise QueryError(text % (operation, ", ".join(OPERATIONS)))
+        raise ExpectedError(text % (operation, ", ".join(OPERATIONS)))
     check_resource(resource)
     for name, value in (("group", group), ("rule", rule)):
         if not value.strip() or not value.isprintable():
-            raise QueryError('%s: "%s" is no name; write one' % (name, value))
+            raise ExpectedError('%s: "%s" is no name; write one' % (name, value))
     change = RuleChange(
         operation,
         resource,
@@ -80,23 +80,23 @@ def make(
         _texts("annotations", annotations or {}, operation),
     )
     if change.severity and change.labels.get(SEVERITY, change.severity) != change.severity:
-        raise QueryError("severity: labels has another severity; write it in one of the two")
+        raise ExpectedError("severity: labels has another severity; write it in one of the two")
     given = change.expr or change.for_duration or change.labels or change.annotations
     if operation == CREATE and not change.expr:
-        raise QueryError("expr: is empty; write the rule's expression")
+        raise ExpectedError("expr: is empty; write the rule's expression")
     if operation == UPDATE and not (given or change.severity):
         text = "expr: nothing to update; write expr, for_duration, severity, labels or annotations"
-        raise QueryError(text)
+        raise ExpectedError(text)
     if operation == DELETE and given:
-        raise QueryError("operation: delete takes resource, group, rule and severity alone")
+        raise ExpectedError("operation: delete takes resource, group, rule and severity alone")
     return change
 
 
 def check_resource(name):
-    """Raise QueryError when a name cannot be that of a PrometheusRule."""
+    """Raise ExpectedError when a name cannot be that of a PrometheusRule."""
     if not _RESOURCE.match(name):
         text = 'resource: "%s" is no name of a PrometheusRule; write lower case letters, digits, '
-        raise QueryError((text + "- and .") % name)
+        raise ExpectedError((text + "- and .") % name)
 
 
 def new_rule(change):
@@ -119,7 +119,7 @@ def apply(change, groups):
     so, changes nothing: a change that was half done can be made again.
 
     :raises RuleMissing: when there is no such group or rule.
-    :raises QueryError: when the rule exists already, or several are meant.
+    :raises ExpectedError: when the rule exists already, or several are meant.
     """
     group = find_group(groups, change.group)
     if change.operation == CREATE:
@@ -141,13 +141,15 @@ def apply(change, groups):
 def find_group(groups, name):
     """Return the group of a name, None when there is none.
 
-    :raises QueryError: when there are several, or these are no groups.
+    :raises ExpectedError: when there are several, or these are no groups.
     """
     if not isinstance(groups, list) or not all(_is_group(item) for item in groups):
-        raise QueryError("group: what is there is no list of groups with names and rules")
+        raise ExpectedError("group: what is there is no list of groups with names and rules")
     found = [group for group in groups if group["name"] == name]
     if len(found) > 1:
-        raise QueryError('group: "%s" is there %d times; rename all but one' % (name, len(found)))
+        raise ExpectedError(
+            'group: "%s" is there %d times; rename all but one' % (name, len(found))
+        )
     return found[0] if found else None
 
 
@@ -173,7 +175,7 @@ def _create(change, groups, group):
         return False
     if same:
         text = 'rule: "%s" with severity "%s" exists in the group %s already; update it'
-        raise QueryError(text % (change.rule, _severity(rule), change.group))
+        raise ExpectedError(text % (change.rule, _severity(rule), change.group))
     if not group.get("rules"):
         group["rules"] = []
     group["rules"].append(rule)
@@ -194,7 +196,7 @@ def _index(change, group):
         text = 'rule: "%s" is in the group %s more than once, with the severities %s; write that '
         text += "of one of them as severity, or make them differ by hand"
         shown = ", ".join('"%s"' % one for one in severities)
-        raise QueryError(text % (change.rule, change.group, shown))
+        raise ExpectedError(text % (change.rule, change.group, shown))
     return found[0]
 
 
@@ -250,7 +252,7 @@ def _texts(parameter, values, operation):
             text = "%s: %s is no text; write every value as one"
             if value is None:
                 text = "%s: %s has no value; write one (only update takes a name away)"
-            raise QueryError(text % (parameter, name))
+            raise ExpectedError(text % (parameter, name))
     return dict(values)
 
 

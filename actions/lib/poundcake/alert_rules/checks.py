@@ -12,9 +12,9 @@ import re
 import subprocess
 import tempfile
 
-from poundcake import upstream
-from poundcake.queries import QueryError
-from poundcake.rule_forms import THANOS, error_of, form_errors, name_of, text_errors
+from poundcake.alert_rules.syntax import THANOS, error_of, form_errors, name_of, text_errors
+from poundcake.errors import ExpectedError
+from poundcake.upstream import client
 
 PROMTOOL, PROMETHEUS = "promtool", "prometheus"
 TIMEOUT_SECONDS = 60
@@ -23,7 +23,7 @@ _FOUND = re.compile(
 )
 
 
-class BrokenRules(QueryError):
+class BrokenRules(ExpectedError):
     """Rules that Prometheus would refuse; ``details`` has them all under ``errors``."""
 
     def __init__(self, errors):
@@ -38,7 +38,7 @@ def check(settings, groups):
 
     :param groups: of one file or PrometheusRule.
     :raises BrokenRules: whose errors each have group, rule and reason.
-    :raises QueryError: when nobody is there to check expressions, or fails to.
+    :raises ExpectedError: when nobody is there to check expressions, or fails to.
     """
     errors = form_errors(groups)
     if errors:
@@ -49,7 +49,7 @@ def check(settings, groups):
         if not settings.prometheus_url:
             text = "promtool_path: there is no %s, so no expression can be checked; install "
             text += "promtool, or set prometheus_url, in the config of poundcake"
-            raise QueryError(text % settings.promtool_path)
+            raise ExpectedError(text % settings.promtool_path)
         errors = text_errors(groups) or _expression_errors(settings, groups)
         checked_by = PROMETHEUS
     if errors:
@@ -74,7 +74,7 @@ def _promtool_errors(promtool, groups):
         except FileNotFoundError:
             return None
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            raise QueryError("promtool_path: %s cannot be run: %s" % (promtool, error))
+            raise ExpectedError("promtool_path: %s cannot be run: %s" % (promtool, error))
     if done.returncode == 0:
         return []
     # A reason may have several lines; the file's name begins an error.
@@ -110,13 +110,13 @@ def _parse_error(settings, expression):
     """Return what Prometheus says against an expression, None when it can parse it."""
     asked = {"query": expression}
     try:
-        found = upstream.call(
+        found = client.call(
             settings, "prometheus", "POST", "/api/v1/format_query", missing_ok=True, data=asked
         )
         if found is None:  # before 2.34; at a time without any series a query costs nothing
             asked["time"] = "1"
-            upstream.call(settings, "prometheus", "POST", "/api/v1/query", data=asked)
-    except upstream.Refused as error:
+            client.call(settings, "prometheus", "POST", "/api/v1/query", data=asked)
+    except client.Refused as error:
         if error.status != 400:
             raise
         return error.reason

@@ -6,10 +6,13 @@ never remediated. (Alertmanager's routing, alert relabeling, the rest of admissi
 parameters are not looked at.)
 """
 
-from poundcake import criteria, prometheus_rules, tables, triggers
-from poundcake.criteria import PERHAPS, PRESENT, UNKNOWN, Open
+from poundcake import tables
+from poundcake.alert_rules import criteria
+from poundcake.alert_rules.criteria import PERHAPS, PRESENT, UNKNOWN, Open
+from poundcake.core.payload import host_of
 from poundcake.inert import inert
-from poundcake.payload import host_of
+from poundcake.st2 import triggers
+from poundcake.upstream import rules as prometheus_rules
 
 YES, MAYBE, NO = "yes", "maybe", "no"
 _ANSWERS = {True: YES, None: MAYBE, False: NO}
@@ -31,7 +34,7 @@ def check(settings, stackstorm):
         evaluate; ``rules``: StackStorm rules that name alerts which no Prometheus rule can fire, or
         take none at all; ``counts``, ``percent_certain`` (yes), ``percent_possible`` (yes and
         maybe), None without any alerting rule; and ``table``, all of it as text.
-    :raises QueryError: when Prometheus cannot be asked.
+    :raises ExpectedError: when Prometheus cannot be asked.
     """
     found = prometheus_rules.load(settings, type="alert")
     found = [

@@ -2,12 +2,13 @@
 
 import copy
 
-from poundcake import gitops, rule_change, rule_manifests, rule_ownership, rule_plan
-from poundcake import rule_files as files
-from poundcake.queries import QueryError
-from poundcake.rule_manifests import with_groups
-from poundcake.rule_ownership import groups_of, parts
-from poundcake.rule_resources import Resources
+from poundcake.alert_rules import change as rule_change
+from poundcake.alert_rules import files, manifests, ownership, plan
+from poundcake.alert_rules.git import propose
+from poundcake.alert_rules.manifests import with_groups
+from poundcake.alert_rules.ownership import groups_of, parts
+from poundcake.alert_rules.resources import Resources
+from poundcake.errors import ExpectedError
 
 
 def read(settings, resource, group="", rule="", severity=""):
@@ -21,27 +22,27 @@ def read(settings, resource, group="", rule="", severity=""):
     if document is None:
         raise rule_change.RuleMissing('resource: there is no PrometheusRule "%s"' % resource)
     groups = groups_of(document)
-    shown = rule_manifests.bare(document)
+    shown = manifests.bare(document)
     if group or rule:
         groups = [_found(groups, group, rule, severity)]
         shown = groups[0]["rules"][0] if rule else {"groups": groups}
-    known = rule_ownership.written(document)
+    known = ownership.written(document)
     rules = [
         {
             "group": key[0],
             "rule": key[1],
-            "written_by": rule_ownership.writer(key, value, known),
-            "version": rule_ownership.digest(value),
+            "written_by": ownership.writer(key, value, known),
+            "version": ownership.digest(value),
         }
         for key, value in parts(groups).items()
-        if rule_ownership.is_rule(key)
+        if ownership.is_rule(key)
     ]
     return {
         "resource": resource,
         "namespace": resources.namespace,
         "yaml": files.dump(shown),
         "rules": rules,
-        "version": rule_ownership.version(one["version"] for one in rules),
+        "version": ownership.version(one["version"] for one in rules),
     }
 
 
@@ -56,12 +57,12 @@ def change(settings, what, expected="", reason="", by=""):
     :param reason, by: for the pull request.
     :returns: ``changed``, ``cluster`` (resource, namespace, changed and state; None when it is not
         enabled) and ``pull_request`` (what ``gitops.propose`` returns; None likewise).
-    :raises QueryError: whose ``details`` have what was done of the two all the same.
+    :raises ExpectedError: whose ``details`` have what was done of the two all the same.
     """
     made = rule_change.make(*what)
     if not settings.crd_enabled and not settings.git_repo_url:
         text = "crd_enabled: is false, and git_repo_url is empty, so a change has nowhere to go"
-        raise QueryError(text)
+        raise ExpectedError(text)
     answer = {"change": str(made), "changed": False, "cluster": None, "pull_request": None}
     missing = None
     if settings.crd_enabled:
@@ -75,8 +76,8 @@ def change(settings, what, expected="", reason="", by=""):
             answer["cluster"] = {"changed": False, "state": "deleted already"}
     if settings.git_repo_url:
         try:
-            answer["pull_request"] = gitops.propose(settings, made, reason, by)
-        except QueryError as error:
+            answer["pull_request"] = propose.propose(settings, made, reason, by)
+        except ExpectedError as error:
             if missing and isinstance(error, rule_change.RuleMissing):
                 raise missing
             raise _half(error, answer)
@@ -91,7 +92,7 @@ def _half(error, answer):
         return error
     done = "was changed" if cluster["changed"] else "had this change already"
     text = "%s. The cluster %s, and the pull request failed: run it again for that"
-    failed = QueryError(text % (error, done))
+    failed = ExpectedError(text % (error, done))
     failed.details = dict(answer, changed=cluster["changed"], pull_request=error.details)
     return failed
 
@@ -103,16 +104,16 @@ def _in_cluster(settings, made, expected):
         if document is None and made.operation != rule_change.CREATE:
             text = 'resource: there is no PrometheusRule "%s"'
             raise rule_change.RuleMissing(text % made.resource)
-        document = document or rule_manifests.new(settings, made.resource)
+        document = document or manifests.new(settings, made.resource)
         groups = copy.deepcopy(groups_of(document))
         rule_change.apply(made, groups)
         return with_groups(document, groups)
 
-    (step,) = rule_plan.run(settings, resources, {made.resource: edit}, expected)
+    (step,) = plan.run(settings, resources, {made.resource: edit}, expected)
     return {
         "resource": made.resource,
         "namespace": resources.namespace,
-        "changed": step.state != rule_plan.UNCHANGED,
+        "changed": step.state != plan.UNCHANGED,
         "state": step.state,
     }
 
@@ -130,6 +131,6 @@ def _found(groups, name, rule, severity):
         found = [one for one in found if (one.get("labels") or {}).get("severity") == severity]
     if len(found) != 1:
         text = 'rule: the group %s has %d alert rules "%s"; it has: %s'
-        known = ", ".join(rule_ownership.name_of(one) for one in group["rules"])
+        known = ", ".join(ownership.name_of(one) for one in group["rules"])
         raise rule_change.RuleMissing(text % (name, len(found), rule, known))
     return dict(group, rules=found)

@@ -22,8 +22,8 @@ from ruamel.yaml.scalarstring import (
     SingleQuotedScalarString,
 )
 
-from poundcake import rule_change
-from poundcake.queries import QueryError
+from poundcake.alert_rules import change as rule_change
+from poundcake.errors import ExpectedError
 
 RULES, RESOURCE = FORMS = ("rules", "PrometheusRule")
 # A file of aliases of aliases is small and unfolds to more than any memory holds.
@@ -34,7 +34,7 @@ _BLANK_LINE = re.compile(r"\n[ \t]*\r?\n")
 def documents(text):
     """Return the documents of a file as plain values.
 
-    :raises QueryError: when it is no YAML, or more than can be.
+    :raises ExpectedError: when it is no YAML, or more than can be.
     """
     return _read(text)[0]
 
@@ -45,7 +45,7 @@ def has(change, text):
         return False
     try:
         return any(_has(change, document) for document in _read(text)[0])
-    except QueryError:
+    except ExpectedError:
         return False
 
 
@@ -55,7 +55,7 @@ def apply(change, text):
     The text is None when no rule is left and the file can go. The groups are those of the document
     that was meant, to be checked.
 
-    :raises QueryError: when the file cannot be read, or the change not be made.
+    :raises ExpectedError: when the file cannot be read, or the change not be made.
     """
     documents, nodes = _read(text)
     at = _meant(change, documents)
@@ -72,9 +72,9 @@ def apply(change, text):
         written = edits.made()
         if _read(written)[0] == wanted:
             return written, holder["groups"]
-    except (_NotInPlace, QueryError):
+    except (_NotInPlace, ExpectedError):
         pass
-    raise QueryError(
+    raise ExpectedError(
         "file: the rule is written in a way that no program can change without harm, such as with "
         "an alias; change it by hand"
     )
@@ -105,12 +105,12 @@ def _meant(change, documents):
     found = [at for at, document in enumerate(documents) if _holder(change, document)]
     if not found:
         text = 'file: it has neither groups nor a PrometheusRule "%s" with groups'
-        raise QueryError(text % change.resource)
+        raise ExpectedError(text % change.resource)
     if len(found) > 1:
         found = [at for at in found if _has(change, documents[at])]
     if len(found) != 1:
         text = 'file: it has several documents with groups, and %s of them have the rule "%s"'
-        raise QueryError(text % (len(found) or "none", change.rule))
+        raise ExpectedError(text % (len(found) or "none", change.rule))
     return found[0]
 
 
@@ -144,7 +144,7 @@ def _read(text):
         mark = getattr(error, "problem_mark", None)
         where = " (line %d)" % (mark.line + 1) if mark else ""
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise QueryError("file: it is no YAML that can be read: %s%s" % (what, where))
+        raise ExpectedError("file: it is no YAML that can be read: %s%s" % (what, where))
 
 
 def _unshared(value):

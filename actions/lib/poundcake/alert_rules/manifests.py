@@ -1,11 +1,10 @@
 """PrometheusRules as people write them: YAML to resources, and back. Pure."""
 
-from poundcake import rule_change, rule_checks, rule_forms
-from poundcake import rule_files as files
+from poundcake.alert_rules import change, checks, files, syntax
+from poundcake.alert_rules.ownership import MANAGED_BY, OWNER, WRITTEN
+from poundcake.alert_rules.resources import API_VERSION, KIND
+from poundcake.errors import ExpectedError
 from poundcake.inert import ORIGINALS
-from poundcake.queries import QueryError
-from poundcake.rule_ownership import MANAGED_BY, OWNER, WRITTEN
-from poundcake.rule_resources import API_VERSION, KIND
 
 # What Kubernetes adds to a resource; nobody writes it into a manifest.
 _SERVERS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink")
@@ -18,7 +17,7 @@ def read(sources, resource, settings):
 
     :param sources: ``(file, text)``, as yaml_sources reads them.
     :param resource: what the groups of rule files belong to, all of them.
-    :raises QueryError: names what is no such document; BrokenRules for rules without form.
+    :raises ExpectedError: names what is no such document; BrokenRules for rules without form.
     """
     found, errors = {}, []
     for file, text in sources:
@@ -33,23 +32,23 @@ def read(sources, resource, settings):
                 elif "kind" not in document:
                     found[name]["spec"]["groups"] += manifest["spec"]["groups"]
                 else:
-                    raise QueryError("resource: %s is there twice" % name)
-        except QueryError as error:
-            raise QueryError("%s (%s)" % (error, file))
+                    raise ExpectedError("resource: %s is there twice" % name)
+        except ExpectedError as error:
+            raise ExpectedError("%s (%s)" % (error, file))
     for name, manifest in found.items():
         errors += [] if errors else [dict(one, resource=name) for one in form_errors(manifest)]
         if not errors:
             manifest["spec"]["groups"] = _as_text(manifest["spec"]["groups"])
     if errors:
-        raise rule_checks.BrokenRules(errors)
+        raise checks.BrokenRules(errors)
     if not found:
-        raise QueryError("rules: there are none; write groups, or a PrometheusRule")
+        raise ExpectedError("rules: there are none; write groups, or a PrometheusRule")
     return found
 
 
 def form_errors(manifest):
     """Return what is wrong with the form of a resource's groups, as rule_forms says it."""
-    return rule_forms.form_errors(manifest["spec"]["groups"])
+    return syntax.form_errors(manifest["spec"]["groups"])
 
 
 def _flat(documents):
@@ -63,20 +62,20 @@ def _flat(documents):
 def _manifest_of(document, resource, settings):
     """Return the name of a PrometheusRule, and the manifest that a document stands for."""
     if not isinstance(document, dict):
-        raise QueryError("rules: a document is no mapping; write groups, or a PrometheusRule")
+        raise ExpectedError("rules: a document is no mapping; write groups, or a PrometheusRule")
     metadata, spec = document.get("metadata") or {}, document.get("spec") or {}
     if document.get("kind") is None and "groups" in document:
         if not resource:
-            raise QueryError("resource: groups alone belong to no PrometheusRule; name one")
+            raise ExpectedError("resource: groups alone belong to no PrometheusRule; name one")
         metadata, spec = {"name": resource}, document
     elif document.get("kind") != KIND or document.get("apiVersion") != API_VERSION:
         kind = "%s %s" % (document.get("apiVersion"), document.get("kind"))
-        raise QueryError("rules: a document is a %s, no %s %s" % (kind, API_VERSION, KIND))
+        raise ExpectedError("rules: a document is a %s, no %s %s" % (kind, API_VERSION, KIND))
     name = str(metadata.get("name") or "")
-    rule_change.check_resource(name)
+    change.check_resource(name)
     if metadata.get("namespace", settings.crd_namespace) != settings.crd_namespace:
         text = "crd_namespace: %s is of the namespace %s, and PoundCake writes to %s alone"
-        raise QueryError(text % (name, metadata["namespace"], settings.crd_namespace))
+        raise ExpectedError(text % (name, metadata["namespace"], settings.crd_namespace))
     made = {"labels": labels_of(document), "annotations": annotations_of(document)}
     reserved = (OWNER, MANAGED_BY[0], WRITTEN, _APPLIED)
     for field, texts in made.items():

@@ -2,9 +2,11 @@
 
 import urllib.parse
 
-from poundcake import prometheus, prometheus_rules, queries
+from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
-from poundcake.queries import QueryError
+from poundcake.upstream import prometheus
+from poundcake.upstream import rules as prometheus_rules
+from poundcake.views import queries
 
 EXACT = "the expression and the labels are the alert's"
 EDITED = "the labels are the alert's, and the expression is another now"
@@ -19,17 +21,17 @@ def show(settings, stackstorm, fingerprint, generator_url, labels):
     :returns: ``alertname``, ``expression`` and ``prometheus``, as the generatorURL has them;
         ``match``, how sure it is; and ``rules`` (see ``prometheus_rules.summary``): more than one
         when nothing tells them apart.
-    :raises QueryError: when no such alert is known, or no rule of its name is there any more.
+    :raises ExpectedError: when no such alert is known, or no rule of its name is there any more.
     """
     if bool(fingerprint) == bool(labels):
         text = "fingerprint, labels: give one of them: the fingerprint of an alert that PoundCake "
-        raise QueryError(text + "knows, or the labels and the generator_url of another")
+        raise ExpectedError(text + "knows, or the labels and the generator_url of another")
     if fingerprint:
         alert = queries.get_alert(stackstorm, fingerprint)
         generator_url, labels = alert["generator_url"], alert["labels"]
     name = labels.get("alertname")
     if not name:
-        raise QueryError("labels: there is no alertname, which is the rule's name")
+        raise ExpectedError("labels: there is no alertname, which is the rule's name")
     expression = prometheus.expression_of(generator_url)
     asked = {"type": "alert", "rule_name[]": name}
     found = [
@@ -40,7 +42,7 @@ def show(settings, stackstorm, fingerprint, generator_url, labels):
     match, rules = _chosen(found, expression, labels)
     if not rules:
         text = 'alertname: Prometheus has no rule "%s" any more'
-        raise QueryError((text % name) + (" (%s)" % expression if expression else ""))
+        raise ExpectedError((text % name) + (" (%s)" % expression if expression else ""))
     place = urllib.parse.urlsplit(generator_url)
     return {
         "alertname": name,

@@ -8,22 +8,22 @@ agreed to, no more.
 import copy
 from dataclasses import dataclass
 
-from poundcake import rule_checks, rule_ownership
-from poundcake.queries import QueryError
-from poundcake.rule_ownership import groups_of, is_rule, parts
-from poundcake.rule_resources import Conflict
+from poundcake.alert_rules import checks, ownership
+from poundcake.alert_rules.ownership import groups_of, is_rule, parts
+from poundcake.alert_rules.resources import Conflict
+from poundcake.errors import ExpectedError
 
 ATTEMPTS = 5
 CREATED, UPDATED, DELETED, UNCHANGED = "created", "updated", "deleted", "unchanged"
 
 
-class Trespass(QueryError):
+class Trespass(ExpectedError):
     """A change would overwrite what somebody else wrote; ``details`` has what, and its version."""
 
     def __init__(self, found):
         shown = ", ".join("%s (%s)" % (one["rule"], one["written_by"]) for one in found[:5])
         more = " and %d more" % (len(found) - 5) if len(found) > 5 else ""
-        version = rule_ownership.version(one["version"] for one in found)
+        version = ownership.version(one["version"] for one in found)
         text = "expected: others wrote %s%s, and that is not overwritten; look at what is there, "
         text += "and give expected=%s to replace just that"
         super().__init__(text % (shown, more, version))
@@ -70,9 +70,9 @@ def run(settings, resources, edits, expected=""):
     """Check and write, and return the Steps that were done.
 
     :param edits: ``{name of a resource: function}`` from the resource that is there, a copy or
-        None, to the one that shall be. Such a function raises QueryError when it cannot.
+        None, to the one that shall be. Such a function raises ExpectedError when it cannot.
     :param expected: the version of what others wrote and may be replaced, as Trespass tells it.
-    :raises QueryError: when nothing was written; or not all of it, then ``details`` has what was.
+    :raises ExpectedError: when nothing was written; or not all of it, then ``details`` has what was.
     """
     agreed, steps = None, []
     for _ in range(ATTEMPTS):
@@ -92,7 +92,7 @@ def run(settings, resources, edits, expected=""):
     for step in steps:
         try:
             done.append(_write(settings, resources, step, edits[step.name], agreed))
-        except QueryError as error:
+        except ExpectedError as error:
             left = [one.name for one in steps[len(done) + 1 :]]
             written = [one.name for one in done if one.state != UNCHANGED]
             if written:
@@ -110,7 +110,7 @@ def _step(resources, name, edit):
     if before is not None and after is not None and _same(before, after):
         after = before
     elif after is not None:
-        rule_ownership.sign(before, after)
+        ownership.sign(before, after)
     return Step(name, before, after)
 
 
@@ -130,24 +130,24 @@ def _check(settings, steps):
         if step.after is None or step.state == UNCHANGED:
             continue
         try:
-            rule_checks.check(settings, groups_of(step.after))
-        except rule_checks.BrokenRules as error:
+            checks.check(settings, groups_of(step.after))
+        except checks.BrokenRules as error:
             errors += [dict(one, resource=step.name) for one in error.details["errors"]]
     if errors:
-        raise rule_checks.BrokenRules(errors)
+        raise checks.BrokenRules(errors)
 
 
 def _agreed(steps, expected):
     """Return what may be taken from others, as {(resource, key, digest)}."""
     found, shown = set(), []
     for step in steps:
-        known, present = rule_ownership.written(step.before), parts(groups_of(step.before))
-        for key, digest in rule_ownership.trespasses(step.before, step.after).items():
+        known, present = ownership.written(step.before), parts(groups_of(step.before))
+        for key, digest in ownership.trespasses(step.before, step.after).items():
             found.add((step.name, key, digest))
-            by = rule_ownership.writer(key, present[key], known)
+            by = ownership.writer(key, present[key], known)
             one = {"rule": step.name_of(key), "written_by": by, "version": digest}
             shown.append(dict(one, present=present[key]))
-    if found and rule_ownership.version(one["version"] for one in shown) != expected:
+    if found and ownership.version(one["version"] for one in shown) != expected:
         raise Trespass(shown)
     return found
 
@@ -162,7 +162,7 @@ def _write(settings, resources, step, edit, agreed):
         except Conflict:
             step = _step(resources, step.name, edit)
             _check(settings, [step])
-            taken = rule_ownership.trespasses(step.before, step.after).items()
+            taken = ownership.trespasses(step.before, step.after).items()
             if not {(step.name,) + one for one in taken} <= agreed:
                 _agreed([step], "")
     raise _busy(step.name)
@@ -170,4 +170,4 @@ def _write(settings, resources, step, edit, agreed):
 
 def _busy(name):
     text = "resource: others changed %s each of the %d times that PoundCake tried; run it again"
-    return QueryError(text % (name, ATTEMPTS))
+    return ExpectedError(text % (name, ATTEMPTS))

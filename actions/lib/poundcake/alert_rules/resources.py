@@ -9,7 +9,7 @@ import json
 
 import urllib3
 
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
 
 GROUP, VERSION, PLURAL = ("monitoring.coreos.com", "v1", "prometheusrules")
 API_VERSION, KIND = GROUP + "/" + VERSION, "PrometheusRule"
@@ -25,7 +25,7 @@ class Conflict(Exception):
 class Resources:
     """The PrometheusRules in the namespace of the config.
 
-    Every method raises QueryError, naming the setting or the right that is missing.
+    Every method raises ExpectedError, naming the setting or the right that is missing.
     """
 
     def __init__(self, settings):
@@ -78,10 +78,12 @@ class Resources:
             return self._refused(verb, error)
         except urllib3.exceptions.HTTPError as error:
             host = self._api.api_client.configuration.host
-            raise QueryError("kube_api_url: Kubernetes at %s cannot be asked: %s" % (host, error))
+            raise ExpectedError(
+                "kube_api_url: Kubernetes at %s cannot be asked: %s" % (host, error)
+            )
         except ValueError:  # its text has the token in it
             text = "kube_token: it, or that of kube_config, has a character that no token has"
-            raise QueryError(text)
+            raise ExpectedError(text)
 
     def _refused(self, verb, error):
         """Return None for a resource that is not there; raise what else an answer means."""
@@ -107,7 +109,7 @@ class Resources:
             remedy = "resource: Kubernetes does not take it: %s"
         else:
             remedy = "kube_api_url: Kubernetes answers: %s"
-        raise QueryError(remedy % text[:1000])
+        raise ExpectedError(remedy % text[:1000])
 
 
 def _status(error):
@@ -125,7 +127,7 @@ def _custom_objects(settings):
         from kubernetes import client, config
     except ImportError as error:
         text = "kubernetes: the pack's virtualenv lacks it (%s); run "
-        raise QueryError((text + "st2 run packs.setup_virtualenv packs=poundcake") % error)
+        raise ExpectedError((text + "st2 run packs.setup_virtualenv packs=poundcake") % error)
     found = client.Configuration()
     found.retries = False  # a write that got no answer is not sent again unseen
     try:
@@ -146,6 +148,6 @@ def _custom_objects(settings):
         text = "%s: there is no way to Kubernetes: %s; set kube_api_url and kube_token, or "
         text += "kube_config, in the config of poundcake, or run StackStorm in the cluster; or set "
         text += "crd_enabled to false"
-        raise QueryError(text % (where, error))
+        raise ExpectedError(text % (where, error))
     except OSError as error:
-        raise QueryError("kube_ca_path: %s" % error)
+        raise ExpectedError("kube_ca_path: %s" % error)

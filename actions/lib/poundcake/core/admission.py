@@ -6,8 +6,9 @@ something has changed for an alert whose next attempt is held back (``release``)
 
 from dataclasses import dataclass, field
 
-from poundcake import clock, lifecycle, payload
-from poundcake.lifecycle import PENDING, SUPPRESSED
+from poundcake import clock
+from poundcake.core import lifecycle, payload
+from poundcake.core.lifecycle import PENDING, SUPPRESSED
 from poundcake.matchers import labels_of
 
 DISPATCH = "dispatch"

@@ -9,7 +9,8 @@ firing has nothing there, and is not missed.
 
 import shlex
 
-from poundcake import clock, lifecycle
+from poundcake import clock
+from poundcake.core import lifecycle
 
 
 def seen(at):

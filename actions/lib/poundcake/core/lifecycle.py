@@ -165,6 +165,12 @@ def awaits(attempt):
     return bool(attempt["settled_at"]) and not attempt["outcome"] and _waits_at(attempt, _LATEST)
 
 
+def is_dismissed(row):
+    """True when a person has dismissed the alert, and nothing has happened since."""
+    said = current(row)["acknowledged"]
+    return bool(said and said["dismissed"] and row["state"] == SUPPRESSED)
+
+
 def open_inquiries(attempt):
     """Return the inquiries of an attempt that nobody has answered."""
     return [item for item in _inquiries(attempt) if item["asked_at"] and not item["answered_at"]]

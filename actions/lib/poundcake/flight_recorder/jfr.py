@@ -15,7 +15,8 @@ import threading
 import time
 from pathlib import Path
 
-from poundcake.queries import QueryError, span
+from poundcake.arguments import span
+from poundcake.errors import ExpectedError
 
 # What Kubernetes allows: DNS names. The sts is an id of CrateDB Cloud, in the same characters.
 _DNS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z")
@@ -35,7 +36,7 @@ def collect(settings, kube_context, namespace, pod, sts, show):
     :param settings: settings.Settings; hemako_path and the settings jfr_* count.
     :param show: callable that takes each line of hemako's output as it comes.
     :returns: path, size in bytes, elapsed in seconds, and what was recorded.
-    :raises QueryError: when a name is missing or none, hemako is not installed, fails, does not
+    :raises ExpectedError: when a name is missing or none, hemako is not installed, fails, does not
         end in time, or leaves no recording.
     """
     names = {"kube_context": kube_context, "namespace": namespace, "pod": pod, "sts": sts}
@@ -63,10 +64,10 @@ def _check_names(names):
     missing = [name for name, value in names.items() if not value]
     if missing:
         text = "%s: missing; give the alert a label of this name, as every one is needed"
-        raise QueryError(text % ", ".join(missing))
+        raise ExpectedError(text % ", ".join(missing))
     for name, value in names.items():
         if not _NAMES[name].match(value):
-            raise QueryError('%s: "%s" is no name that Kubernetes knows' % (name, value[:100]))
+            raise ExpectedError('%s: "%s" is no name that Kubernetes knows' % (name, value[:100]))
 
 
 def _command(settings, names):
@@ -74,11 +75,11 @@ def _command(settings, names):
     if hemako is None:
         text = "hemako_path: %s is not installed on this StackStorm node, or may not be executed; "
         text += "install it, or set hemako_path in the config of poundcake"
-        raise QueryError(text % settings.hemako_path)
+        raise ExpectedError(text % settings.hemako_path)
     seconds = span("jfr_duration", settings.jfr_duration)
     if seconds >= settings.jfr_timeout_seconds:
         text = "jfr_timeout_seconds: %d is no longer than jfr_duration, %s; set it higher"
-        raise QueryError(text % (settings.jfr_timeout_seconds, settings.jfr_duration))
+        raise ExpectedError(text % (settings.jfr_timeout_seconds, settings.jfr_duration))
     command = [os.path.abspath(hemako), "jfr", "collect"]
     command += ["--kube-context", names["kube_context"], "--namespace", names["namespace"]]
     return command + ["--pod", names["pod"], "--duration", settings.jfr_duration, "--approve"]
@@ -91,7 +92,7 @@ def _make_folder(settings):
             os.makedirs(settings.jfr_directory, exist_ok=True)
         return tempfile.mkdtemp(prefix="poundcake-jfr-", dir=settings.jfr_directory or None)
     except OSError as error:
-        raise QueryError("jfr_directory: %s; set it to one that StackStorm may write to" % error)
+        raise ExpectedError("jfr_directory: %s; set it to one that StackStorm may write to" % error)
 
 
 def _run(command, folder, timeout, show):
@@ -108,14 +109,14 @@ def _run(command, folder, timeout, show):
             start_new_session=True,  # so that its children can be ended with it
         )
     except OSError as error:
-        raise QueryError("hemako_path: %s cannot be run: %s" % (command[0], error))
+        raise ExpectedError("hemako_path: %s cannot be run: %s" % (command[0], error))
     budget = iter(range(LINES_SHOWN))
     out, err = (_Reader(stream, show, budget) for stream in (process.stdout, process.stderr))
     try:
         code = process.wait(timeout)
     except subprocess.TimeoutExpired:
         text = "hemako: has not ended within jfr_timeout_seconds, %d s; it said: %s"
-        raise QueryError(text % (timeout, _end_of(err.lines) or _end_of(out.lines) or "nothing"))
+        raise ExpectedError(text % (timeout, _end_of(err.lines) or _end_of(out.lines) or "nothing"))
     finally:
         if process.returncode is None:  # after that, its id may be somebody else's
             # Whatever it has started ends too: it would hold the pipes open.
@@ -126,7 +127,7 @@ def _run(command, folder, timeout, show):
     if code != 0:
         how = "exit status %d" % code if code > 0 else "signal %d" % -code
         said = _end_of(err.lines) or _end_of(out.lines)
-        raise QueryError("hemako: failed with %s; it said: %s" % (how, said or "nothing"))
+        raise ExpectedError("hemako: failed with %s; it said: %s" % (how, said or "nothing"))
     return list(out.lines)
 
 
@@ -162,7 +163,7 @@ def _recording(folder, lines, began):
             break
     else:
         text = "hemako: ended well, but made no .jfr file with anything in it; it said: %s"
-        raise QueryError(text % (_end_of(lines) or "nothing"))
+        raise ExpectedError(text % (_end_of(lines) or "nothing"))
     return max(new, key=lambda path: path.stat().st_mtime)
 
 

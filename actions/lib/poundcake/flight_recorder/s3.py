@@ -13,7 +13,7 @@ import boto3.exceptions
 import botocore.exceptions
 from botocore.config import Config
 
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
 
 # boto3 waits 1, 2, 4... s (at most 20, with jitter) between its tries of a call.
 TRIES = 4
@@ -33,7 +33,7 @@ def upload(settings, path, key, remove):
 
     :param key: where in the bucket, below s3_prefix.
     :param remove: whether the file is removed then.
-    :raises QueryError: when the file cannot be read, or the bucket does not take it.
+    :raises ExpectedError: when the file cannot be read, or the bucket does not take it.
     """
     bucket, name = _place(settings, key)
     try:
@@ -43,18 +43,18 @@ def upload(settings, path, key, remove):
         found = find(settings, key)
         if found["size"] != size:
             text = "key: %s has %s bytes after the upload of %d; upload it again"
-            raise QueryError(text % (found["uri"], found["size"], size))
+            raise ExpectedError(text % (found["uri"], found["size"], size))
         if remove:
             os.remove(path)
     except OSError as error:
-        raise QueryError("path: %s" % error)
+        raise ExpectedError("path: %s" % error)
     return found
 
 
 def find(settings, key):
     """Look for an object and return found (true or false), uri, bucket, key and size in bytes.
 
-    :raises QueryError: when the bucket does not say.
+    :raises ExpectedError: when the bucket does not say.
     """
     bucket, name = _place(settings, key)
     place = {"uri": "s3://%s/%s" % (bucket, name), "bucket": bucket, "key": name}
@@ -70,15 +70,15 @@ def find(settings, key):
 
 def _place(settings, key):
     if not settings.s3_bucket:
-        raise QueryError("s3_bucket: is not set; set it in the config of poundcake")
+        raise ExpectedError("s3_bucket: is not set; set it in the config of poundcake")
     parts = key.split("/")
     odd = any(unicodedata.category(one).startswith("C") for one in key)
     if odd or any(part.strip() in ("", ".", "..") for part in parts):
         text = 'key: "%s" is none; write names with / between them, none of them empty, . or ..'
-        raise QueryError(text % key[:200])
+        raise ExpectedError(text % key[:200])
     name = "/".join(filter(None, [settings.s3_prefix.strip("/"), key]))
     if len(name.encode("utf-8")) > LONGEST_KEY:
-        raise QueryError("key: has more than %d bytes; make it shorter" % LONGEST_KEY)
+        raise ExpectedError("key: has more than %d bytes; make it shorter" % LONGEST_KEY)
     return settings.s3_bucket, name
 
 
@@ -103,14 +103,14 @@ def _client(settings):
 
 @contextlib.contextmanager
 def _told(settings):
-    """Turn what boto3 raises in the block into QueryError."""
+    """Turn what boto3 raises in the block into ExpectedError."""
     try:
         yield
     except botocore.exceptions.NoCredentialsError:
         text = "s3_access_key_id: there are no credentials; set it and s3_secret_access_key in the "
         text += "config of poundcake, or give the StackStorm node a role"
-        raise QueryError(text)
+        raise ExpectedError(text)
     except _RAISED as error:
         text = "s3_bucket: %s does not answer as it should: %s; see the settings s3_* in the "
         text += "config of poundcake"
-        raise QueryError(text % (settings.s3_bucket, error))
+        raise ExpectedError(text % (settings.s3_bucket, error))

@@ -2,9 +2,9 @@
 
 import difflib
 
-from poundcake import mapping_commands, mapping_content
-from poundcake.mapping_commands import CommandError
-from poundcake.mapping_templates import TemplateError, is_from_alert
+from poundcake.mappings import content, shell
+from poundcake.mappings.shell import CommandError
+from poundcake.mappings.templates import TemplateError, is_from_alert
 
 # The runner's parameters that may take the text of an alert: data, wherever it goes from there.
 _FOR_ALERTS = ("env", "hosts", "url", "headers", "cookies")
@@ -61,7 +61,7 @@ class _Step:
 
     def _check_parameters(self, info):
         known = info.parameters
-        given = mapping_content.renamed(self._step.parameters, known)
+        given = content.renamed(self._step.parameters, known)
         older = dict(zip(given, self._step.parameters))  # as the file has it
         for name, value in given.items():
             path = ("parameters", older[name])
@@ -85,12 +85,12 @@ class _Step:
 
     def _check_value(self, info, name, value, path):
         try:
-            names = mapping_content.template_names(value)
+            names = content.template_names(value)
         except TemplateError:
             return  # it is noted already
         for template in names:
             self._check_template(template, path)
-        if name == "cmd" and info.runner in mapping_content.SHELLS:
+        if name == "cmd" and info.runner in content.SHELLS:
             self._check_command(value, path)
         elif any(is_from_alert(template) for template in names):
             self._check_place(info, name, value, path)
@@ -113,13 +113,13 @@ class _Step:
             self._complain(path[:-1] + ("env",), "expected an object (NAME: value)")
         else:
             try:
-                mapping_commands.translate(value)
+                shell.translate(value)
             except CommandError as error:
                 self._complain(path, str(error))
 
     def _check_place(self, info, name, value, path):
-        if name in mapping_content.HOSTS:
-            if not mapping_content.host_template(name, value):
+        if name in content.HOSTS:
+            if not content.host_template(name, value):
                 text = "a host is one template alone, as in {{instance}}, or plain text"
                 self._complain(path, text)
         elif name in info.of_runner and name not in _FOR_ALERTS:

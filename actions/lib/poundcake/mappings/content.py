@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import yaml
 
-from poundcake import mapping_commands, mapping_templates
 from poundcake.inert import inert_text
-from poundcake.mapping_templates import expression, literal
-from poundcake.mappings import Conditions, Mapping, Step, mapped
+from poundcake.mappings import shell, templates
+from poundcake.mappings.model import Conditions, Mapping, Step, mapped
+from poundcake.mappings.templates import expression, literal
 
 TAG = "poundcake_mapping"  # on each action and rule that apply_mappings made; the alert's name
 TRIGGER = "poundcake.alert"
@@ -118,7 +118,7 @@ def renamed(parameters, known):
 def template_names(value):
     """Return the normal names of all templates in a JSON value."""
     names = []
-    mapped(value, (), lambda text, _: names.extend(mapping_templates.names_in(text)))
+    mapped(value, (), lambda text, _: names.extend(templates.names_in(text)))
     return names
 
 
@@ -228,7 +228,7 @@ def _template_of_host(text):
     if text == _host_of("instance"):
         return "instance"
     start, end = _host_of("labels.x").split(expression("labels.x"))
-    name = mapping_templates.name_of(text[len(start) : -len(end)])
+    name = templates.name_of(text[len(start) : -len(end)])
     if not text.startswith(start) or not text.endswith(end) or name is None:
         raise ContentError("vars: %s is no host" % text)
     return name
@@ -244,15 +244,15 @@ def _input(step, info, hosts):
             host = _host_variable(template, hosts)
             found[name] = "<%% ctx().%s %%>" % host
         elif name == "cmd" and info.runner in SHELLS:
-            found[name], variables = mapping_commands.translate(value)
+            found[name], variables = shell.translate(value)
             env = {key: "{{%s}}" % item for key, item in variables.items()}
             if env:
                 parameters = dict(parameters, env=dict(parameters.get("env") or {}, **env))
         elif name != "env":
-            found[name] = mapped(value, (), lambda text, _: mapping_templates.translate(text))
+            found[name] = mapped(value, (), lambda text, _: templates.translate(text))
     if "env" in parameters:
         env = parameters["env"]
-        found["env"] = mapped(env, (), lambda text, _: mapping_templates.translate(text))
+        found["env"] = mapped(env, (), lambda text, _: templates.translate(text))
     if step.timeout:
         found["timeout"] = step.timeout
     return found, host
@@ -262,8 +262,8 @@ def host_template(name, value):
     """Return the template from an alert that is the whole value of a host parameter, else None."""
     if name not in HOSTS or not isinstance(value, str):
         return None
-    parts = mapping_templates.split(value.strip())
-    if len(parts) != 1 or not parts[0][0] or not mapping_templates.is_from_alert(parts[0][0]):
+    parts = templates.split(value.strip())
+    if len(parts) != 1 or not parts[0][0] or not templates.is_from_alert(parts[0][0]):
         return None
     return "instance" if parts[0][0] == "alert.host" else parts[0][0]
 
@@ -407,9 +407,9 @@ def _restore_inputs(inputs, variables):
         if host:
             found[name] = "{{%s}}" % _template_of_host(variables[host.group(1)])
         else:
-            found[name] = mapped(value, (), lambda text, _: mapping_templates.restore(text))
+            found[name] = mapped(value, (), lambda text, _: templates.restore(text))
     if isinstance(found.get("cmd"), str) and isinstance(found.get("env"), dict):
-        found["cmd"], env = mapping_commands.restore(found["cmd"], found.pop("env"))
+        found["cmd"], env = shell.restore(found["cmd"], found.pop("env"))
         if env:
             found["env"] = env
     return found
@@ -428,7 +428,7 @@ def _restore_conditions(text):
         match = _CLAUSE.match(text, place)
         if not match:
             raise ContentError("runs: %s" % text[place:])
-        what = mapping_templates.name_of(match.group("what"))
+        what = templates.name_of(match.group("what"))
         values = tuple(
             _uninert(json.loads(item)) for item in re.findall(_STRING, match.group("values") or "")
         )

@@ -28,8 +28,8 @@ from typing import Optional
 
 import yaml
 
-from poundcake import located_yaml, mapping_templates
-from poundcake.mapping_templates import TemplateError
+from poundcake.mappings import located_yaml, templates
+from poundcake.mappings.templates import TemplateError
 
 HANDLER = "yaml_config"
 _RESERVED = ("noop", "fail", "continue", "retry")  # tasks that Orquesta has of its own
@@ -222,7 +222,7 @@ class _File:
         values = self._object(found.get("parameters"), path, None) or {}
         for name, value in values.items():
             for place, text in _texts(value, path + (name,)):
-                if mapping_templates.TEMPLATE.search(text) or "<%" in text or "{%" in text:
+                if templates.TEMPLATE.search(text) or "<%" in text or "{%" in text:
                     self.complain(place, "no templates here; write the template into the step")
             if not re.match(r"\w+\Z", name):
                 self.complain(path + (name,), "a name is letters, digits and _")
@@ -279,7 +279,7 @@ class _File:
         labels = self._object(found.get("labels"), path + ("labels",), None) or {}
         names = self._strings(found.get("has_labels"), path + ("has_labels",))
         for place, name in [("labels", n) for n in labels] + [("has_labels", n) for n in names]:
-            if not re.match(mapping_templates.KEY + r"\Z", name):
+            if not re.match(templates.KEY + r"\Z", name):
                 self.complain(path + (place,), '"%s" cannot be the name of a label' % name)
         return Conditions(
             severity=self._strings(found.get("severity"), path + ("severity",)),
@@ -312,7 +312,7 @@ class _File:
 
     def _normal(self, text, path):
         try:
-            return mapping_templates.translate(text, lambda name: "{{%s}}" % name)
+            return templates.translate(text, lambda name: "{{%s}}" % name)
         except TemplateError as error:
             self.complain(path, str(error))
             return text

@@ -8,7 +8,7 @@ arithmetic, and names of programs.
 
 import re
 
-from poundcake.mapping_templates import split
+from poundcake.mappings.templates import split
 
 PREFIX = "POUNDCAKE_"
 _REFERENCE = re.compile(r"\$\{(%s\w+)\}" % PREFIX)

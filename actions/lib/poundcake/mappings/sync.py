@@ -10,10 +10,12 @@ from typing import Any, Optional
 
 import yaml
 
-from poundcake import mapping_checks, mapping_content, mappings, yaml_sources
-from poundcake.mapping_content import ActionInfo, Content, ContentError
-from poundcake.queries import QueryError
-from poundcake.stackstorm import StackStormError
+from poundcake import files
+from poundcake.errors import ExpectedError
+from poundcake.mappings import checks, model
+from poundcake.mappings import content as mapping_content
+from poundcake.mappings.content import ActionInfo, Content, ContentError
+from poundcake.st2.client import StackStormError
 
 CREATE = "create"
 UPDATE = "update"
@@ -26,7 +28,7 @@ _OF_ACTION = ("description", "runner_type", "entry_point", "parameters", "tags")
 _OF_RULE = ("description", "criteria", "tags")
 
 
-class MappingsError(QueryError):
+class MappingsError(ExpectedError):
     """Mappings with mistakes; ``details["mistakes"]`` has all of them."""
 
     def __init__(self, mistakes):
@@ -83,14 +85,14 @@ def apply(stackstorm, path, text, pack):
     """Make StackStorm's content what the mappings say.
 
     :returns: pack, and the alert names that were created, updated, unchanged and removed.
-    :raises QueryError: when the mappings have mistakes, or StackStorm refuses one.
+    :raises ExpectedError: when the mappings have mistakes, or StackStorm refuses one.
     """
     done = {"pack": pack, "created": [], "updated": [], "unchanged": [], "removed": []}
     for change in _plan(stackstorm, path, text, pack):
         try:
             _write(stackstorm, change)
         except StackStormError as error:
-            error = QueryError(
+            error = ExpectedError(
                 "%s: %s; run it again when that is mended" % (change.alertname, error)
             )
             error.details = done
@@ -103,7 +105,7 @@ def export(stackstorm, pack):
     """Return the mappings behind the content that ``apply`` made.
 
     :returns: pack, alerts (how many) and yaml.
-    :raises QueryError: when some of it was changed to what no mapping can say.
+    :raises ExpectedError: when some of it was changed to what no mapping can say.
     """
     _check_pack(stackstorm, pack)
     found = _existing(stackstorm, pack)
@@ -119,8 +121,8 @@ def export(stackstorm, pack):
             "no mapping can say what stands in %s. Apply its mapping again, or take the "
             "tag %s away, and it is content of your own"
         )
-        raise QueryError(text % ("; ".join(edited), mapping_content.TAG))
-    text = mappings.dump(restored) if restored else "alerts: {}\n"
+        raise ExpectedError(text % ("; ".join(edited), mapping_content.TAG))
+    text = model.dump(restored) if restored else "alerts: {}\n"
     return {"pack": pack, "alerts": len(restored), "yaml": text}
 
 
@@ -130,12 +132,12 @@ def export(stackstorm, pack):
 def _read(stackstorm, path, text, pack):
     """Return the Book of mappings without a mistake, and the actions that they name."""
     _check_pack(stackstorm, pack)
-    book = mappings.parse(yaml_sources.read("mappings", path, text))
+    book = model.parse(files.read("mappings", path, text))
     steps = [step for mapping in book.mappings.values() for step in mapping.steps]
     refs = {step.action for step in steps if step.action}
     actions = _actions(stackstorm, refs)
     known = _all_refs(stackstorm) if refs - set(actions) else []
-    mapping_checks.check(book, actions, known, _secrets(stackstorm, pack))
+    checks.check(book, actions, known, _secrets(stackstorm, pack))
     if book.mistakes:
         raise MappingsError(book.mistakes)
     return book, actions
@@ -143,9 +145,11 @@ def _read(stackstorm, path, text, pack):
 
 def _check_pack(stackstorm, pack):
     if pack in SYSTEM_PACKS:
-        raise QueryError("pack: StackStorm lets nobody write into %s; name another" % pack)
+        raise ExpectedError("pack: StackStorm lets nobody write into %s; name another" % pack)
     if stackstorm.get_resource("packs", pack) is None:
-        raise QueryError('pack: "%s" is not installed; st2 pack list shows those that are' % pack)
+        raise ExpectedError(
+            'pack: "%s" is not installed; st2 pack list shows those that are' % pack
+        )
 
 
 def _actions(stackstorm, refs):
@@ -197,13 +201,13 @@ def _plan(stackstorm, path, text, pack):
 
 
 def _check_names(stackstorm, wanted):
-    """Raise QueryError when a name is taken by what somebody else made."""
+    """Raise ExpectedError when a name is taken by what somebody else made."""
     for content in wanted:
         for kind in ("actions", "rules"):
             taken = stackstorm.get_resource(kind, content.ref)
             if taken and mapping_content.owner_of(taken) is None:
                 text = "%s: %s is there and was not made by apply_mappings; rename or delete it"
-                raise QueryError(text % (kind, content.ref))
+                raise ExpectedError(text % (kind, content.ref))
 
 
 def _existing(stackstorm, pack):

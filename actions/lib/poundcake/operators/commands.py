@@ -6,19 +6,18 @@ everything else too, obeys it.
 
 import time
 
-import requests
-
-from poundcake import clock, lifecycle, queries, rows
+from poundcake import clock
+from poundcake.core import lifecycle
+from poundcake.errors import ExpectedError
 from poundcake.ids import new_uuid7
-from poundcake.queries import QueryError
+from poundcake.people import person, why
+from poundcake.st2 import rows
+from poundcake.views import queries
 
 SOURCE = "by_hand"
 RETRY = "retry"
 ACKNOWLEDGE = "acknowledge"
 DISMISS = "dismiss"
-
-LONGEST_NAME = 200
-LONGEST_REASON = 1000
 
 
 def command(stackstorm, do, fingerprint, reason, by, now=None):
@@ -30,7 +29,7 @@ def command(stackstorm, do, fingerprint, reason, by, now=None):
     :param do: RETRY, ACKNOWLEDGE or DISMISS.
     :param now: Unix time in seconds; the clock when None.
     :returns: status, request_id, fingerprint, alertname, and the alert's state at present.
-    :raises QueryError: when the alert is not known or is resolved, when it is to be retried while
+    :raises ExpectedError: when the alert is not known or is resolved, when it is to be retried while
         its remediation runs, and when ``by`` or ``reason`` does not do.
     """
     by, reason = person(by), why(reason)
@@ -52,45 +51,11 @@ def command(stackstorm, do, fingerprint, reason, by, now=None):
     }
 
 
-def operator(action_service, by):
-    """Return the name of whoever acts: ``by``, else StackStorm's user of this execution.
-
-    It is "" when StackStorm does not know: without authentication it has no user to tell about,
-    and answers with an error.
-    """
-    if by:
-        return by
-    try:
-        return action_service.get_user_info()["username"]
-    except requests.HTTPError:
-        return ""
-
-
-def person(by):
-    """Return the name of a person on one line; QueryError when it is none or too long."""
-    return _line("by", by, LONGEST_NAME, "StackStorm does not say who you are, so give your name")
-
-
-def why(reason):
-    """Return a reason on one line; QueryError when it is none or too long."""
-    return _line("reason", reason, LONGEST_REASON, "say why, for whoever reads it later")
-
-
-def _line(parameter, text, longest, remedy):
-    text = " ".join(text.split())
-    if not text:
-        raise QueryError("%s: is empty; %s" % (parameter, remedy))
-    if len(text) > longest:
-        many = "%s: has %d characters; %d is the most" % (parameter, len(text), longest)
-        raise QueryError(many)
-    return text
-
-
 def _check_state(do, alert):
     name = "fingerprint: %s (%s)" % (alert["fingerprint"], alert["alertname"])
     if alert["state"] == lifecycle.RESOLVED:
         text = "%s resolved at %s: there is nothing to %s; when it fires again, it is a new episode"
-        raise QueryError(text % (name, alert["state_since"], do))
+        raise ExpectedError(text % (name, alert["state_since"], do))
     if do == RETRY and alert["state"] == lifecycle.REMEDIATING:
         running = [
             "%s %s" % (item["action_ref"], item["execution_id"])
@@ -99,4 +64,4 @@ def _check_state(do, alert):
             if item["status"] not in lifecycle.ENDED_STATUSES
         ]
         text = "%s is being remediated (%s), one remediation at a time; retry when that has ended"
-        raise QueryError(text % (name, ", ".join(running) or "no execution yet"))
+        raise ExpectedError(text % (name, ", ".join(running) or "no execution yet"))

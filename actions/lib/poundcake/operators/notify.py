@@ -2,10 +2,11 @@
 
 import time
 
-from poundcake import lifecycle, watch
+from poundcake.core import lifecycle
+from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
-from poundcake.queries import QueryError
-from poundcake.stackstorm import StackStormError
+from poundcake.st2 import executions
+from poundcake.st2.client import StackStormError
 
 PLACEHOLDER = "$message"
 POLL_SECONDS = 0.5
@@ -17,7 +18,7 @@ def notify(stackstorm, message, settings, sleep=time.sleep):
     """Start ``notify_action`` with a message and wait until it has ended, up to a minute.
 
     :returns: notify_action, execution_id and status.
-    :raises queries.QueryError: when it could not be started, failed, or has not ended.
+    :raises ExpectedError: when it could not be started, failed, or has not ended.
     """
     action = settings.notify_action
     parameters = parameters_for(message, settings.notify_parameters or {})
@@ -25,13 +26,13 @@ def notify(stackstorm, message, settings, sleep=time.sleep):
         execution_id = stackstorm.run_action(action, parameters)
         execution = _ended(stackstorm, execution_id, sleep)
     except StackStormError as error:
-        raise QueryError("notify_action: %s: %s%s" % (action, error, _REMEDY))
+        raise ExpectedError("notify_action: %s: %s%s" % (action, error, _REMEDY))
     if execution["status"] != lifecycle.SUCCEEDED:
         text = "notify_action: %s is %s, execution %s: %s%s"
-        why = watch.error_of(execution.get("result")) or "it does not say why"
+        why = executions.error_of(execution.get("result")) or "it does not say why"
         if execution["status"] not in lifecycle.ENDED_STATUSES:
             why = "it has not ended within %d s" % WAIT_SECONDS
-        raise QueryError(text % (action, execution["status"], execution_id, why, _REMEDY))
+        raise ExpectedError(text % (action, execution["status"], execution_id, why, _REMEDY))
     return {"notify_action": action, "execution_id": execution_id, "status": execution["status"]}
 
 

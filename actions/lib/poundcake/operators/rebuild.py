@@ -11,8 +11,10 @@ written over keeps its revision, and one that was not there gets revision 0.
 import time
 import uuid
 
-from poundcake import admission, clock, lifecycle, outbox, rows, triggers, watch
-from poundcake.queries import QueryError
+from poundcake import clock
+from poundcake.core import admission, lifecycle
+from poundcake.errors import ExpectedError
+from poundcake.st2 import executions, outbox, rows, triggers
 
 SOURCE = "rebuilt"
 _DESCRIBED = (
@@ -37,7 +39,7 @@ def rebuild(stackstorm, since, settings, now=None):
     :param since: a length of time such as ``24h``, or an RFC 3339 time.
     :returns: counts: instances (of poundcake.alert since then), alerts_written, executions_written,
         requests_written, and unchanged (rows that lacked nothing).
-    :raises queries.QueryError: when ``since`` is neither.
+    :raises ExpectedError: when ``since`` is neither.
     """
     now = time.time() if now is None else now
     since = _moment(since, now)
@@ -85,7 +87,7 @@ class _Alerts:
             (row, attempt) for row in self.rows.values() for attempt in lifecycle.open_attempts(row)
         ]
         dispatched_at = {attempt["dispatch_id"]: attempt["dispatched_at"] for _, attempt in flights}
-        for fact in watch.observe(self._stackstorm, flights, now)[0]:
+        for fact in executions.observe(self._stackstorm, flights, now)[0]:
             if fact["kind"] == "settled":
                 # It was settled moments after its dispatch, not when somebody asked at last.
                 fact = dict(fact, at=dispatched_at[fact["dispatch_id"]])
@@ -112,7 +114,7 @@ def _moment(since, now):
             'since: "%s" is neither a length of time, as in 24h or 1h30m, nor an RFC 3339 time, '
             "as in 2026-01-31T12:00:00Z"
         )
-        raise QueryError(text % since)
+        raise ExpectedError(text % since)
 
 
 def _payloads(stackstorm, trigger, since):

@@ -10,29 +10,20 @@ import collections
 import threading
 import time
 
-from poundcake import (
-    admission,
-    clock,
-    controls,
-    heartbeat,
-    inbox,
-    lifecycle,
-    outbox,
-    overview,
-    payload,
-    queries,
-    rows,
-    triggers,
-)
-from poundcake.bus import Bus
-from poundcake.by_hand import SOURCE as BY_HAND
-from poundcake.events import Events
-from poundcake.flights import Flights
+from poundcake import clock
+from poundcake.core import admission, heartbeat, lifecycle, payload
+from poundcake.core.snapshot import Snapshot
 from poundcake.ids import dispatch_id
-from poundcake.ledger import Ledger
-from poundcake.metrics import Metrics
-from poundcake.stackstorm import StackStormError
-from poundcake.tracking import Tracking
+from poundcake.operators.commands import SOURCE as BY_HAND
+from poundcake.sensor.dispatches import Flights
+from poundcake.sensor.ledger import Ledger
+from poundcake.sensor.log import Events
+from poundcake.sensor.metrics import Metrics
+from poundcake.sensor.publisher import Bus
+from poundcake.sensor.relay import Tracking
+from poundcake.st2 import controls, inbox, outbox, rows, triggers
+from poundcake.st2.client import StackStormError
+from poundcake.views import queries
 
 WATCH_SECONDS = 0.5
 WATCH_AT_EASE_SECONDS = 1.0  # when nobody waits for room
@@ -188,12 +179,12 @@ class Controller:
         )
 
     def snapshot(self):
-        """Return what there is to see at this moment, as an overview.Snapshot.
+        """Return what there is to see at this moment, as a core.snapshot.Snapshot.
 
         Rows are replaced and never changed, so a list of them is a moment's truth.
         """
         ledger = self._ledger
-        return overview.Snapshot(
+        return Snapshot(
             now=self._now(),
             alerts=list(ledger.alerts.values()),
             recent=ledger.recent,

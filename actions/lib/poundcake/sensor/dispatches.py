@@ -4,7 +4,9 @@ A dispatch is in flight from the moment it is taken down until all that rules st
 ended. What is seen of it are facts for the ledger (watch.py); what follows from them is done here.
 """
 
-from poundcake import admission, clock, lifecycle, watch
+from poundcake import clock
+from poundcake.core import admission, lifecycle
+from poundcake.st2 import executions
 
 
 class Flights:
@@ -48,7 +50,7 @@ class Flights:
     def follow(self):
         """Look once what became of the dispatches, and do what follows from it."""
         flights = self._ledger.flights()
-        facts, lost = watch.observe(self._stackstorm, flights, self._now())
+        facts, lost = executions.observe(self._stackstorm, flights, self._now())
         for fact in facts:
             self._guard(fact["fingerprint"], self._observed, fact)
         for fingerprint in {row["fingerprint"] for row, _ in flights}:
@@ -128,7 +130,7 @@ class Flights:
                 if execution["status"] in lifecycle.ENDED_STATUSES:
                     continue
                 why = "its alert resolved" if resolved else ""
-                if watch.never_starts(execution, self._now()):
+                if executions.never_starts(execution, self._now()):
                     why = "StackStorm lost it before it ran; it is tried again"
                 identity = execution["execution_id"]
                 if why and identity not in self._canceled:
@@ -159,7 +161,7 @@ class Flights:
                 if until and (resolved or self._now() > clock.to_seconds(until)):
                     over.add(inquiry["inquiry_id"])
         for identity in over - self._over:
-            if self._stackstorm.respond(identity, watch.TIME_IS_UP):
+            if self._stackstorm.respond(identity, executions.TIME_IS_UP):
                 text = "nobody answered before the time was up or the alert resolved"
                 self._log.tell("unanswered", text, inquiry_id=identity)
         self._over = over

@@ -8,10 +8,12 @@ import collections
 import copy
 import heapq
 
-from poundcake import admission, clock, heartbeat, lifecycle, outbox, rows, triggers
-from poundcake.metrics import Metrics
-from poundcake.recent import MOST_READ, Recent
-from poundcake.shared import shared
+from poundcake import clock
+from poundcake.core import admission, heartbeat, lifecycle
+from poundcake.sensor.metrics import Metrics
+from poundcake.sensor.recent import MOST_READ, Recent
+from poundcake.sensor.shared import shared
+from poundcake.st2 import outbox, rows, triggers
 
 # Of the attempts of one alertname, the breaker looks at so many of the latest; the memory is for
 # a multiple, so that it is seldom tidied.

@@ -14,10 +14,11 @@ import re
 import time
 import urllib.parse
 
-from poundcake import inbox, payload
-from poundcake.events import Events
-from poundcake.metrics import Metrics
-from poundcake.stackstorm import StackStormError
+from poundcake.core import payload
+from poundcake.sensor.log import Events
+from poundcake.sensor.metrics import Metrics
+from poundcake.st2 import inbox
+from poundcake.st2.client import StackStormError
 
 _STATUS_LINES = {
     200: "200 OK",

@@ -10,7 +10,8 @@ import json
 import logging
 import traceback
 
-from poundcake import admission, lifecycle, triggers
+from poundcake.core import admission, lifecycle
+from poundcake.st2 import triggers
 
 LONGEST = 300  # characters of a field
 FRAMES = 8  # of a traceback

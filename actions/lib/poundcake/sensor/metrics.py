@@ -30,7 +30,8 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 
-from poundcake import admission, lifecycle, payload, triggers
+from poundcake.core import admission, lifecycle, payload
+from poundcake.st2 import triggers
 
 SERIES = 200
 LONGEST_LABEL = 128

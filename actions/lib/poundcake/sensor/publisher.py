@@ -7,10 +7,11 @@ in the outbox.
 
 import collections
 
-from poundcake import clock, outbox, triggers, watch
-from poundcake.events import Events
+from poundcake import clock
 from poundcake.ids import new_uuid7
-from poundcake.metrics import Metrics
+from poundcake.sensor.log import Events
+from poundcake.sensor.metrics import Metrics
+from poundcake.st2 import executions, outbox, triggers
 
 # What only tells of dispatches is a trigger as well, which StackStorm must take through its rules:
 # while remediations run, 20 a second are more than it makes of them.
@@ -185,9 +186,10 @@ class Bus:
             self._probe_due = self._now()
 
     def _has_arrived(self, probe_id, sent_at):
-        since = clock.to_text(sent_at - watch.WIDE_MARGIN_SECONDS)
+        since = clock.to_text(sent_at - executions.WIDE_MARGIN_SECONDS)
         found = self._stackstorm.list_trigger_instances(triggers.PROBE, since)
         return any(
-            instance["payload"].get("probe_id") == probe_id and instance["status"] in watch.DONE
+            instance["payload"].get("probe_id") == probe_id
+            and instance["status"] in executions.DONE
             for instance in found
         )

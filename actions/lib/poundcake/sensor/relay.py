@@ -1,7 +1,7 @@
 """The hand-over to ``track``: one trigger at a time, and inbox entries leave when it is done."""
 
-from poundcake import inbox, outbox, triggers
-from poundcake.stackstorm import StackStormError
+from poundcake.st2 import inbox, outbox, triggers
+from poundcake.st2.client import StackStormError
 
 POLL_SECONDS = 0.25
 # A run of track costs a process; in a storm one run for many rows costs next to nothing.

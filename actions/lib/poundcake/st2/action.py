@@ -2,9 +2,9 @@
 
 from st2common.runners.base_action import Action
 
+from poundcake.errors import ExpectedError
 from poundcake.inert import inert
-from poundcake.queries import QueryError
-from poundcake.stackstorm import StackStorm
+from poundcake.st2.client import StackStorm
 
 
 class PackAction(Action):
@@ -28,5 +28,5 @@ class PackAction(Action):
         """
         try:
             return safe(question(*args))
-        except QueryError as error:
+        except ExpectedError as error:
             return False, inert(dict(error.details, error=str(error)))

@@ -2,7 +2,9 @@
 
 import time
 
-from poundcake import clock, lifecycle, triggers
+from poundcake import clock
+from poundcake.core import lifecycle
+from poundcake.st2 import triggers
 
 # The sensor's clock and StackStorm's may differ a little, and at worst by the wide margin.
 CLOCK_MARGIN_SECONDS = 5

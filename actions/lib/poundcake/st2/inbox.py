@@ -5,8 +5,10 @@ Both entrances use ``accept``: the sensor's listener and the action ``receive_we
 
 import time
 
-from poundcake import clock, payload, rows
+from poundcake import clock
+from poundcake.core import payload
 from poundcake.ids import new_uuid7
+from poundcake.st2 import rows
 
 LISTENER = "listener"
 ST2_WEBHOOK = "st2_webhook"

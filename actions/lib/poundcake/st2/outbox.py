@@ -4,8 +4,8 @@ The sensor decides and writes a batch here; ``track`` alone writes rows. A batch
 whole, with its revision, so that writing it twice, or after a newer one, changes nothing.
 """
 
-from poundcake import rows
 from poundcake.ids import new_uuid7
+from poundcake.st2 import rows
 
 # The datastore takes 30 ms for a megabyte; smaller batches keep a tick of the sensor short.
 ROWS_IN_BATCH = 200

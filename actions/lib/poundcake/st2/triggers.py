@@ -5,7 +5,7 @@ import os
 import jsonschema
 import yaml
 
-from poundcake import lifecycle
+from poundcake.core import lifecycle
 from poundcake.ids import event_id
 from poundcake.inert import inert
 

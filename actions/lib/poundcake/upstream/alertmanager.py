@@ -6,10 +6,12 @@ https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
 import re
 import time
 
-from poundcake import clock, matchers, upstream
-from poundcake.by_hand import person, why
+from poundcake import clock, matchers
+from poundcake.arguments import span
+from poundcake.errors import ExpectedError
 from poundcake.inert import ORIGINALS
-from poundcake.queries import QueryError, span
+from poundcake.people import person, why
+from poundcake.upstream import client
 
 ACTIVE, PENDING, EXPIRED, ALL = "active", "pending", "expired", "all"
 STATES = (ACTIVE, PENDING, EXPIRED, ALL)
@@ -22,7 +24,7 @@ def create_silence(settings, matcher_text, labels, duration, reason, by, now=Non
     :param matcher_text: as ``matchers.parse`` takes it; may be empty when there are labels.
     :param labels: ``{name: value}`` that an alert has exactly; empty ones do not count.
     :param duration: a length of time as in 30m or 2h.
-    :raises QueryError: when that names nothing, or Alertmanager does not take it.
+    :raises ExpectedError: when that names nothing, or Alertmanager does not take it.
     """
     wanted = _wanted(matcher_text, labels)
     seconds = span("duration", duration)
@@ -41,7 +43,7 @@ def create_silence(settings, matcher_text, labels, duration, reason, by, now=Non
 def list_silences(settings, state):
     """Return the silences in a state (one of STATES), under ``silences``; the next to end first."""
     if state not in STATES:
-        raise QueryError('state: "%s" is none; write one of %s' % (state, ", ".join(STATES)))
+        raise ExpectedError('state: "%s" is none; write one of %s' % (state, ", ".join(STATES)))
     found = [_silence(item) for item in _call(settings, "GET", "/silences")]
     found = [item for item in found if state in (ALL, item["state"])]
     return {"silences": sorted(found, key=lambda item: (item["ends_at"], item["id"]))}
@@ -50,14 +52,14 @@ def list_silences(settings, state):
 def expire_silence(settings, id):
     """End a silence and return it; one that has ended already is no error.
 
-    :raises QueryError: when there is no such silence.
+    :raises ExpectedError: when there is no such silence.
     """
     remedy = "see st2 run poundcake.list_silences"
     if not _ID.match(id):
-        raise QueryError('id: "%s" is no id of a silence; %s' % (id[:100], remedy))
+        raise ExpectedError('id: "%s" is no id of a silence; %s' % (id[:100], remedy))
     found = _call(settings, "GET", "/silence/" + id, missing_ok=True)
     if found is None:
-        raise QueryError("id: Alertmanager has no silence %s; %s" % (id, remedy))
+        raise ExpectedError("id: Alertmanager has no silence %s; %s" % (id, remedy))
     if _silence(found)["state"] != EXPIRED:
         _call(settings, "DELETE", "/silence/" + id)
         found = _call(settings, "GET", "/silence/" + id)
@@ -70,15 +72,15 @@ def _wanted(matcher_text, labels):
         try:
             wanted += matchers.parse(matcher_text)
         except ValueError as error:
-            raise QueryError("matchers: %s" % error)
+            raise ExpectedError("matchers: %s" % error)
     for name, value in labels.items():
         if not isinstance(value, str):
-            raise QueryError("labels: %s is no text; write every value as one" % name)
+            raise ExpectedError("labels: %s is no text; write every value as one" % name)
         if value:
             wanted.append(_exactly(name, value))
     if not wanted:
         text = 'matchers, labels: name nothing; write matchers such as alertname="HostDown"'
-        raise QueryError(text)
+        raise ExpectedError(text)
     return wanted
 
 
@@ -121,4 +123,4 @@ def _silence(item):
 
 
 def _call(settings, method, path, missing_ok=False, **more):
-    return upstream.call(settings, "alertmanager", method, "/api/v2" + path, missing_ok, **more)
+    return client.call(settings, "alertmanager", method, "/api/v2" + path, missing_ok, **more)

@@ -6,14 +6,14 @@ The settings of a server are ``<name>_url``, ``<name>_token``, ``<name>_username
 
 import requests
 
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
 
 TIMEOUT_SECONDS = 30
 _TITLES = {"alertmanager": "Alertmanager", "prometheus": "Prometheus"}
 _PORTS = {"alertmanager": 9093, "prometheus": 9090}
 
 
-class Refused(QueryError):
+class Refused(ExpectedError):
     """A server answers that it will not; ``status`` is the HTTP status, ``reason`` its words."""
 
     def __init__(self, text, status, reason):
@@ -28,28 +28,30 @@ def call(settings, name, method, path, missing_ok=False, **more):
     :param name: of the server: alertmanager or prometheus.
     :param missing_ok: return None when the answer is 404.
     :param more: for requests, such as ``json`` or ``params``.
-    :raises QueryError: that names the setting, when there is none, the server cannot be reached,
+    :raises ExpectedError: that names the setting, when there is none, the server cannot be reached,
         does not let us in, refuses (Refused), or answers no JSON.
     """
     base = getattr(settings, name + "_url")
     if not base:
         text = "%s_url: is not set; write it into the config of poundcake, as in http://%s:%d"
-        raise QueryError(text % (name, name + ".example.com", _PORTS[name]))
+        raise ExpectedError(text % (name, name + ".example.com", _PORTS[name]))
     url = base.rstrip("/") + path
     try:
         answer = requests.request(
             method, url, auth=_login(settings, name), timeout=TIMEOUT_SECONDS, **more
         )
     except (requests.RequestException, UnicodeError) as error:
-        raise QueryError("%s_url: %s cannot be reached: %s" % (name, url, error))
+        raise ExpectedError("%s_url: %s cannot be reached: %s" % (name, url, error))
     except ValueError:  # its text has the token in it
-        raise QueryError("%s_token: has a character that no token has, such as a line break" % name)
+        raise ExpectedError(
+            "%s_token: has a character that no token has, such as a line break" % name
+        )
     if answer.status_code == 404 and missing_ok:
         return None
     if answer.status_code in (401, 403):
         text = "{0}_token: {1} answers {2}; set it, or {0}_username and {0}_password, "
         text += "in the config of poundcake"
-        raise QueryError(text.format(name, url, answer.status_code))
+        raise ExpectedError(text.format(name, url, answer.status_code))
     if not answer.ok:
         text = "%s_url: %s %s answers %d: %s"
         text = text % (name, method, url, answer.status_code, answer.text.strip()[:300])
@@ -57,7 +59,7 @@ def call(settings, name, method, path, missing_ok=False, **more):
     try:
         return answer.json() if answer.content else {}
     except ValueError:
-        raise QueryError("%s_url: %s answers no JSON; is it %s?" % (name, url, _TITLES[name]))
+        raise ExpectedError("%s_url: %s answers no JSON; is it %s?" % (name, url, _TITLES[name]))
 
 
 def _reason(answer):

@@ -6,9 +6,9 @@ https://prometheus.io/docs/prometheus/latest/querying/api/
 import time
 import urllib.parse
 
-from poundcake import upstream
+from poundcake.errors import ExpectedError
 from poundcake.inert import ORIGINALS, inert_text
-from poundcake.queries import QueryError
+from poundcake.upstream import client
 
 POLL_SECONDS = 5
 
@@ -35,7 +35,7 @@ def holds(settings, alert, wait_seconds, now=time.monotonic, sleep=time.sleep):
             if not _is_still(settings, expression, labels, own):
                 return _answer(False, expression, "the expression no longer holds")
             still, detail = True, "the expression still holds"
-        except QueryError as error:
+        except ExpectedError as error:
             still, detail = None, str(error)
         if now() + POLL_SECONDS > end:
             return _answer(still, expression, detail)
@@ -50,7 +50,7 @@ def expression_of(generator_url):
 
 
 def _is_still(settings, expression, labels, own):
-    answer = upstream.call(
+    answer = client.call(
         settings, "prometheus", "POST", "/api/v1/query", data={"query": expression}
     )
     data = answer.get("data") or {}
@@ -62,7 +62,7 @@ def _is_still(settings, expression, labels, own):
 def _own_labels(settings, alertname):
     """Return the labels that the alert's rule sets itself: they may replace a series' own."""
     asked = {"type": "alert", "rule_name[]": alertname}  # an older Prometheus gives all rules
-    answer = upstream.call(settings, "prometheus", "GET", "/api/v1/rules", params=asked)
+    answer = client.call(settings, "prometheus", "GET", "/api/v1/rules", params=asked)
     groups = (answer.get("data") or {}).get("groups") or []
     rules = [rule for group in groups for rule in group["rules"] if rule["name"] == alertname]
     return {name for rule in rules for name in rule.get("labels") or {}}

@@ -6,8 +6,9 @@ https://prometheus.io/docs/prometheus/latest/querying/api/#rules
 import os
 import re
 
-from poundcake import upstream
-from poundcake.queries import QueryError, check_exists, label_pairs
+from poundcake.arguments import check_exists, label_pairs
+from poundcake.errors import ExpectedError
+from poundcake.upstream import client
 
 FIRING, PENDING, INACTIVE = STATES = ("firing", "pending", "inactive")
 ALERTING, RECORDING = KINDS = ("alerting", "recording")
@@ -19,9 +20,9 @@ def load(settings, **asked):
 
     :param asked: parameters of the API, such as ``type="alert"``. (An older Prometheus does not
         know all of them, and gives more than was asked for.)
-    :raises QueryError: when Prometheus cannot be asked.
+    :raises ExpectedError: when Prometheus cannot be asked.
     """
-    answer = upstream.call(settings, "prometheus", "GET", "/api/v1/rules", params=asked)
+    answer = client.call(settings, "prometheus", "GET", "/api/v1/rules", params=asked)
     groups = (answer.get("data") or {}).get("groups") or []
     return [summary(settings, group, rule) for group in groups for rule in group["rules"]]
 
@@ -66,12 +67,12 @@ def list_rules(settings, state, kind, group, name, label, limit):
     :param kind: alerting or recording.
     :param label: ``name=value`` pairs, comma-separated, of the rule's own labels; all must hold.
     :returns: ``total``, ``shown``, ``rules`` (see ``summary``) and ``by_state``.
-    :raises QueryError: for a filter that names what is not there.
+    :raises ExpectedError: for a filter that names what is not there.
     """
     for parameter, value, known in (("state", state, STATES), ("kind", kind, KINDS)):
         if value and value not in known:
             text = '%s: "%s" is none; write one of %s'
-            raise QueryError(text % (parameter, value, ", ".join(known)))
+            raise ExpectedError(text % (parameter, value, ", ".join(known)))
     labels = label_pairs(label)
     found = load(settings)
     check_exists("group", group, found)

@@ -10,17 +10,21 @@ import re
 import threading
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import requests
 import yaml
 
-from poundcake import clock, controls, rows, settings, triggers, upstream, watch
+from poundcake import clock, settings
+from poundcake.errors import ExpectedError
 from poundcake.ids import new_uuid7
-from poundcake.queries import QueryError
-from poundcake.stackstorm import StackStormError
+from poundcake.st2 import executions, rows, triggers
+from poundcake.st2.client import StackStormError
+from poundcake.upstream import client
+from poundcake.views import queries
 
 OK, FAULT, INFO = "ok", "fault", "info"
-PACK_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+PACK_DIR = Path(__file__).resolve().parents[4]
 SENSOR = "poundcake.AlertmanagerSensor"
 ALLOWED_SECONDS = 20
 HTTP_SECONDS = 10
@@ -45,7 +49,7 @@ class Finding:
     remedy: str = ""
 
 
-class HealthError(QueryError):
+class HealthError(ExpectedError):
     """Something is at fault; ``details`` has the answer of a healthy PoundCake, too."""
 
     def __init__(self, answer):
@@ -209,9 +213,9 @@ def check_sensor(stackstorm, now=None):
 def check_bus(stackstorm, now=None):
     """Triggers come through the message bus and the rules engine."""
     probes = _probes(stackstorm, now)
-    done = [item for item in probes if item["status"] in watch.DONE]
+    done = [item for item in probes if item["status"] in executions.DONE]
     now = time.time() if now is None else now
-    waits = [item for item in probes if item["status"] not in watch.DONE]
+    waits = [item for item in probes if item["status"] not in executions.DONE]
     newest = done[-1]["occurrence_time"] if done else ""
     # A rules engine that died over one trigger instance never returns to it.
     behind = [item for item in waits if item["occurrence_time"] > newest]
@@ -253,7 +257,7 @@ def check_listener(settings):
 
 def check_controls(stackstorm):
     """Pauses and maintenance are told; a control that cannot be understood holds everything."""
-    found = controls.list_maintenance(stackstorm)
+    found = queries.list_maintenance(stackstorm)
     windows = [item for item in found["maintenance"] if item["active"]]
     findings = [
         Finding("controls", FAULT, item["reason"], "st2 key delete " + item["key"])
@@ -280,8 +284,8 @@ def check_server(settings, name, path):
     if not getattr(settings, name + "_url"):
         return Finding(name, INFO, name + "_url is not set")
     try:
-        upstream.call(settings, name, "GET", path)
-    except QueryError as error:
+        client.call(settings, name, "GET", path)
+    except ExpectedError as error:
         remedy = "see %s_url and its credentials in the config of poundcake, and %s itself"
         return Finding(name, FAULT, str(error), remedy % (name, name))
     return Finding(name, OK, "answers")

@@ -24,8 +24,10 @@ that are gone. A parameter that cannot be used is answered 400 with its name and
 
 import re
 
-from poundcake import lifecycle, overview, triggers
-from poundcake.queries import QueryError
+from poundcake.core import lifecycle
+from poundcake.errors import ExpectedError
+from poundcake.st2 import triggers
+from poundcake.views import overview
 
 MOST = 10000
 FIRING = "firing"
@@ -48,7 +50,7 @@ def pages(stackstorm, snapshot):
     """Return the pages for listener.Listener.
 
     :param stackstorm: stackstorm.StackStorm, which has the rules.
-    :param snapshot: callable that gives an overview.Snapshot.
+    :param snapshot: callable that gives an core.snapshot.Snapshot.
     """
     of_memory = (
         ("/alerts", list_alerts),
@@ -174,7 +176,7 @@ class _Query:
 
     :param default: the limit when none is given; None for what is no list.
     :param names: the filters there are.
-    :raises QueryError: for a parameter that cannot be used.
+    :raises ExpectedError: for a parameter that cannot be used.
     """
 
     def __init__(self, given, default, *names):
@@ -182,7 +184,7 @@ class _Query:
         for name in given:
             if name not in known:
                 there = "there are " + ", ".join(known) if known else "there is none here"
-                raise QueryError('parameter: "%s" is not known; %s' % (name[:100], there))
+                raise ExpectedError('parameter: "%s" is not known; %s' % (name[:100], there))
         self._given = given
         self._limit = self._number("limit", default or 1, 1, MOST)
         self._offset = self._number("offset", 0, 0, 10**9)
@@ -191,7 +193,7 @@ class _Query:
         """Return a filter's value, "" when it is not given; it must be one of some."""
         value = self._given.get(name, "")
         if value and value not in values:
-            raise QueryError('%s: "%s" is none; there are %s' % (name, value, ", ".join(values)))
+            raise ExpectedError('%s: "%s" is none; there are %s' % (name, value, ", ".join(values)))
         return value
 
     def matching(self, items, **fields):
@@ -211,7 +213,7 @@ class _Query:
             return default
         if not re.match(r"[0-9]{1,9}\Z", text) or not least <= int(text) <= most:
             wrong = '%s: "%s" is none; write a number from %d to %d'
-            raise QueryError(wrong % (name, text[:100], least, most))
+            raise ExpectedError(wrong % (name, text[:100], least, most))
         return int(text)
 
 
@@ -221,7 +223,7 @@ def _page(answer, source):
         parts = [part.encode("latin-1").decode("utf-8", "replace") for part in match.groups()]
         try:
             found = answer(source(), query, *parts)
-        except QueryError as error:
+        except ExpectedError as error:
             return 400, {"error": str(error)}, _HEADERS
         if found is None:
             text = 'fingerprint: "%s" is not known; GET /alerts lists those that are' % parts[0]

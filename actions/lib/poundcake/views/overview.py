@@ -4,42 +4,16 @@ It comes from memory, not from the datastore: it is fresh, costs little, and is 
 StackStorm is not.
 """
 
-from dataclasses import dataclass
-
-from poundcake import clock, lifecycle, queries
-from poundcake.queries import QueryError
+from poundcake import clock
+from poundcake.core import lifecycle
+from poundcake.errors import ExpectedError
+from poundcake.views import queries
 
 ALL = "all"
 NO_SEVERITY = "none"  # what an alert without severity is called
 # States in which nothing goes on before a person has done something, then those that may need one.
 NEEDS_A_PERSON = (lifecycle.AWAITING_APPROVAL, lifecycle.EXHAUSTED)
 NEEDS_A_LOOK = (lifecycle.FAILED, lifecycle.UNMATCHED)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The sensor's memory at a moment.
-
-    ``now``: Unix time. ``alerts``: rows. ``recent``: recent.Recent. ``controls``:
-    controls.Controls, None before they are read. ``breakers``: ``{alertname: Breaker}`` of those
-    that are open. ``running``: dispatches under way, but for those that wait for a person's answer.
-    ``undecided``: notifications that
-    wait for a decision.
-    """
-
-    now: float
-    alerts: list
-    recent: object
-    controls: object
-    breakers: dict
-    running: int
-    undecided: int
-
-    @property
-    def windows(self):
-        """The rows of the maintenance windows that are not over."""
-        known = self.controls.windows if self.controls else ()
-        return [window.row for window in known if self.now < window.ends]
 
 
 def by_state(alerts):
@@ -62,11 +36,11 @@ def choose(alerts, state="", alertname="", severity=""):
         dismissed.
     :param alertname: a part of it, in whatever case.
     :param severity: the severity, NO_SEVERITY for none, "" for any.
-    :raises QueryError: for a state that is none.
+    :raises ExpectedError: for a state that is none.
     """
     if state and state != ALL and state not in lifecycle.STATES:
         known = ", ".join(lifecycle.STATES + (ALL,))
-        raise QueryError('state: "%s" is none; there are %s' % (state, known))
+        raise ExpectedError('state: "%s" is none; there are %s' % (state, known))
     part = alertname.casefold()
     found = [
         row
@@ -85,7 +59,7 @@ def newest_first(alerts):
 
 def is_active(row):
     """True for an alert that is neither resolved nor dismissed."""
-    return row["state"] != lifecycle.RESOLVED and not queries.is_dismissed(row)
+    return row["state"] != lifecycle.RESOLVED and not lifecycle.is_dismissed(row)
 
 
 def executions(alerts):

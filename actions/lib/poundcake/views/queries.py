@@ -1,29 +1,20 @@
 """Answers to "what happened?" from the rows. Reads the datastore only.
 
-Each function returns a JSON value; QueryError carries a sentence that says what exists.
+Each function returns a JSON value; ExpectedError carries a sentence that says what exists.
 """
 
 import collections
 import statistics
+import time
 
-from poundcake import clock, lifecycle, rows, tables
+from poundcake import tables
+from poundcake.arguments import check_exists, label_pairs, unknown
 from poundcake.clock import elapsed
-
-MOST_NAMED = 10
-
-
-class QueryError(Exception):
-    """A question that has no answer; the text names the parameter, and says what exists."""
-
-    details = {}  # what the answer of an action holds beside the text
-
-
-def span(name, text):
-    """Return the length of time that a parameter or setting gives, in seconds."""
-    try:
-        return clock.span(text)
-    except ValueError as error:
-        raise QueryError("%s: %s" % (name, error))
+from poundcake.core import lifecycle
+from poundcake.core.controls import unreadable_text
+from poundcake.core.lifecycle import is_dismissed
+from poundcake.errors import ExpectedError
+from poundcake.st2 import controls, rows
 
 
 def get_request(stackstorm, request_id):
@@ -33,7 +24,7 @@ def get_request(stackstorm, request_id):
         known = sorted(
             (row["request_id"] for row in rows.read_all(stackstorm, rows.REQUEST)), reverse=True
         )
-        raise QueryError(_unknown("request_id", request_id, "requests", known))
+        raise ExpectedError(unknown("request_id", request_id, "requests", known))
     return found
 
 
@@ -88,7 +79,7 @@ def get_alert(stackstorm, fingerprint):
     row = rows.read(stackstorm, rows.ALERT, fingerprint)
     if row is None:
         known = sorted(row["fingerprint"] for row in rows.read_all(stackstorm, rows.ALERT))
-        raise QueryError(_unknown("fingerprint", fingerprint, "alerts", known))
+        raise ExpectedError(unknown("fingerprint", fingerprint, "alerts", known))
     history = row["history"]
     for entry, following in zip(history, history[1:] + [None]):
         entry["seconds"] = elapsed(entry["at"], following["at"]) if following else None
@@ -109,7 +100,9 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
     :param label: ``name=value`` pairs, comma-separated; all must hold.
     """
     if state and state not in lifecycle.STATES:
-        raise QueryError('state: "%s" is none; there are %s' % (state, ", ".join(lifecycle.STATES)))
+        raise ExpectedError(
+            'state: "%s" is none; there are %s' % (state, ", ".join(lifecycle.STATES))
+        )
     wanted_labels = label_pairs(label)
     found = rows.read_all(stackstorm, rows.ALERT)
     check_exists("alertname", alertname, found)
@@ -185,6 +178,25 @@ def get_stats(stackstorm):
     }
 
 
+def list_maintenance(stackstorm, now=None):
+    """Return everything that is set: ``paused`` rows, and ``maintenance`` rows.
+
+    A maintenance row has ``active`` and ``seconds_left`` besides; one that is over stays listed for
+    a day. A row that cannot be understood is under ``paused``, with its ``key``.
+    """
+    now = time.time() if now is None else now
+    found = controls.read(stackstorm)
+    unreadable = [
+        {"kind": "unreadable", "key": key, "alertname": "", "reason": unreadable_text(key, error)}
+        for key, error in found.unreadable.items()
+    ]
+    windows = [
+        dict(w.row, active=now < w.ends, seconds_left=round(max(0.0, w.ends - now), 3))
+        for w in found.windows
+    ]
+    return {"paused": list(found.pauses.values()) + unreadable, "maintenance": windows}
+
+
 def _held_by(row):
     hold = lifecycle.hold(row)
     return hold and hold["cause"]
@@ -193,12 +205,6 @@ def _held_by(row):
 def _ineffective(attempts):
     """Return how many attempts succeeded while their alert fired on."""
     return sum(1 for attempt in attempts if attempt["ineffective_at"])
-
-
-def is_dismissed(row):
-    """True when a person has dismissed the alert, and nothing has happened since."""
-    said = lifecycle.current(row)["acknowledged"]
-    return bool(said and said["dismissed"] and row["state"] == lifecycle.SUPPRESSED)
 
 
 def _table(history):
@@ -228,36 +234,6 @@ def workflow(ref, executions):
         "median_seconds": round(statistics.median(times), 3) if times else None,
         "p95_seconds": times[-(-len(times) * 95 // 100) - 1] if times else None,
     }
-
-
-def label_pairs(text):
-    """Return the ``(name, value)`` of ``name=value`` pairs, comma-separated."""
-    pairs = []
-    for part in (text or "").split(","):
-        if not part.strip():
-            continue
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise QueryError('label: "%s" has no =; write name=value,name=value' % part.strip())
-        pairs.append((name.strip(), value.strip().strip('"')))
-    return pairs
-
-
-def check_exists(name, value, found):
-    """Raise QueryError when no row found has this value; an empty one is no question."""
-    if not value:
-        return
-    known = sorted({row[name] for row in found if row[name]})
-    if value not in known:
-        raise QueryError(_unknown(name, value, name + " values", known))
-
-
-def _unknown(name, value, what, known):
-    text = '%s: "%s" is not known; ' % (name, value)
-    if not known:
-        return text + "there are no %s yet" % what
-    more = ", ... (%d in all)" % len(known) if len(known) > MOST_NAMED else ""
-    return text + "there are these %s: %s%s" % (what, ", ".join(known[:MOST_NAMED]), more)
 
 
 def _count(found, name, value):

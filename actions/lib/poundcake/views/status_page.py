@@ -14,10 +14,12 @@ from urllib.parse import quote, urlencode
 
 import jinja2
 
-from poundcake import clock, controls, lifecycle, overview
-from poundcake.impatient import Impatient
+from poundcake import clock
+from poundcake.core import controls, lifecycle
+from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
-from poundcake.queries import QueryError
+from poundcake.views import overview
+from poundcake.views.impatient import Impatient
 
 PATH = re.compile("/")
 PATIENCE_SECONDS = 3
@@ -53,7 +55,7 @@ class StatusPage:
     """A page of listener.Listener.
 
     :param settings: settings.Settings.
-    :param snapshot: callable that gives an overview.Snapshot.
+    :param snapshot: callable that gives an core.snapshot.Snapshot.
     :param health: callable that gives ``{part: {"ok": bool, "detail": text}}``.
     """
 
@@ -82,7 +84,7 @@ class StatusPage:
         try:
             number = _number(query.get("page", "1"))
             chosen, notice = overview.choose(snapshot.alerts, **wanted), ""
-        except QueryError as error:
+        except ExpectedError as error:
             wanted = dict.fromkeys(wanted, "")
             chosen, number, notice = overview.choose(snapshot.alerts), 1, str(error)
         values = self._values(snapshot, wanted, chosen, number)
@@ -230,7 +232,7 @@ def _headers(source):
 
 def _number(text):
     if not re.match(r"[1-9][0-9]{0,8}\Z", text):
-        raise QueryError('page: "%s" is none; write a number from 1 on' % _clip(text, 100))
+        raise ExpectedError('page: "%s" is none; write a number from 1 on' % _clip(text, 100))
     return int(text)
 
 

@@ -1,11 +1,20 @@
 """Pull requests at the three hosts: opened once, updated afterwards, refused with a remedy."""
 
 import pytest
-from poundcake import git_hosts, git_url
-from poundcake.queries import QueryError
+from poundcake.alert_rules.git import hosts
+from poundcake.alert_rules.git import url as git_url
+from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
 
-from tests.git_servers import TOKEN, GiteaHost, GitHubHost, GitLabHost, Refused, Repository, git
+from tests.support.git_servers import (
+    TOKEN,
+    GiteaHost,
+    GitHubHost,
+    GitLabHost,
+    Refused,
+    Repository,
+    git,
+)
 
 HOSTS = [GitHubHost, GitLabHost, GiteaHost]
 
@@ -28,7 +37,7 @@ def host(request, repository):
 
 def client(host, **more):
     settings = Settings(**host.settings(**more))
-    return git_hosts.host_of(settings, git_url.parse(settings.git_repo_url))
+    return hosts.host_of(settings, git_url.parse(settings.git_repo_url))
 
 
 def test_a_pull_request_is_opened(host):
@@ -80,7 +89,7 @@ def test_a_pull_request_that_somebody_opens_this_moment_is_updated(host):
 def test_a_token_that_may_not_write_is_told(host):
     """With what it needs; nothing of it is in the message."""
     host.scopes = {"read"}
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
     assert str(caught.value).startswith("git_token: POST ") and " answers 403: " in str(
         caught.value
@@ -90,7 +99,7 @@ def test_a_token_that_may_not_write_is_told(host):
 
 def test_a_token_that_is_none_is_told(host):
     """And not repeated."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         client(host, git_token="wrong-token").propose("change", "t", "b")
     assert str(caught.value).startswith("git_token: GET ") and " answers 401: " in str(caught.value)
     assert "wrong-token" not in str(caught.value)
@@ -99,7 +108,7 @@ def test_a_token_that_is_none_is_told(host):
 @pytest.mark.parametrize("token", ["s3cret\nvalue", "s3cret\u2019value"])
 def test_a_token_that_cannot_be_one_is_not_shown(host, token):
     """The HTTP library's own words have the whole header."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         client(host, git_token=token).propose("a-branch", "title", "body")
     assert "s3cret" not in str(caught.value) and "value" not in str(caught.value)
 
@@ -107,14 +116,14 @@ def test_a_token_that_cannot_be_one_is_not_shown(host, token):
 def test_a_repository_that_the_token_does_not_see_is_told(host):
     """The three answer 404 then, as for one that is not there."""
     host.scopes = set()
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
     assert " answers 404: " in str(caught.value) and "may not see it" in str(caught.value)
 
 
 def test_what_the_host_refuses_is_told_in_its_words(host):
     """Here: a title that is empty."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "", "b")
     assert str(caught.value).startswith("git_api_url: POST ")
     assert "title" in str(caught.value).lower() and host.pulls == []
@@ -127,7 +136,7 @@ def test_a_refusal_that_names_another_pull_request_is_no_success(host):
         raise Refused(409, {"message": "Another one already exists"})
 
     host.check_new = refuse
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
     assert "already exists" in str(caught.value)
 
@@ -141,7 +150,7 @@ def test_a_redirect_does_not_get_the_token(host):
         return 307, {"Location": host.url + "/elsewhere"}, b'{"message": "Moved"}'
 
     host.serve_api = elsewhere
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
     assert " answers 307: Moved" in str(caught.value)
     assert len(seen) == 1 and seen[0] != "/elsewhere"
@@ -159,11 +168,11 @@ def test_the_login_of_netrc_is_not_used(host, tmp_path, monkeypatch):
 
 def test_an_api_that_does_not_answer_is_told(host):
     """With its address, and what it may be instead."""
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         client(host, git_api_url="http://127.0.0.1:1").propose("change", "t", "b")
     assert str(caught.value).startswith("git_api_url: http://127.0.0.1:1/")
     host.answer = None  # the connection ends without an answer
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
     assert "cannot be reached" in str(caught.value)
 
@@ -171,7 +180,7 @@ def test_an_api_that_does_not_answer_is_told(host):
 def test_what_answers_no_json_is_no_api(host):
     """A page for people, as from a proxy."""
     host.serve_api = lambda *asked: (200, {"Content-Type": "text/html"}, b"<html>")
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
     assert "answers no JSON" in str(caught.value)
 
@@ -191,7 +200,7 @@ def test_what_answers_no_json_is_no_api(host):
 def test_the_api_follows_from_the_url(provider, url, api, project):
     """Where it does not, git_api_url says it."""
     settings = Settings(git_provider=provider, git_token="t")
-    found = git_hosts.host_of(settings, git_url.parse(url))
+    found = hosts.host_of(settings, git_url.parse(url))
     assert (found._api, found._project) == (api, project)
 
 
@@ -207,12 +216,12 @@ def test_the_api_follows_from_the_url(provider, url, api, project):
 def test_a_setting_that_cannot_work_is_named(more, start):
     """Before anything is pushed."""
     settings = Settings(**dict({"git_provider": "gitlab", "git_token": "t"}, **more))
-    with pytest.raises(QueryError) as caught:
-        git_hosts.host_of(settings, git_url.parse("https://git.example.com/a/b"))
+    with pytest.raises(ExpectedError) as caught:
+        hosts.host_of(settings, git_url.parse("https://git.example.com/a/b"))
     assert str(caught.value).startswith(start)
 
 
 def test_without_a_provider_there_is_no_host():
     """The branch is the result."""
     settings = Settings(git_provider="none")
-    assert git_hosts.host_of(settings, git_url.parse("https://git.example.com/a/b")) is None
+    assert hosts.host_of(settings, git_url.parse("https://git.example.com/a/b")) is None

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from poundcake import gitops, rule_change
-from poundcake.queries import QueryError
-from poundcake.rule_checks import BrokenRules
+from poundcake.alert_rules import change as rule_change
+from poundcake.alert_rules.checks import BrokenRules
+from poundcake.alert_rules.git import propose as gitops
+from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
 
 from tests.demo import servers
-from tests.git_servers import GitHubHost, Repository, git
+from tests.support.git_servers import GitHubHost, Repository, git
 
 FOLDER = "prometheus/rules/"
 HOSTS = """\
@@ -58,7 +59,7 @@ def propose(repository, made=None, reason="", by="", **settings):
 
 
 def fail(repository, *arguments, **settings):
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(ExpectedError) as caught:
         propose(repository, *arguments, **settings)
     return str(caught.value)
 
@@ -394,7 +395,7 @@ def test_a_pull_request_that_fails_leaves_a_branch_and_says_so(repository):
     with GitHubHost(repository) as host:
         settings = host.settings()
         create, host.check_new = host.check_new, lambda sent: 1 / 0  # the connection ends
-        with pytest.raises(QueryError) as caught:
+        with pytest.raises(ExpectedError) as caught:
             propose(repository, **settings)
         details = caught.value.details
         assert repository.branches()[details["branch"]] == details["commit"]

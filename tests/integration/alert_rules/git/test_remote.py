@@ -11,12 +11,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from poundcake import git_hosts, git_url, gitops, rule_change
-from poundcake.queries import QueryError
+from poundcake.alert_rules import change
+from poundcake.alert_rules.git import hosts, url
+from poundcake.alert_rules.git import propose as gitops
+from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
 
 from tests.demo import servers
-from tests.git_servers import TOKEN, GiteaHost, GitHost, GitHubHost, GitLabHost, Repository
+from tests.support.git_servers import TOKEN, GiteaHost, GitHost, GitHubHost, GitLabHost, Repository
 
 RULES = "groups:\n- name: hosts\n  rules:\n  - alert: HostDown\n    expr: up == 0\n"
 BASIC = "b2F1dGgyOnQwa2VuL29mK3RoZT10ZXN0cw=="  # oauth2:<TOKEN> as HTTP sends it
@@ -45,7 +47,7 @@ def sshd(tmp_path_factory):
 
 
 def propose(**settings):
-    made = rule_change.make("update", "node-alerts", "hosts", "HostDown", for_duration="10m")
+    made = change.make("update", "node-alerts", "hosts", "HostDown", for_duration="10m")
     found = Settings(**dict({"promtool_path": servers.program("promtool")}, **settings))
     return gitops.propose(found, made)
 
@@ -120,7 +122,7 @@ def test_a_token_that_does_not_do_is_told_and_not_repeated(repository, scopes):
     with GitHost(repository) as host:
         host.scopes = scopes
         token = TOKEN if scopes == {"read"} else "wrong/token"
-        with pytest.raises(QueryError) as caught:
+        with pytest.raises(ExpectedError) as caught:
             propose(**host.settings(git_token=token))
     assert str(caught.value).startswith("git_token: git ")
     assert token not in str(caught.value) and BASIC not in str(caught.value)
@@ -129,7 +131,7 @@ def test_a_token_that_does_not_do_is_told_and_not_repeated(repository, scopes):
 
 def test_without_a_token_nobody_is_asked_for_one(repository):
     """A terminal, a helper or an askpass program of the node: it would wait for ever."""
-    with GitHost(repository) as host, pytest.raises(QueryError) as caught:
+    with GitHost(repository) as host, pytest.raises(ExpectedError) as caught:
         propose(**host.settings(git_token=""))
     assert str(caught.value).startswith("git_token: git ls-remote ")
 
@@ -152,7 +154,7 @@ def test_another_server_does_not_get_the_token(repository, tmp_path):
             {"Location": "%s%s?%s" % (far.url, path, query)},
             b"",
         )
-        with pytest.raises(QueryError):
+        with pytest.raises(ExpectedError):
             propose(**near.settings())
     assert seen and set(seen) == {None}
 
@@ -186,19 +188,19 @@ def test_a_certificate_of_ones_own_is_trusted_when_the_config_says_so(repository
     """By git and for the API; without it neither gets the token."""
     with GitLabHost(repository) as host:
         host.speak_tls(*certificate)
-        with pytest.raises(QueryError) as caught:
+        with pytest.raises(ExpectedError) as caught:
             propose(**host.settings())
         assert str(caught.value).startswith("git_ca_path: git ls-remote ")
         found = propose(**host.settings(git_ca_path=str(certificate[0])))
         assert found["url"].startswith("https://127.0.0.1:") and found["state"] == "opened"
         settings = Settings(**host.settings())
-        client = git_hosts.host_of(settings, git_url.parse(settings.git_repo_url))
-        with pytest.raises(QueryError) as caught:
+        client = hosts.host_of(settings, url.parse(settings.git_repo_url))
+        with pytest.raises(ExpectedError) as caught:
             client.propose("change", "t", "b")
         assert str(caught.value).startswith("git_ca_path: https://127.0.0.1:")
         settings = Settings(**host.settings(git_ca_path="/no/such/file"))
-        client = git_hosts.host_of(settings, git_url.parse(settings.git_repo_url))
-        with pytest.raises(QueryError) as caught:
+        client = hosts.host_of(settings, url.parse(settings.git_repo_url))
+        with pytest.raises(ExpectedError) as caught:
             client.propose("change", "t", "b")
         assert "/no/such/file" in str(caught.value)
 
@@ -206,7 +208,7 @@ def test_a_certificate_of_ones_own_is_trusted_when_the_config_says_so(repository
 def test_what_a_server_says_has_no_secret_in_it(repository):
     """One that repeats what it was sent."""
     repository.hook("pre-receive", "echo 'no: %s %s' >&2; exit 1\n" % (TOKEN, BASIC))
-    with GitHost(repository) as host, pytest.raises(QueryError) as caught:
+    with GitHost(repository) as host, pytest.raises(ExpectedError) as caught:
         propose(**host.settings())
     assert "no: *** ***" in str(caught.value)
 
@@ -241,7 +243,7 @@ def test_a_server_that_is_not_known_is_refused(sshd, repository, tmp_path):
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     other = "[%s]:%d %s" % (sshd.host, sshd.port, Path(str(key) + ".pub").read_text())
     for known in (other, "# nobody"):
-        with pytest.raises(QueryError) as caught:
+        with pytest.raises(ExpectedError) as caught:
             propose(**over_ssh(sshd, repository, git_known_hosts=known))
         assert str(caught.value).startswith("git_known_hosts: git ls-remote ")
 
@@ -252,7 +254,7 @@ def test_a_key_that_the_server_does_not_take_is_told(sshd, repository, tmp_path)
     command = [servers.program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     for key in (path.read_text(), "s3cret that is no key at all"):
-        with pytest.raises(QueryError) as caught:
+        with pytest.raises(ExpectedError) as caught:
             propose(**over_ssh(sshd, repository, git_ssh_key=key))
         assert str(caught.value).startswith("git_ssh_key: git ls-remote ")
         assert not any(line in str(caught.value) for line in key.splitlines())

@@ -1,8 +1,8 @@
 """Where a repository is: what git takes, and nothing that would show a secret or be an option."""
 
 import pytest
-from poundcake import git_url
-from poundcake.queries import QueryError
+from poundcake.alert_rules.git import url
+from poundcake.errors import ExpectedError
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from poundcake.queries import QueryError
 )
 def test_a_url_has_its_parts(text, scheme, host, origin, path):
     """The origin is where the API of the host is; the port of SSH is not that of the API."""
-    found = git_url.parse(text, has_token=True)
+    found = url.parse(text, has_token=True)
     assert (found.text, found.scheme, found.host) == (text, scheme, host)
     assert (found.origin, found.path) == (origin, path)
 
@@ -51,8 +51,8 @@ def test_a_url_has_its_parts(text, scheme, host, origin, path):
 )
 def test_what_is_no_url_of_a_repository_is_refused(text):
     """Git would take some of these for options or commands."""
-    with pytest.raises(QueryError) as caught:
-        git_url.parse(text)
+    with pytest.raises(ExpectedError) as caught:
+        url.parse(text)
     assert str(caught.value).startswith("git_repo_url: ")
 
 
@@ -62,14 +62,14 @@ def test_what_is_no_url_of_a_repository_is_refused(text):
 )
 def test_a_secret_in_a_url_is_refused_and_not_repeated(text):
     """The remedy is."""
-    with pytest.raises(QueryError) as caught:
-        git_url.parse(text)
+    with pytest.raises(ExpectedError) as caught:
+        url.parse(text)
     assert "s3cret" not in str(caught.value) and "git_token" in str(caught.value)
 
 
 def test_a_token_does_not_travel_in_the_clear():
     """Without one, http is somebody's own choice."""
-    assert git_url.parse("http://host/a").scheme == "http"
-    with pytest.raises(QueryError) as caught:
-        git_url.parse("http://host/a", has_token=True)
+    assert url.parse("http://host/a").scheme == "http"
+    with pytest.raises(ExpectedError) as caught:
+        url.parse("http://host/a", has_token=True)
     assert "http would show git_token" in str(caught.value)

@@ -9,7 +9,7 @@ import urllib.parse
 
 import requests
 
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
 
 NONE = "none"
 TIMEOUT_SECONDS = 30
@@ -21,20 +21,20 @@ def host_of(settings, url):
     """Return the host of a repository, None for NONE.
 
     :param url: a GitUrl.
-    :raises QueryError: when the settings do not say how to reach it.
+    :raises ExpectedError: when the settings do not say how to reach it.
     """
     if settings.git_provider == NONE:
         return None
     if settings.git_provider not in _HOSTS:
         text = 'git_provider: "%s" is none; write one of %s'
-        raise QueryError(text % (settings.git_provider, ", ".join([*_HOSTS, NONE])))
+        raise ExpectedError(text % (settings.git_provider, ", ".join([*_HOSTS, NONE])))
     if not settings.git_token:
         text = "git_token: is not set, and %s opens no pull request without; set it, or "
-        raise QueryError((text + "git_provider to none") % settings.git_provider)
+        raise ExpectedError((text + "git_provider to none") % settings.git_provider)
     return _HOSTS[settings.git_provider](settings, url)
 
 
-class _Exists(QueryError):
+class _Exists(ExpectedError):
     """There is an open pull request for this branch already."""
 
 
@@ -52,13 +52,15 @@ class _Host:
         self._owner = self._project.split("/")[0]
         parts = urllib.parse.urlsplit(self._api)
         if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
-            raise QueryError("git_api_url: http would show git_token to the network; write https")
+            raise ExpectedError(
+                "git_api_url: http would show git_token to the network; write https"
+            )
 
     def propose(self, branch, title, body):
         """Open the pull request of a branch, or give the open one this title and body.
 
         :returns: number, url, and ``state``: opened or updated.
-        :raises QueryError: with the setting that it is about, and what the host said.
+        :raises ExpectedError: with the setting that it is about, and what the host said.
         """
         found = self._find(branch)
         if found is None:
@@ -67,7 +69,7 @@ class _Host:
             except _Exists as error:
                 found = self._find(branch)  # somebody was quicker
                 if found is None:
-                    raise QueryError(str(error))
+                    raise ExpectedError(str(error))
         return dict(self._update(found["number"], title, body), state="updated")
 
     def _ask(self, method, path, **more):
@@ -87,14 +89,16 @@ class _Host:
             text = "git_api_url: %s cannot be reached: %s"
             if isinstance(error, requests.exceptions.SSLError):
                 text = "git_ca_path: %s is not trusted: %s"
-            raise QueryError(text % (url, error))
+            raise ExpectedError(text % (url, error))
         except ValueError:  # its text has the token in it
-            raise QueryError("git_token: has a character that no token has, such as a line break")
+            raise ExpectedError(
+                "git_token: has a character that no token has, such as a line break"
+            )
         if 200 <= answer.status_code < 300:
             try:
                 return answer.json()
             except ValueError:
-                raise QueryError("git_api_url: %s answers no JSON; is it the API?" % url)
+                raise ExpectedError("git_api_url: %s answers no JSON; is it the API?" % url)
         raise self._error(answer)
 
     def _error(self, answer):
@@ -108,10 +112,10 @@ class _Host:
         if answer.status_code in (409, 422) and "already exists" in words.lower():
             return _Exists("git_provider: " + told)
         if answer.status_code in (401, 403):
-            return QueryError("git_token: %s; it must be allowed to write pull requests" % told)
+            return ExpectedError("git_token: %s; it must be allowed to write pull requests" % told)
         if answer.status_code == 404:
             told += "; there is no such repository, or git_token may not see it"
-        return QueryError("git_api_url: " + told)
+        return ExpectedError("git_api_url: " + told)
 
     def _login(self, request):
         # A callable: for a header, requests would take a login of ~/.netrc instead.

@@ -12,10 +12,14 @@ import json
 import posixpath
 import re
 
-from poundcake import git_hosts, git_remote, git_url, rule_change, rule_checks, rule_files
-from poundcake.by_hand import LONGEST_REASON
-from poundcake.git_remote import EXECUTABLE, FILE, FOLDER, LARGEST_FILE, SYMLINK
-from poundcake.queries import QueryError
+from poundcake.alert_rules import change as rule_change
+from poundcake.alert_rules import checks, files
+from poundcake.alert_rules.git import hosts
+from poundcake.alert_rules.git import remote as git_remote
+from poundcake.alert_rules.git import url as git_url
+from poundcake.alert_rules.git.remote import EXECUTABLE, FILE, FOLDER, LARGEST_FILE, SYMLINK
+from poundcake.errors import ExpectedError
+from poundcake.people import LONGEST_REASON
 
 MOST_BYTES = 64 << 20  # of all files that are searched for a rule
 _BRANCH = re.compile(r"(?!-)[A-Za-z0-9._/-]{1,200}\Z")
@@ -38,12 +42,12 @@ def propose(settings, change, reason="", by=""):
         nothing else was done then; ``file``, ``branch``, ``commit``, ``pushed`` (False when the
         branch had this commit already), ``url`` and ``number`` of the pull request, its ``state``
         (opened, updated, or none without a provider), ``checked_by`` and ``diff``.
-    :raises QueryError: names the setting or parameter. When the branch was pushed and the pull
+    :raises ExpectedError: names the setting or parameter. When the branch was pushed and the pull
         request failed, its details have branch and commit.
     """
     url = git_url.parse(settings.git_repo_url, bool(settings.git_token))
     _check(settings)
-    host = git_hosts.host_of(settings, url)
+    host = hosts.host_of(settings, url)
     branch = branch_of(change, settings.git_branch_prefix)
     _check_branch("git_branch_prefix", branch)
     with git_remote.opened(settings, url) as remote:
@@ -51,13 +55,13 @@ def propose(settings, change, reason="", by=""):
         base = found.get(settings.git_branch)
         if base is None:
             text = "git_branch: the repository has no branch %s; write the one that pull requests "
-            raise QueryError((text + "go to") % settings.git_branch)
+            raise ExpectedError((text + "go to") % settings.git_branch)
         place = _place(settings, change, remote, base)
         written, groups = _written(settings, change, place)
         answer = {"changed": written != place.text, "file": place.path, "base": base}
         if not answer["changed"]:
             return answer
-        checked_by = rule_checks.check(settings, groups) if written else None
+        checked_by = checks.check(settings, groups) if written else None
         answer.update(branch=branch, checked_by=checked_by)
         answer["diff"] = _diff(place, written)
         told = describe(change, reason, by)
@@ -89,23 +93,23 @@ def id_of(change):
 def path_of(change, settings):
     """Return the path of a new rule's file in the repository.
 
-    :raises QueryError: names the setting that gives no such path.
+    :raises ExpectedError: names the setting that gives no such path.
     """
     names = re.findall(r"\{([^{}]*)\}", settings.git_file_pattern)
     odd = [name for name in names if name not in _NAMES]
     if odd or not names:
         text = "git_file_pattern: write {alert_name}, {group_name} or {crd_name}, not %s"
-        raise QueryError(text % (settings.git_file_pattern or "nothing"))
-    if settings.git_file_form == rule_files.RESOURCE and set(names) != {"crd_name"}:
+        raise ExpectedError(text % (settings.git_file_pattern or "nothing"))
+    if settings.git_file_form == files.RESOURCE and set(names) != {"crd_name"}:
         text = "git_file_pattern: one PrometheusRule is one file; write {crd_name} alone in it"
-        raise QueryError(text)
+        raise ExpectedError(text)
     name = settings.git_file_pattern
     for one in names:
         value = re.sub(r"[^A-Za-z0-9._-]", "_", getattr(change, _NAMES[one])).lstrip(".-")
         name = name.replace("{%s}" % one, value or "_")
     path = _checked_path("git_file_pattern", posixpath.join(_folder(settings), name))
     if not path.endswith((".yaml", ".yml")):
-        raise QueryError("git_file_pattern: must end with .yaml or .yml")
+        raise ExpectedError("git_file_pattern: must end with .yaml or .yml")
     return path
 
 
@@ -113,7 +117,7 @@ def describe(change, reason, by):
     """Return a change as YAML, for people: what a reviewer reads."""
     shown = {name: value for name, value in dataclasses.asdict(change).items() if value}
     more = {"reason": " ".join(reason.split())[:LONGEST_REASON], "proposed_by": by}
-    return rule_files.dump(dict(shown, **{name: text for name, text in more.items() if text}))
+    return files.dump(dict(shown, **{name: text for name, text in more.items() if text}))
 
 
 def _title(change):
@@ -132,21 +136,23 @@ class _Place:
 def _check(settings):
     _check_branch("git_branch", settings.git_branch)
     _folder(settings)
-    if settings.git_file_form not in rule_files.FORMS:
+    if settings.git_file_form not in files.FORMS:
         text = 'git_file_form: "%s" is none; write one of %s'
-        raise QueryError(text % (settings.git_file_form, ", ".join(rule_files.FORMS)))
+        raise ExpectedError(text % (settings.git_file_form, ", ".join(files.FORMS)))
     for name in ("git_token", "git_username"):
         if not getattr(settings, name).isprintable():
-            raise QueryError("%s: has a character that none has, such as a line break" % name)
+            raise ExpectedError("%s: has a character that none has, such as a line break" % name)
     for name in ("git_user_name", "git_user_email"):
         value = getattr(settings, name)
         if not value.strip() or not value.isprintable() or set(value) & set("<>"):
-            raise QueryError("%s: git takes no author without, and none with < or > in it" % name)
+            raise ExpectedError(
+                "%s: git takes no author without, and none with < or > in it" % name
+            )
 
 
 def _check_branch(name, branch):
     if not _BRANCH.match(branch) or _BAD_BRANCH.search(branch):
-        raise QueryError('%s: "%s" is no name of a branch' % (name, branch[:200]))
+        raise ExpectedError('%s: "%s" is no name of a branch' % (name, branch[:200]))
 
 
 def _folder(settings):
@@ -158,7 +164,7 @@ def _checked_path(name, path):
     parts = path.split("/")
     odd = [part for part in parts if part in ("", ".", "..") or part.lower() == ".git"]
     if odd or not path.isprintable() or "\\" in path or path.startswith(("-", ":")):
-        raise QueryError('%s: "%s" is no path in a repository' % (name, path[:200]))
+        raise ExpectedError('%s: "%s" is no path in a repository' % (name, path[:200]))
     return path
 
 
@@ -170,20 +176,20 @@ def _place(settings, change, remote, base):
     for at, entry in [(at, there[at]) for at in _above(path) if at in there]:
         if at == path and entry.mode in (FILE, EXECUTABLE):
             if entry.size > LARGEST_FILE:
-                raise QueryError("file: %s has more than %d bytes" % (path, LARGEST_FILE))
+                raise ExpectedError("file: %s has more than %d bytes" % (path, LARGEST_FILE))
             mode, text = entry.mode, remote.texts({path: entry})[path]
             if text is None:
-                raise QueryError("file: %s is no UTF-8" % path)
+                raise ExpectedError("file: %s is no UTF-8" % path)
         elif entry.mode != FOLDER or at == path:
             what = "a symlink" if entry.mode == SYMLINK else "no folder or file of its own"
             remedy = "PoundCake follows none; name the place itself in git_rules_path"
-            raise QueryError("file: %s is %s in the repository; %s" % (at, what, remedy))
-    if text is not None and rule_files.has(change, text):
+            raise ExpectedError("file: %s is %s in the repository; %s" % (at, what, remedy))
+    if text is not None and files.has(change, text):
         return _Place(path, text, mode)
     others = _others(settings, change, remote, base, path)
     if len(others) > 1:
         text = "rule: %s is in %s; delete all but one by hand"
-        raise QueryError(text % (change.rule, ", ".join(one.path for one in others)))
+        raise ExpectedError(text % (change.rule, ", ".join(one.path for one in others)))
     return others[0] if others else _Place(path, text, mode)
 
 
@@ -207,12 +213,12 @@ def _others(settings, change, remote, base, path):
         text = (
             "git_rules_path: the YAML files below %s have more than %d bytes; name a smaller folder"
         )
-        raise QueryError(text % (folder or "it", MOST_BYTES))
+        raise ExpectedError(text % (folder or "it", MOST_BYTES))
     found = sorted((remote.texts(entries) if entries else {}).items())
     return [
         _Place(at, text, entries[at].mode)
         for at, text in found
-        if text is not None and rule_files.has(change, text)
+        if text is not None and files.has(change, text)
     ]
 
 
@@ -220,8 +226,8 @@ def _written(settings, change, place):
     """Return the text of the file after a change, None for one that goes, and its groups."""
     if place.text is not None:
         try:
-            return rule_files.apply(change, place.text)
-        except QueryError as error:
+            return files.apply(change, place.text)
+        except ExpectedError as error:
             error.args = ("%s (%s)" % (error, place.path),)
             raise
     if change.operation != rule_change.CREATE:
@@ -229,13 +235,13 @@ def _written(settings, change, place):
         names = (settings.git_rules_path, change.resource, change.rule, change.group)
         raise rule_change.RuleMissing(text % names)
     labels = settings.crd_labels or {}
-    return rule_files.new(change, settings.git_file_form, settings.crd_namespace, labels)
+    return files.new(change, settings.git_file_form, settings.crd_namespace, labels)
 
 
 def _standing(settings, remote, change, base, tip, tree, path):
     """Return the commit of the branch that has the change already, None when one is to be made.
 
-    :raises QueryError: when somebody else pushed to the branch, and the change is not in it.
+    :raises ExpectedError: when somebody else pushed to the branch, and the change is not in it.
     """
     if not tip:
         return None
@@ -248,7 +254,7 @@ def _standing(settings, remote, change, base, tip, tree, path):
         return tip
     text = "branch: %s pushed to the branch of this change, and nothing of that is overwritten; "
     text += "merge or close its pull request and delete the branch, then propose the change again"
-    raise QueryError(text % found.committer)
+    raise ExpectedError(text % found.committer)
 
 
 def _diff(place, written):
@@ -260,14 +266,14 @@ def _diff(place, written):
 def _request(host, change, branch, commit, told):
     """Open or update the pull request; what was pushed is told when that fails."""
     if host is None:
-        return {"url": None, "number": None, "state": git_hosts.NONE}
+        return {"url": None, "number": None, "state": hosts.NONE}
     # In a fence nobody is mentioned, and nothing is a command to the host.
     fence = "`" * (1 + max(map(len, re.findall("`+", told) + ["``"])))
     body = "%syaml\n%s%s\n" % (fence, told, fence)
     try:
         return host.propose(branch, _title(change), body)
-    except QueryError as error:
+    except ExpectedError as error:
         text = "%s. The branch %s is pushed; propose the change again for its pull request"
-        failed = QueryError(text % (error, branch))
+        failed = ExpectedError(text % (error, branch))
         failed.details = {"branch": branch, "commit": commit}
         raise failed

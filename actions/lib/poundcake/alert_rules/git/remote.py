@@ -25,7 +25,7 @@ import time
 import urllib.parse
 from dataclasses import dataclass
 
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
 
 LARGEST_FILE = 1 << 20  # bytes; a rule file has some kilobytes
 FILE, EXECUTABLE, SYMLINK, FOLDER = "100644", "100755", "120000", "040000"
@@ -49,7 +49,7 @@ _REMEDIES = (
 _MOVED = re.compile(r"\(stale info\)|\(fetch first\)|cannot lock ref|incorrect old value")
 
 
-class Moved(QueryError):
+class Moved(ExpectedError):
     """Somebody pushed to the branch between our look at it and our push."""
 
 
@@ -77,7 +77,7 @@ def opened(settings, url):
     """Give a Remote for as long as the block lasts; what it kept on disk is gone then.
 
     :param url: a GitUrl.
-    :raises QueryError: with the setting's name, when git is not there or a setting does not do.
+    :raises ExpectedError: with the setting's name, when git is not there or a setting does not do.
     """
     with tempfile.TemporaryDirectory(prefix="poundcake-git-") as folder:
         remote = Remote(settings, url, folder)
@@ -182,7 +182,7 @@ class Remote:
         arguments += ["--force-with-lease=%s:%s" % (ref, replaces), "--", self._url.text]
         try:
             self.git(*arguments, "%s:%s" % (commit, ref))
-        except QueryError as error:
+        except ExpectedError as error:
             if _MOVED.search(str(error)):
                 text = "branch: somebody else has pushed to %s this moment; nothing of theirs was "
                 raise Moved(text % branch + "overwritten; propose the change again")
@@ -191,7 +191,7 @@ class Remote:
     def git(self, *arguments, stdin=b"", more=None):
         """Run git in the bare repository and return what it wrote to stdout.
 
-        :raises QueryError: with what it said, and the setting that it is about.
+        :raises ExpectedError: with what it said, and the setting that it is about.
         """
         command = ["git"] + self._options + list(arguments)
         environment = dict(self._environment, **(more or {}))
@@ -207,19 +207,19 @@ class Remote:
             )
         except OSError as error:
             text = "git: cannot be run on this StackStorm node; install git: %s"
-            raise QueryError(text % error)
+            raise ExpectedError(text % error)
         try:
             out, err = process.communicate(stdin, max(0, self._end - time.monotonic()))
         except subprocess.TimeoutExpired:
             text = "git_timeout_seconds: git %s has not ended within %d s in all"
-            raise QueryError(text % (arguments[0], self._seconds))
+            raise ExpectedError(text % (arguments[0], self._seconds))
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
         if process.returncode:
             said = self.scrub((err + out).decode("utf-8", "replace"))
-            raise QueryError(_failure(arguments[0], process.returncode, said))
+            raise ExpectedError(_failure(arguments[0], process.returncode, said))
         return out
 
     def scrub(self, text):

@@ -7,7 +7,7 @@ import re
 import urllib.parse
 from dataclasses import dataclass
 
-from poundcake.queries import QueryError
+from poundcake.errors import ExpectedError
 
 # user@host:path, which is SSH, too
 _SHORT = re.compile(r"([A-Za-z0-9_][\w.-]*)@([A-Za-z0-9][\w.-]*):(?!//)([^\s-][^\s]*)\Z")
@@ -34,12 +34,12 @@ def parse(text, has_token=False):
     """Return the GitUrl of a text.
 
     :param has_token: whether a token will be sent there.
-    :raises QueryError: when it is none, or would show a secret. The text is not repeated where a
+    :raises ExpectedError: when it is none, or would show a secret. The text is not repeated where a
         secret may be in it.
     """
     if not text:
         text = "git_repo_url: is not set; write it into the config of poundcake, as in "
-        raise QueryError(text + "https://github.com/example/rules.git")
+        raise ExpectedError(text + "https://github.com/example/rules.git")
     short = _SHORT.match(text)
     if short:
         user, host, path = short.groups()
@@ -48,9 +48,9 @@ def parse(text, has_token=False):
         parts = urllib.parse.urlsplit(text)
         host, port, user = parts.hostname or "", parts.port, parts.username or ""
     except ValueError:
-        raise QueryError("git_repo_url: this is no URL")
+        raise ExpectedError("git_repo_url: this is no URL")
     if parts.password is not None or (user and parts.scheme != "ssh"):
-        raise QueryError(
+        raise ExpectedError(
             "git_repo_url: has a user or password in it, which anyone could read in the list of "
             "processes; write the URL without, and set git_token and git_username"
         )
@@ -59,11 +59,13 @@ def parse(text, has_token=False):
     if odd or hostless or parts.scheme not in _SCHEMES or not parts.path.strip("/"):
         shown = "%s://%s%s" % (parts.scheme, host, parts.path)
         remedy = "write https://..., ssh://... or git@host:path"
-        raise QueryError("git_repo_url: %s is no URL of a repository; %s" % (shown[:200], remedy))
+        raise ExpectedError(
+            "git_repo_url: %s is no URL of a repository; %s" % (shown[:200], remedy)
+        )
     if parts.query or parts.fragment or host.startswith("-") or user.startswith("-"):
-        raise QueryError("git_repo_url: write it without ?, # and names that begin with -")
+        raise ExpectedError("git_repo_url: write it without ?, # and names that begin with -")
     if parts.scheme == "http" and has_token and host not in _LOOPBACK:
-        raise QueryError("git_repo_url: http would show git_token to the network; write https")
+        raise ExpectedError("git_repo_url: http would show git_token to the network; write https")
     return GitUrl(text, parts.scheme, host, _origin(parts.scheme, host, port), _path(parts.path))
 
 

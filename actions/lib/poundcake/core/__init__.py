@@ -1,0 +1,1 @@
+"""What an alert is and what may be done about it. Pure: values in, values out."""

@@ -1,0 +1,108 @@
+"""What operators have set: pauses and maintenance windows, one key each in the datastore.
+
+The actions write them and the sensor reads them, so they hold from one look of the sensor to the
+next, and outlive it. A row has:
+
+===========  =====================================================================================
+kind         further fields
+===========  =====================================================================================
+pause        alertname ("" for everything), by, reason, at (RFC 3339)
+maintenance  id, matchers (canonical texts), starts_at and ends_at (RFC 3339), by, reason
+===========  =====================================================================================
+"""
+
+import shlex
+from dataclasses import dataclass
+
+PAUSED = "paused"
+MAINTENANCE = "maintenance"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A maintenance row with its matchers and its end (Unix time in seconds) understood."""
+
+    row: dict
+    matchers: tuple
+    ends: float
+
+    def holds(self, labels, now):
+        """True when an alert with these labels is in maintenance.
+
+        The start is not asked: a window starts when it is written, and the clocks of whoever wrote
+        it and of the sensor may differ.
+        """
+        return now < self.ends and all(matcher.matches(labels) for matcher in self.matchers)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What is set at a moment.
+
+    :param pauses: pause rows by their alertname, "" for everything.
+    :param windows: Window values, the one that ends last first.
+    :param unreadable: by key, why a row could not be understood. As it may have been a pause,
+        everything counts as paused until somebody has looked at it.
+    """
+
+    pauses: dict
+    windows: tuple
+    unreadable: dict
+
+    def hindrance(self, alertname, labels, now):
+        """Return what forbids to remediate an alert: ``(PAUSED or MAINTENANCE, reason)`` or None.
+
+        :param now: Unix time in seconds.
+        """
+        if "" in self.pauses:
+            return PAUSED, _pause_text(self.pauses[""])
+        for key, error in self.unreadable.items():
+            return PAUSED, unreadable_text(key, error)
+        if alertname in self.pauses:
+            return PAUSED, _pause_text(self.pauses[alertname])
+        for window in self.windows:
+            if window.holds(labels, now):
+                return MAINTENANCE, _window_text(window.row)
+        return None
+
+    def counts(self, now):
+        """Return how many levers are set: ``{"pause": number, "maintenance": number}``."""
+        windows = sum(1 for window in self.windows if now < window.ends)
+        return {"pause": len(self.pauses) + len(self.unreadable), "maintenance": windows}
+
+
+def pause_name(alertname):
+    return "pause-" + alertname if alertname else "pause"
+
+
+def window_name(id):
+    return "maintenance-" + id
+
+
+def _pause_text(row):
+    text = "%s is paused by %s since %s: %s (end it with: %s)"
+    name = row["alertname"] or "everything"
+    return text % (name, row["by"], row["at"], row["reason"], resume_command(row["alertname"]))
+
+
+def _window_text(row):
+    text = "in maintenance (%s) by %s until %s: %s (end it with: %s)"
+    names = ", ".join(row["matchers"])
+    return text % (names, row["by"], row["ends_at"], row["reason"], end_command(row["id"]))
+
+
+def unreadable_text(key, error):
+    """Return what a row that cannot be understood means, and what to do about it."""
+    text = "everything counts as paused: the key %s cannot be understood (%s); correct it, or "
+    return (text + "remove it with: st2 key delete %s") % (key, error, shlex.quote(key))
+
+
+def resume_command(alertname):
+    """Return the command that ends a pause; ``alertname`` is "" for that of everything."""
+    command = "st2 run poundcake.resume"
+    return command + " alertname=" + shlex.quote(alertname) if alertname else command
+
+
+def end_command(id):
+    """Return the command that ends a maintenance window."""
+    return "st2 run poundcake.end_maintenance id=" + id

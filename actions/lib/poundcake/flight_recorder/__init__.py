@@ -1,0 +1,1 @@
+"""Java Flight Recorder recordings, and S3 to keep them."""

@@ -1,0 +1,1 @@
+"""Remediations as YAML, to StackStorm content and back."""

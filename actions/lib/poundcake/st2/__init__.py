@@ -1,0 +1,1 @@
+"""StackStorm: its API, the rows in its datastore, its triggers and executions."""
