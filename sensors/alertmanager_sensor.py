@@ -74,7 +74,7 @@ class AlertmanagerSensor(Sensor):
     def run(self):
         threading.Thread(target=self._server.run, name="listener", daemon=True).start()
         events = Events(self._log)
-        where = "%s:%d" % (self._settings.host, self._settings.port)
+        where = "%s:%d" % (self._settings.listener.host, self._settings.listener.port)
         events.tell("listening", "listening on " + where)
         try:
             self._controller.run()
@@ -118,10 +118,10 @@ class AlertmanagerSensor(Sensor):
             server = waitress.create_server(
                 listener,
                 map=sockets,
-                host=settings.host,
-                port=settings.port,
-                threads=settings.threads,
-                max_request_body_size=settings.max_body_bytes + BODY_HEADROOM_BYTES,
+                host=settings.listener.host,
+                port=settings.listener.port,
+                threads=settings.listener.threads,
+                max_request_body_size=settings.listener.max_body_bytes + BODY_HEADROOM_BYTES,
                 ident=None,
             )
             for item in sockets.values():
@@ -132,7 +132,7 @@ class AlertmanagerSensor(Sensor):
             raise RuntimeError(
                 "cannot listen on %s:%d (%s): set host and port in the config of the pack "
                 "poundcake to an address of this machine that is free"
-                % (settings.host, settings.port, error)
+                % (settings.listener.host, settings.listener.port, error)
             )
 
 

@@ -6,10 +6,10 @@ import os
 import socket
 
 import pytest
-from poundcake.settings import Settings
 from poundcake.views import health
 
 from tests.demo import servers
+from tests.support.fakes import make_settings
 from tests.support.local_server import LocalServer, QuietHandler
 
 SECRET = "s3cret-that-nobody-may-see"
@@ -60,7 +60,7 @@ def test_a_real_alertmanager_and_a_real_prometheus_answer(tmp_path):
     """Through the APIs that PoundCake uses."""
     with servers.Alertmanager(tmp_path / "am", []) as am:
         with servers.Prometheus(tmp_path / "prometheus", []) as prometheus:
-            settings = Settings(alertmanager_url=am.url, prometheus_url=prometheus.url)
+            settings = make_settings(alertmanager_url=am.url, prometheus_url=prometheus.url)
             assert [item.status for item in ask_both(settings)] == [health.OK] * 2
     # And the same servers, when they are gone.
     assert [item.status for item in ask_both(settings)] == [health.FAULT] * 2
@@ -112,14 +112,14 @@ def test_a_listener_that_is_ready_is_fine():
     """Asked on loopback when it listens everywhere."""
     with listener() as (server, _):
         for host in ("127.0.0.1", "0.0.0.0"):
-            (found,) = health.check_listener(Settings(host=host, port=port_of(server)))
+            (found,) = health.check_listener(make_settings(host=host, port=port_of(server)))
             assert found == health.Finding("listener", health.OK, "ready at " + server.url)
 
 
 def test_a_listener_that_is_not_ready_says_each_reason():
     """As /ready does."""
     with listener(False, tracking="rows wait", api="connection refused") as (server, _):
-        found = health.check_listener(Settings(port=port_of(server)))
+        found = health.check_listener(make_settings(port=port_of(server)))
     assert [item.detail for item in found] == [
         "not ready, api: connection refused",
         "not ready, tracking: rows wait",
@@ -129,7 +129,7 @@ def test_a_listener_that_is_not_ready_says_each_reason():
 
 def test_a_listener_that_is_away_is_a_fault():
     """In the operating system's words."""
-    (found,) = health.check_listener(Settings(port=closed_port()))
+    (found,) = health.check_listener(make_settings(port=closed_port()))
     assert found.status == health.FAULT and found.detail.endswith(": Connection refused")
     assert "another node" in found.remedy
 
@@ -142,10 +142,10 @@ def ask_both(settings):
 
 def test_alertmanager_and_prometheus_are_asked_when_the_config_says_where():
     """With what they want as credentials, which no answer shows."""
-    assert [item.status for item in ask_both(Settings())] == [health.INFO] * 2
+    assert [item.status for item in ask_both(make_settings())] == [health.INFO] * 2
     answers = {"/api/v2/status": (200, {}), "/api/v1/query": (200, {"status": "success"})}
     with answering(answers) as (server, seen):
-        settings = Settings(
+        settings = make_settings(
             alertmanager_url=server.url,
             alertmanager_token=SECRET,
             prometheus_url=server.url + "/",
@@ -161,7 +161,7 @@ def test_a_server_that_answers_otherwise_is_a_fault(answer):
     """Whatever it is that listens there."""
     with answering({"/api/v2/status": answer, "/api/v1/query": answer}) as (server, _):
         urls = {"alertmanager_url": server.url, "prometheus_url": server.url}
-        settings = Settings(alertmanager_token=SECRET, prometheus_token=SECRET, **urls)
+        settings = make_settings(alertmanager_token=SECRET, prometheus_token=SECRET, **urls)
         for found in ask_both(settings):
             assert found.status == health.FAULT and found.remedy
             assert SECRET not in str(found)

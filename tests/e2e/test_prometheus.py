@@ -5,8 +5,9 @@ import os
 import pytest
 import requests
 from poundcake.inert import inert
-from poundcake.settings import Settings
 from poundcake.upstream import prometheus
+
+from tests.support.fakes import make_settings
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)
@@ -89,7 +90,7 @@ def alert_of(prom, queue):
 
 
 def ask(prom, alert, wait_seconds=0, **more):
-    settings = Settings(**dict({"prometheus_url": prom.url}, **more))
+    settings = make_settings(**dict({"prometheus_url": prom.url}, **more))
     return prometheus.holds(settings, alert, wait_seconds)
 
 

@@ -8,8 +8,9 @@ import requests
 from poundcake import matchers
 from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
-from poundcake.settings import Settings
 from poundcake.upstream import alertmanager
+
+from tests.support.fakes import make_settings
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)
@@ -82,7 +83,7 @@ def am(tmp_path_factory):
 
 
 def settings(am, **more):
-    return Settings(**dict({"alertmanager_url": am.url}, **more))
+    return make_settings(**dict({"alertmanager_url": am.url}, **more))
 
 
 def create(am, matcher_text="", labels=None, duration="1h", reason="upgrade", by="ann", **more):
@@ -255,15 +256,15 @@ def test_a_token_is_sent(am, tmp_path, monkeypatch):
 def test_an_alertmanager_that_is_not_there_is_told():
     """Unset, away, or something else."""
     with pytest.raises(ExpectedError) as caught:
-        alertmanager.list_silences(Settings(), "all")
+        alertmanager.list_silences(make_settings(), "all")
     assert str(caught.value).startswith("alertmanager_url: is not set")
     for url in ("http://127.0.0.1:1", "no url"):
         with pytest.raises(ExpectedError) as caught:
-            alertmanager.list_silences(Settings(alertmanager_url=url), "all")
+            alertmanager.list_silences(make_settings(alertmanager_url=url), "all")
         assert "cannot be reached" in str(caught.value)
     for status, body, said in ((200, b"<html>", "answers no JSON"), (500, b"oops", "500: oops")):
         with answering(status, body) as url, pytest.raises(ExpectedError) as caught:
-            alertmanager.list_silences(Settings(alertmanager_url=url), "all")
+            alertmanager.list_silences(make_settings(alertmanager_url=url), "all")
         assert str(caught.value).startswith("alertmanager_url: ") and said in str(caught.value)
 
 

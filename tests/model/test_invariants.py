@@ -13,11 +13,10 @@ from poundcake.core import admission, lifecycle, payload
 from poundcake.errors import ExpectedError
 from poundcake.operators import commands
 from poundcake.sensor.publisher import BusBroken
-from poundcake.settings import Settings
 from poundcake.st2 import rows, triggers
 from poundcake.st2.client import StackStormError
 
-from tests.support.fakes import PROPERTY, Killed, alert
+from tests.support.fakes import PROPERTY, Killed, alert, make_settings
 from tests.support.pack import Pack
 
 # Two of one host, one of them with a second disk, and two further hosts.
@@ -140,7 +139,7 @@ class Ward:
             self.paused = self.frozen = None
 
     def dry_run(self, dry):
-        self.pack.settings = Settings(**dict(self.config, dry_run=dry))
+        self.pack.settings = make_settings(**dict(self.config, dry_run=dry))
         self.restart()
         self.frozen = self.automatic() if dry else None
 
@@ -203,7 +202,7 @@ class Ward:
         }
 
     def check(self):
-        window = self.pack.settings.max_concurrent
+        window = self.pack.settings.admission.max_concurrent
         running = self.running()
         assert len(running) <= window and self.pack.controller._ledger.in_flight <= window
         for row in self.alerts:
@@ -222,7 +221,7 @@ class Ward:
         attempts = lifecycle.attempts_of(row, episode)
         assert [a["attempt"] for a in attempts] == list(range(1, 1 + len(attempts)))
         counted = [a for a in attempts if a["outcome"] not in lifecycle.UNCOUNTED and not a["by"]]
-        assert len(counted) <= self.pack.settings.max_attempts
+        assert len(counted) <= self.pack.settings.admission.max_attempts
 
     def check_distinct(self, values):
         assert not [value for value, n in collections.Counter(values).items() if n > 1]
@@ -236,7 +235,7 @@ class Ward:
                     began[admission.rate_key(row)].append((at, a["by"]))
         for times in began.values():
             for at, by in times:
-                for count, seconds in self.pack.settings.rates:
+                for count, seconds in self.pack.settings.admission.rates:
                     within = [other for other, _ in times if at - seconds < other <= at]
                     assert by or len(within) <= count
 

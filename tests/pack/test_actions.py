@@ -18,7 +18,6 @@ import track
 from hypothesis import given
 from poundcake.core import lifecycle, payload
 from poundcake.sensor.ledger import Ledger
-from poundcake.settings import Settings
 from poundcake.st2 import inbox, outbox, rows
 from poundcake.st2.client import StackStormError
 from st2tests.base import BaseActionTestCase
@@ -31,6 +30,7 @@ from tests.support.fakes import (
     alert,
     assert_inert,
     load_fixture,
+    make_settings,
     notification,
 )
 
@@ -74,7 +74,7 @@ class RowsTestCase(PackActionTestCase):
 
     def setUp(self):
         super(RowsTestCase, self).setUp()
-        self.ledger = Ledger(Settings())
+        self.ledger = Ledger(make_settings())
         self.one = self.bring("request1", alert(1), "receiver-a")
         self.two = self.bring("request2", alert(2, severity="warning", team="db"), "receiver-b")
         self.three = self.bring("request3", alert(3, alertname="HostDown"), "receiver-b")
@@ -86,7 +86,7 @@ class RowsTestCase(PackActionTestCase):
     def track(self):
         """Write what the facts so far have changed, as the sensor and ``track`` do."""
         batch_id = outbox.put(self.stackstorm, *self.ledger.take_changed())
-        outbox.track(self.stackstorm, batch_id, Settings())
+        outbox.track(self.stackstorm, batch_id, make_settings())
 
     def now(self, seconds=0):
         self.clock.advance(seconds)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from poundcake import clock
 from poundcake.core import lifecycle
+from poundcake.settings import from_config
 from poundcake.st2 import outbox
 from poundcake.st2.client import StackStormError
 
@@ -119,6 +120,12 @@ def assert_inert(value):
         assert not text.lstrip().startswith("%"), repr(text)
     for text in (json.dumps(value), str(value)):
         assert not any(opener in text for opener in OPENERS), text
+
+
+def make_settings(**config):
+    """Return Settings from the flat names of config.schema.yaml."""
+    lists = {name: list(value) for name, value in config.items() if isinstance(value, tuple)}
+    return from_config(dict(config, **lists))
 
 
 class Clock:

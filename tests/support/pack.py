@@ -6,10 +6,9 @@ import os
 from poundcake.operators import commands, controls
 from poundcake.sensor.controller import Controller
 from poundcake.sensor.metrics import Metrics
-from poundcake.settings import Settings
 from poundcake.st2 import inbox, rows, triggers
 
-from tests.support.fakes import PACK, Clock, FakeStackStorm, Killed, notification
+from tests.support.fakes import PACK, Clock, FakeStackStorm, Killed, make_settings, notification
 
 TOKEN = "t0ken-that-nobody-may-see"
 SCHEMAS = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
@@ -21,7 +20,7 @@ class Pack:
     """The sensor's controller, StackStorm and the action ``track``, moved step by step."""
 
     def __init__(self, **config):
-        self.settings = Settings(**dict({"token": TOKEN}, **config))
+        self.settings = make_settings(**dict({"token": TOKEN}, **config))
         self.clock = Clock()
         self.stackstorm = FakeStackStorm(self.clock)
         self.most_in_flight = 0

@@ -1,44 +1,53 @@
 """The config is checked before anything starts, and faults name the setting and the remedy."""
 
+from dataclasses import replace
+
 import pytest
 from poundcake import settings
-from poundcake.settings import Settings, SettingsError
+from poundcake.settings import SettingsError
 
 
 @pytest.mark.parametrize("config", [None, {}, {"token": None, "port": None}])
 def test_an_empty_config_works(config):
     """Right after the install, on loopback, with every default."""
     made = settings.from_config(config)
-    assert made == Settings()
+    assert made == settings.from_config({})
     settings.check_exposure(made)
-    assert made.host == "127.0.0.1" and not made.has_credentials
+    assert made.listener.host == "127.0.0.1" and not made.listener.has_credentials
 
 
 def test_what_is_set_is_taken():
     """And the rest keeps its default."""
     made = settings.from_config({"port": 9999, "token": "t", "notify_parameters": {"a": 1}})
-    assert (made.port, made.token, made.notify_parameters) == (9999, "t", {"a": 1})
-    assert made.max_concurrent == Settings().max_concurrent
+    assert (made.listener.port, made.listener.token, made.notify.parameters) == (
+        9999,
+        "t",
+        {"a": 1},
+    )
+    assert made.admission.max_concurrent == settings.from_config({}).admission.max_concurrent
 
 
 def test_a_setting_of_a_later_version_is_no_error():
     """A pack that is rolled back still starts."""
-    assert settings.from_config({"not_yet_known": 1}) == Settings()
+    assert settings.from_config({"not_yet_known": 1}) == settings.from_config({})
 
 
 @pytest.mark.parametrize(
     "config, start",
     [
-        ({"port": "8090"}, "port: expected a whole number"),
-        ({"port": True}, "port: expected a whole number"),
-        ({"port": 8090.5}, "port: expected a whole number"),
+        ({"port": "8090"}, "port: a string; expected a whole number"),
+        ({"port": True}, "port: true or false; expected a whole number"),
+        ({"port": 8090.5}, "port: a number; expected a whole number"),
         ({"port": -1}, "port: -1 is out of range"),
         ({"port": 65536}, "port: 65536 is out of range"),
-        ({"host": 1}, "host: expected a string"),
-        ({"token": 12345}, "token: expected a string"),
-        ({"allow_unauthenticated": "yes"}, "allow_unauthenticated: expected true or false"),
-        ({"allow_unauthenticated": 1}, "allow_unauthenticated: expected true or false"),
-        ({"notify_parameters": []}, "notify_parameters: expected an object"),
+        ({"host": 1}, "host: a number; expected a string"),
+        ({"token": 12345}, "token: a number; expected a string"),
+        (
+            {"allow_unauthenticated": "yes"},
+            "allow_unauthenticated: a string; expected true or false",
+        ),
+        ({"allow_unauthenticated": 1}, "allow_unauthenticated: a number; expected true or false"),
+        ({"notify_parameters": []}, "notify_parameters: a list; expected an object"),
         ({"max_concurrent": 0}, "max_concurrent: 0 is out of range"),
         ({"max_backlog": 0}, "max_backlog: 0 is out of range"),
         ({"threads": 0}, "threads: 0 is out of range"),
@@ -47,18 +56,27 @@ def test_a_setting_of_a_later_version_is_no_error():
         ({"serialize_by": None, "max_attempts": 0}, "max_attempts: 0 is out of range"),
         ({"cooldown_seconds": -1}, "cooldown_seconds: -1 is out of range"),
         ({"backoff_factor": 0}, "backoff_factor: 0 is out of range"),
-        ({"backoff_factor": 1.5}, "backoff_factor: expected a whole number"),
+        ({"backoff_factor": 1.5}, "backoff_factor: a number; expected a whole number"),
         ({"breaker_failures": -1}, "breaker_failures: -1 is out of range"),
         ({"watchdog_seconds": 1}, "watchdog_seconds: 1 is out of range"),
         ({"breaker_seconds": 0}, "breaker_seconds: 0 is out of range"),
-        ({"dry_run": "yes"}, "dry_run: expected true or false"),
-        ({"dry_run_alertnames": "HostDown"}, "dry_run_alertnames: expected a list of strings"),
-        ({"dry_run_alertnames": [1]}, "dry_run_alertnames: expected a list of strings"),
-        ({"rate_limit": "3/1h"}, "rate_limit: expected a list of strings"),
-        ({"rate_limit": ["3/h"]}, 'rate_limit: "3/h" is no rate; write'),
-        ({"rate_limit": ["3/1h", "often"]}, 'rate_limit: "often" is no rate; write'),
-        ({"rate_limit": ["0/1h"]}, 'rate_limit: "0/1h" is out of range; expected 1 to 50'),
-        ({"rate_limit": ["51/1d"]}, 'rate_limit: "51/1d" is out of range; expected 1 to 50'),
+        ({"dry_run": "yes"}, "dry_run: a string; expected true or false"),
+        (
+            {"dry_run_alertnames": "HostDown"},
+            "dry_run_alertnames: a string; expected a list of strings",
+        ),
+        ({"dry_run_alertnames": [1]}, "dry_run_alertnames: a list; expected a list of strings"),
+        ({"rate_limit": "3/1h"}, "rate_limit: a string; expected a list of strings"),
+        ({"rate_limit": ["3/h"]}, 'rate_limit: "3/h"; expected a count and a time'),
+        ({"rate_limit": ["3/1h", "often"]}, 'rate_limit: "often"; expected a count and a time'),
+        (
+            {"rate_limit": ["0/1h"]},
+            'rate_limit: "0/1h" is out of range; expected a count of 1 to 50',
+        ),
+        (
+            {"rate_limit": ["51/1d"]},
+            'rate_limit: "51/1d" is out of range; expected a count of 1 to 50',
+        ),
         ({"username": "u"}, "password: missing"),
         ({"password": "p"}, "username: missing"),
         ({"jfr_timeout_seconds": 600}, "jfr_timeout_seconds: 600 is out of range"),
@@ -84,15 +102,15 @@ def test_a_setting_that_cannot_be_used_is_named(config, start):
 )
 def test_rates_are_how_many_in_how_many_seconds(texts, wanted):
     """All of them hold; an empty list limits nothing."""
-    assert settings.from_config({"rate_limit": texts}).rates == wanted
+    assert settings.from_config({"rate_limit": texts}).admission.rates == wanted
 
 
 def test_everything_or_some_alertnames_are_dry():
     """Nothing is, unless the config says so."""
-    assert not Settings().is_dry("HostDown")
-    assert settings.from_config({"dry_run": True}).is_dry("HostDown")
+    assert not settings.from_config({}).admission.is_dry("HostDown")
+    assert settings.from_config({"dry_run": True}).admission.is_dry("HostDown")
     some = settings.from_config({"dry_run_alertnames": ["HostDown"]})
-    assert some.is_dry("HostDown") and not some.is_dry("ServiceDown")
+    assert some.admission.is_dry("HostDown") and not some.admission.is_dry("ServiceDown")
 
 
 @pytest.mark.parametrize("name", ["token", "password"])
@@ -129,5 +147,6 @@ def test_an_open_address_with_credentials_or_on_purpose_is_taken(more):
 
 def test_a_name_without_a_password_gives_no_credentials():
     """Half of basic auth is none."""
-    assert not Settings(username="u").has_credentials
-    assert not Settings(password="p").has_credentials
+    listener = settings.from_config({}).listener
+    assert not replace(listener, username="u").has_credentials
+    assert not replace(listener, password="p").has_credentials

@@ -1,8 +1,11 @@
 """Every error that the pack raises on purpose.
 
 PoundCakeError
-└── ExpectedError    an action answers it: ``(False, {"error": ...})``
+├── ExpectedError        a person can put it right; an action answers ``(False, {"error": ...})``
+└── SettingsError        a setting that cannot be used
 """
+
+from typing import Any, Dict
 
 
 class PoundCakeError(Exception):
@@ -10,6 +13,32 @@ class PoundCakeError(Exception):
 
 
 class ExpectedError(PoundCakeError):
-    """Something that a person can put right; the text names the parameter and the remedy."""
+    """Something that a person can put right.
 
-    details = {}  # what the answer of an action holds beside the text
+    The text is ``<subject>: <problem>; expected <expected>. <Remedy>``.
+
+    :param subject: the parameter or setting.
+    :param problem: what was given, or what is wrong with it.
+    :param expected: what would do, "" when the problem says it.
+    :param remedy: a sentence or a command, "" when the problem says it.
+    """
+
+    details: Dict[str, Any] = {}  # what the answer of an action holds beside the text
+
+    def __init__(self, subject: str, problem: str = "", expected: str = "", remedy: str = ""):
+        super().__init__(_sentence(subject, problem, expected, remedy))
+        self.subject = subject
+
+
+class SettingsError(PoundCakeError, ValueError):
+    """A setting that cannot be used; parameters as those of ExpectedError."""
+
+    def __init__(self, setting: str, problem: str, expected: str = "", remedy: str = ""):
+        super().__init__(_sentence(setting, problem, expected, remedy))
+        self.setting = setting
+
+
+def _sentence(subject: str, problem: str, expected: str, remedy: str) -> str:
+    text = subject + ": " + problem if problem else subject
+    text += "; expected " + expected if expected else ""
+    return text + ". " + remedy if remedy else text

@@ -1,114 +1,214 @@
-"""The pack's configuration as values. Names, defaults and texts stand in config.schema.yaml."""
+"""The pack's configuration as values, in sections.
+
+Names, defaults and texts stand in config.schema.yaml; StackStorm knows them flat. Here a setting is
+``settings.<section>.<field>``: ``git_token`` is ``settings.git.token``. Spans are in seconds, sizes
+in bytes.
+"""
 
 import functools
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import yaml
 
 from poundcake import clock
+from poundcake.errors import SettingsError
 
-# What a row keeps of earlier attempts is what a rate can be counted over.
+SCHEMA_PATH = Path(__file__).resolve().parents[3] / "config.schema.yaml"
+# A row keeps this many earlier attempts, so a rate cannot count more.
 MOST_IN_RATE = 50
 
 
-class SettingsError(ValueError):
-    """A setting that cannot be used; the text names it, what is wrong and what to write."""
+def _named(name: str) -> Any:
+    """A field whose setting has another name than the section's prefix gives it."""
+    return field(metadata={"name": name})
+
+
+@dataclass(frozen=True)
+class ListenerSettings:
+    """The HTTP server that Alertmanager posts to."""
+
+    host: str
+    port: int
+    token: str
+    username: str
+    password: str
+    allow_unauthenticated: bool
+    st2_web_url: str
+    max_body_bytes: int
+    threads: int
+    max_backlog: int
+
+    @property
+    def has_credentials(self) -> bool:
+        return bool(self.token or (self.username and self.password))
+
+
+@dataclass(frozen=True)
+class AdmissionSettings:
+    """The limits within which alerts are remediated."""
+
+    max_concurrent: int
+    serialize_by: str
+    cooldown_seconds: int
+    backoff_factor: int
+    max_attempts: int
+    rate_limit: Tuple[str, ...]
+    breaker_failures: int
+    breaker_seconds: int
+    dry_run: bool
+    dry_run_alertnames: Tuple[str, ...]
+    cancel_on_resolve: bool
+    watchdog_alertname: str
+    watchdog_seconds: int
+
+    @functools.cached_property
+    def rates(self) -> List[Tuple[int, float]]:
+        """``rate_limit`` as a list of ``(count, seconds)``."""
+        return [_rate(text) for text in self.rate_limit]
+
+    def is_dry(self, alertname: str) -> bool:
+        """True when nothing is dispatched for this alertname."""
+        return self.dry_run or alertname in self.dry_run_alertnames
+
+    def is_heartbeat(self, alertname: str) -> bool:
+        """True for the alert that always fires; only its absence matters."""
+        return bool(alertname) and alertname == self.watchdog_alertname
+
+
+@dataclass(frozen=True)
+class RetentionSettings:
+    """How long rows stay in the datastore."""
+
+    request_seconds: int = _named("request_retention_seconds")
+    alert_seconds: int = _named("alert_retention_seconds")
+    execution_seconds: int = _named("execution_retention_seconds")
+
+
+@dataclass(frozen=True)
+class NotifySettings:
+    """The action that tells people."""
+
+    action: str
+    parameters: Optional[Dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """A server of Prometheus or Alertmanager, and how to log in to it."""
+
+    url: str
+    token: str
+    username: str
+    password: str
+
+
+@dataclass(frozen=True)
+class RemediationSettings:
+    """What the pack's own remediations need to know."""
+
+    certificate_renew_command: str
+
+
+@dataclass(frozen=True)
+class JfrSettings:
+    """Flight recordings of Java processes."""
+
+    hemako_path: str = _named("hemako_path")
+    duration: str
+    timeout_seconds: int
+    directory: str
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """The bucket that files are uploaded to."""
+
+    bucket: str
+    prefix: str
+    region: str
+    endpoint_url: str
+    access_key_id: str
+    secret_access_key: str
+
+
+@dataclass(frozen=True)
+class CrdSettings:
+    """PrometheusRule resources in Kubernetes."""
+
+    enabled: bool
+    namespace: str
+    labels: Optional[Dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class KubernetesSettings:
+    """The cluster, and how to log in to it."""
+
+    api_url: str
+    token: str
+    ca_path: str
+    config: str
+    context: str
+
+
+@dataclass(frozen=True)
+class GitSettings:
+    """The repository of rule files, and the host that takes pull requests."""
+
+    repo_url: str
+    branch: str
+    rules_path: str
+    file_pattern: str
+    file_form: str
+    branch_prefix: str
+    provider: str
+    api_url: str
+    username: str
+    token: str
+    ssh_key: str
+    known_hosts: str
+    ca_path: str
+    user_name: str
+    user_email: str
+    timeout_seconds: int
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One field a setting of config.schema.yaml; spans in seconds, sizes in bytes."""
+    """The whole configuration; make it with ``from_config``."""
 
-    host: str = "127.0.0.1"
-    port: int = 8090
-    token: str = ""
-    username: str = ""
-    password: str = ""
-    allow_unauthenticated: bool = False
-    st2_web_url: str = ""
-    max_body_bytes: int = 4194304
-    threads: int = 8
-    max_backlog: int = 1000
-    max_concurrent: int = 10
-    serialize_by: str = "host"
-    cooldown_seconds: int = 300
-    backoff_factor: int = 2
-    max_attempts: int = 3
-    rate_limit: tuple = ("3/1h", "7/1d")
-    breaker_failures: int = 5
-    breaker_seconds: int = 1800
-    dry_run: bool = False
-    dry_run_alertnames: tuple = ()
-    cancel_on_resolve: bool = False
-    watchdog_alertname: str = "Watchdog"
-    watchdog_seconds: int = 900
-    request_retention_seconds: int = 604800
-    alert_retention_seconds: int = 86400
-    execution_retention_seconds: int = 604800
-    notify_action: str = "poundcake.log_notification"
-    notify_parameters: dict = None
-    alertmanager_url: str = ""
-    alertmanager_token: str = ""
-    alertmanager_username: str = ""
-    alertmanager_password: str = ""
-    prometheus_url: str = ""
-    prometheus_token: str = ""
-    prometheus_username: str = ""
-    prometheus_password: str = ""
-    certificate_renew_command: str = ""
-    hemako_path: str = "hemako"
-    jfr_duration: str = "30s"
-    jfr_timeout_seconds: int = 300
-    jfr_directory: str = ""
-    s3_bucket: str = ""
-    s3_prefix: str = ""
-    s3_region: str = ""
-    s3_endpoint_url: str = ""
-    s3_access_key_id: str = ""
-    s3_secret_access_key: str = ""
-    promtool_path: str = "promtool"
-    crd_enabled: bool = True
-    crd_namespace: str = "prometheus"
-    crd_labels: dict = None
-    kube_api_url: str = ""
-    kube_token: str = ""
-    kube_ca_path: str = ""
-    kube_config: str = ""
-    kube_context: str = ""
-    git_repo_url: str = ""
-    git_branch: str = "main"
-    git_rules_path: str = "prometheus/rules"
-    git_file_pattern: str = "{alert_name}.yaml"
-    git_file_form: str = "rules"
-    git_branch_prefix: str = "poundcake/"
-    git_provider: str = "github"
-    git_api_url: str = ""
-    git_username: str = ""
-    git_token: str = ""
-    git_ssh_key: str = ""
-    git_known_hosts: str = ""
-    git_ca_path: str = ""
-    git_user_name: str = "PoundCake"
-    git_user_email: str = "poundcake@example.com"
-    git_timeout_seconds: int = 120
-
-    @property
-    def has_credentials(self):
-        return bool(self.token or (self.username and self.password))
-
-    @functools.cached_property
-    def rates(self):
-        """``rate_limit`` as a list of ``(how many, seconds)``."""
-        return [_rate(text) for text in self.rate_limit]
-
-    def is_dry(self, alertname):
-        """True when nothing is dispatched for this alertname."""
-        return self.dry_run or alertname in self.dry_run_alertnames
-
-    def is_heartbeat(self, alertname):
-        """True for the alert that always fires, and of which only the absence matters."""
-        return bool(alertname) and alertname == self.watchdog_alertname
+    listener: ListenerSettings
+    admission: AdmissionSettings
+    retention: RetentionSettings
+    notify: NotifySettings
+    alertmanager: ServerSettings
+    prometheus: ServerSettings
+    remediation: RemediationSettings
+    jfr: JfrSettings
+    s3: S3Settings
+    crd: CrdSettings
+    kubernetes: KubernetesSettings
+    git: GitSettings
+    promtool_path: str
 
 
+_SECTIONS = {
+    "listener": ("", ListenerSettings),
+    "admission": ("", AdmissionSettings),
+    "retention": ("", RetentionSettings),
+    "notify": ("notify_", NotifySettings),
+    "alertmanager": ("alertmanager_", ServerSettings),
+    "prometheus": ("prometheus_", ServerSettings),
+    "remediation": ("", RemediationSettings),
+    "jfr": ("jfr_", JfrSettings),
+    "s3": ("s3_", S3Settings),
+    "crd": ("crd_", CrdSettings),
+    "kubernetes": ("kube_", KubernetesSettings),
+    "git": ("git_", GitSettings),
+}
 _RANGES = {
     "port": (0, 65535),
     "max_body_bytes": (1024, 104857600),
@@ -134,73 +234,114 @@ _PAIRS = (
     ("s3_access_key_id", "s3_secret_access_key"),
     ("kube_api_url", "kube_token"),
 )
+_TYPES = {
+    "string": (str, "a string"),
+    "integer": (int, "a whole number"),
+    "boolean": (bool, "true or false"),
+    "object": (dict, "an object"),
+    "array": (list, "a list of strings"),
+}
+# A wrong value is not repeated: it may be a secret.
+_GIVEN = {
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
 
 
-def from_config(config):
+@functools.lru_cache(maxsize=None)
+def schema() -> Dict[str, Dict[str, Any]]:
+    """Return config.schema.yaml: for each setting its type, default and description."""
+    loaded: Dict[str, Dict[str, Any]] = yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
+    return loaded
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """Return the value of a setting by its name in config.schema.yaml."""
+    for section, (_, kind) in _SECTIONS.items():
+        for item in fields(kind):
+            if name_of(section, item.name) == name:
+                return getattr(getattr(settings, section), item.name)
+    return getattr(settings, name)
+
+
+def name_of(section: str, field_name: str) -> str:
+    """Return the name that a setting has in config.schema.yaml."""
+    prefix, kind = _SECTIONS[section]
+    (found,) = [item for item in fields(kind) if item.name == field_name]
+    return str(found.metadata.get("name", prefix + found.name))
+
+
+def from_config(config: Optional[Mapping[str, Any]]) -> Settings:
     """Return Settings from the pack's config; an absent or null setting takes its default.
 
-    Raises SettingsError for a value of the wrong type or out of range.
+    :raises SettingsError: for a value of the wrong type or out of range.
     """
-    values = {}
-    for item in fields(Settings):
-        value = (config or {}).get(item.name)
-        if value is not None:
-            values[item.name] = _checked(item.name, item.type, value)
-    settings = Settings(**values)
-    if settings.st2_web_url and not re.match(r"https?://[^\s/]", settings.st2_web_url):
-        text = 'st2_web_url: "%s" is no address; write one as in https://stackstorm.example.com'
-        raise SettingsError(text % settings.st2_web_url)
-    settings.rates  # noqa: B018 - raises for a rate that is none
+    values = {name: _value(name, (config or {}).get(name)) for name in schema()}
     for pair in _PAIRS:
-        missing = [name for name in pair if not getattr(settings, name)]
+        missing = [name for name in pair if not values[name]]
         if len(missing) == 1:
-            raise SettingsError("%s: missing; %s and %s go together" % (missing[0], *pair))
+            raise SettingsError(missing[0], "missing", "%s and %s together" % pair)
+    url = values["st2_web_url"]
+    if url and not re.match(r"https?://[^\s/]", url):
+        expected = "an address such as https://stackstorm.example.com"
+        raise SettingsError("st2_web_url", '"%s"' % url, expected)
+    sections = {
+        section: kind(**{item.name: values[name_of(section, item.name)] for item in fields(kind)})
+        for section, (_, kind) in _SECTIONS.items()
+    }
+    settings = Settings(promtool_path=values["promtool_path"], **sections)
+    settings.admission.rates  # noqa: B018 - raises for a malformed rate
     return settings
 
 
-def check_exposure(settings):
+def check_exposure(settings: Settings) -> None:
     """Raise SettingsError when the listener would be open to a network without credentials."""
-    if settings.host in ("127.0.0.1", "::1", "localhost"):
+    listener = settings.listener
+    if listener.host in ("127.0.0.1", "::1", "localhost"):
         return
-    if settings.has_credentials or settings.allow_unauthenticated:
+    if listener.has_credentials or listener.allow_unauthenticated:
         return
     raise SettingsError(
-        "host: %s is not a loopback address, and no credentials are set, so anyone who reaches "
-        "port %d could start remediations. Set token (or username and password) in the config of "
-        "the pack poundcake, or set host to 127.0.0.1, or, if something else guards the port, "
-        "set allow_unauthenticated to true" % (settings.host, settings.port)
+        "host",
+        "%s is not a loopback address, and no credentials are set, so anyone who reaches port %d "
+        "could start remediations" % (listener.host, listener.port),
+        remedy="Set token (or username and password) in the config of the pack poundcake, or set "
+        "host to 127.0.0.1, or, if something else guards the port, set allow_unauthenticated to "
+        "true",
     )
 
 
-def _checked(name, kind, value):
-    if kind is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
-        value = tuple(value)
-    if kind is int and isinstance(value, bool) or not isinstance(value, kind):
-        wanted = {
-            str: "a string",
-            int: "a whole number",
-            bool: "true or false",
-            dict: "an object",
-            tuple: "a list of strings",
-        }
-        raise SettingsError("%s: expected %s in the config of poundcake" % (name, wanted[kind]))
+def _value(name: str, value: Any) -> Any:
+    """Return a setting's value, checked; its default when it is absent."""
+    described = schema()[name]
+    if value is None:
+        value = described.get("default")
+        if value is None:
+            return None
+    kind, wanted = _TYPES[described["type"]]
+    wrong = not isinstance(value, kind) or (kind is int and isinstance(value, bool))
+    if wrong or (kind is list and not all(isinstance(item, str) for item in value)):
+        raise SettingsError(name, _GIVEN.get(type(value), "a value"), wanted)
     low, high = _RANGES.get(name, (None, None))
     if low is not None and not low <= value <= high:
-        text = "%s: %d is out of range; expected %d to %d"
-        raise SettingsError(text % (name, value, low, high))
-    return value
+        raise SettingsError(name, "%d is out of range" % value, "%d to %d" % (low, high))
+    return tuple(value) if kind is list else value
 
 
-def _rate(text):
+def _rate(text: str) -> Tuple[int, float]:
     match = re.match(r"\s*(\d{1,9})\s*/\s*(\S+)\s*\Z", text)
+    expected = "a count and a time, such as 3/1h or 7/1d"
+    if not match:
+        raise SettingsError("rate_limit", '"%s"' % text, expected)
     try:
         count, seconds = int(match.group(1)), clock.span(match.group(2))
-    except (AttributeError, ValueError):
-        raise SettingsError(
-            'rate_limit: "%s" is no rate; write how many and in which time, as in 3/1h or 7/1d'
-            % text
-        )
+    except ValueError:
+        raise SettingsError("rate_limit", '"%s"' % text, expected)
     if not 1 <= count <= MOST_IN_RATE:
-        message = 'rate_limit: "%s" is out of range; expected 1 to %d in a span'
-        raise SettingsError(message % (text, MOST_IN_RATE))
+        problem = '"%s" is out of range' % text
+        raise SettingsError("rate_limit", problem, "a count of 1 to %d" % MOST_IN_RATE)
     return count, seconds

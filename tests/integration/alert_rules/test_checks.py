@@ -10,9 +10,9 @@ import yaml
 from poundcake.alert_rules import checks, syntax
 from poundcake.alert_rules.checks import BrokenRules
 from poundcake.errors import ExpectedError
-from poundcake.settings import Settings
 
 from tests.demo import servers
+from tests.support.fakes import make_settings
 from tests.support.local_server import LocalServer, QuietHandler
 
 GOOD = [
@@ -53,7 +53,7 @@ BROKEN = [
 def with_promtool():
     """Settings of a node that has promtool."""
     try:
-        return Settings(promtool_path=servers.program("promtool"))
+        return make_settings(promtool_path=servers.program("promtool"))
     except servers.ServerError as error:
         pytest.skip(str(error))
 
@@ -64,7 +64,7 @@ def with_prometheus(tmp_path_factory):
     if servers.missing():
         pytest.skip("bash tests/demo/install_servers installs %s" % ", ".join(servers.missing()))
     with servers.Prometheus(tmp_path_factory.mktemp("prometheus"), []) as found:
-        yield Settings(promtool_path="/no/promtool", prometheus_url=found.url)
+        yield make_settings(promtool_path="/no/promtool", prometheus_url=found.url)
 
 
 def broken(**fields):
@@ -189,7 +189,7 @@ def test_a_duration_is_one_exactly_when_promtool_takes_it(with_promtool, tmp_pat
 def test_without_promtool_and_prometheus_nothing_is_taken():
     """Nobody can say whether the expression is one; the remedy is in the message."""
     with pytest.raises(ExpectedError) as caught:
-        checks.check(Settings(promtool_path="/no/promtool"), GOOD)
+        checks.check(make_settings(promtool_path="/no/promtool"), GOOD)
     assert str(caught.value).startswith("promtool_path: there is no /no/promtool")
     assert "prometheus_url" in str(caught.value)
 
@@ -198,13 +198,13 @@ def test_without_promtool_and_prometheus_nothing_is_taken():
 def test_a_promtool_that_cannot_be_run_is_told(path, says):
     """That is a mistake in the config, no reason to go without."""
     with pytest.raises(ExpectedError) as caught:
-        checks.check(Settings(promtool_path=path), GOOD)
+        checks.check(make_settings(promtool_path=path), GOOD)
     assert str(caught.value).startswith("promtool_path: ") and says in str(caught.value)
 
 
 def test_a_promtool_that_fails_without_a_word_is_an_error():
     """Silence with a bad status is no consent."""
-    (error,) = errors_of(Settings(promtool_path=shutil.which("false")), GOOD)
+    (error,) = errors_of(make_settings(promtool_path=shutil.which("false")), GOOD)
     assert error["reason"] == "promtool ended with status 1 and no word"
 
 
@@ -226,7 +226,7 @@ def test_a_prometheus_before_2_34_is_asked_with_a_query(status):
 
     groups = [{"name": "a", "rules": [{"alert": "A", "expr": "by"}]}]
     with LocalServer(Handler) as server:
-        settings = Settings(promtool_path="/no/promtool", prometheus_url=server.url)
+        settings = make_settings(promtool_path="/no/promtool", prometheus_url=server.url)
         with pytest.raises(ExpectedError) as caught:
             checks.check(settings, groups)
     assert seen == [("/api/v1/format_query", "query=by"), ("/api/v1/query", "query=by&time=1")]
@@ -235,7 +235,7 @@ def test_a_prometheus_before_2_34_is_asked_with_a_query(status):
 
 def test_a_prometheus_that_does_not_answer_is_no_fault_of_the_rule():
     """The setting is named."""
-    settings = Settings(promtool_path="/no/promtool", prometheus_url="http://127.0.0.1:1")
+    settings = make_settings(promtool_path="/no/promtool", prometheus_url="http://127.0.0.1:1")
     with pytest.raises(ExpectedError) as caught:
         checks.check(settings, GOOD)
     assert str(caught.value).startswith("prometheus_url: ")

@@ -13,9 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from poundcake.alert_rules.resources import Conflict, Resources
 from poundcake.errors import ExpectedError
-from poundcake.settings import Settings
 
-from tests.support.fakes import PACK
+from tests.support.fakes import PACK, make_settings
 from tests.support.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
 
 GROUPS = [{"name": "hosts", "rules": [{"alert": "HostDown", "expr": "up == 0"}]}]
@@ -29,7 +28,7 @@ def api():
 
 def settings(api, **more):
     given = {"kube_api_url": api.url, "kube_token": TOKEN, "crd_namespace": NAMESPACE}
-    return Settings(**dict(given, **more))
+    return make_settings(**dict(given, **more))
 
 
 def document(name, groups=GROUPS):

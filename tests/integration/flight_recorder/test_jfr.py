@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from poundcake.errors import ExpectedError
 from poundcake.flight_recorder import jfr
-from poundcake.settings import Settings
+
+from tests.support.fakes import make_settings
 
 STAND_IN = Path(__file__).resolve().parent / "fixtures" / "cratedb" / "hemako"
 NAMES = {"kube_context": "eks1", "namespace": "ns-1", "pod": "crate-0", "sts": "sts-1"}
@@ -35,7 +36,7 @@ class Hemako:
         """Collect; settings and names as keywords."""
         names = dict(NAMES, **{name: more.pop(name) for name in list(more) if name in NAMES})
         given = {"hemako_path": str(self.path), "jfr_directory": str(self.kept)}
-        found = Settings(**dict(given, **more))
+        found = make_settings(**dict(given, **more))
         return jfr.collect(found, show=show or self.shown.append, **names)
 
     def fails(self, **more):

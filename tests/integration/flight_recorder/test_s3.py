@@ -4,8 +4,8 @@ import pytest
 import requests
 from poundcake.errors import ExpectedError
 from poundcake.flight_recorder import s3
-from poundcake.settings import Settings
 
+from tests.support.fakes import make_settings
 from tests.support.local_server import LocalServer, QuietHandler
 from tests.support.s3 import S3
 
@@ -62,7 +62,7 @@ class Front(LocalServer):
 
 
 def settings(server, **more):
-    return Settings(**dict(server.settings, **more))
+    return make_settings(**dict(server.settings, **more))
 
 
 def test_a_file_is_uploaded_and_found_in_its_size(server, file):

@@ -2,9 +2,9 @@
 
 import pytest
 from poundcake.errors import ExpectedError
-from poundcake.settings import Settings
 from poundcake.upstream import client
 
+from tests.support.fakes import make_settings
 from tests.support.local_server import LocalServer, QuietHandler
 
 
@@ -20,7 +20,7 @@ class Echo(QuietHandler):
 
 
 def ask(server, token):
-    settings = Settings(prometheus_url=server.url, prometheus_token=token)
+    settings = make_settings(prometheus_url=server.url, prometheus_token=token)
     return client.call(settings, "prometheus", "GET", "/")["got"]
 
 

@@ -3,11 +3,10 @@
 import list_prometheus_rules
 import pytest
 from poundcake.errors import ExpectedError
-from poundcake.settings import Settings
 from poundcake.upstream import rules
 
 from tests.demo import servers
-from tests.support.fakes import assert_inert
+from tests.support.fakes import assert_inert, make_settings
 
 RULES = [
     {
@@ -95,7 +94,7 @@ def test_a_filter_that_cannot_be_says_what_there_is(prometheus, filters, start):
 def test_without_a_prometheus_the_setting_is_named():
     """As everywhere."""
     with pytest.raises(ExpectedError) as caught:
-        rules.load(Settings())
+        rules.load(make_settings())
     assert str(caught.value).startswith("prometheus_url: is not set")
 
 
@@ -110,6 +109,6 @@ def test_without_a_prometheus_the_setting_is_named():
 )
 def test_the_file_of_the_operator_names_the_resource(file, wanted):
     """<namespace>-<name>-<uid>.yaml; in other files are no resources."""
-    settings = Settings(crd_namespace="monitoring")
+    settings = make_settings(crd_namespace="monitoring")
     path = "/etc/prometheus/rules/prometheus-k8s-rulefiles-0/" + file
     assert rules.resource_of(settings, path) == wanted

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from poundcake.alert_rules import apply, manifests, ownership
 from poundcake.alert_rules.ownership import CHANGED, POUNDCAKE, SOMEBODY, parts
-from poundcake.settings import Settings
 
-from tests.support.fakes import PROPERTY
+from tests.support.fakes import PROPERTY, make_settings
 
 RULES = st.fixed_dictionaries(
     {"expr": st.sampled_from(["1", "2", "3"])},
@@ -30,7 +29,7 @@ GROUPS = st.dictionaries(
 
 def signed(before, groups):
     """Return a resource as PoundCake writes it over another one."""
-    made = copy.deepcopy(before) or manifests.new(Settings(), "r")
+    made = copy.deepcopy(before) or manifests.new(make_settings(), "r")
     made["spec"] = {"groups": copy.deepcopy(groups)}
     ownership.sign(before, made)
     return made

@@ -9,9 +9,8 @@ from poundcake.core.controls import Controls, Window
 from poundcake.ids import dispatch_id
 from poundcake.matchers import parse
 from poundcake.sensor.ledger import Ledger
-from poundcake.settings import Settings
 
-from tests.support.fakes import NOW, PROPERTY, alert, notification
+from tests.support.fakes import NOW, PROPERTY, alert, make_settings, notification
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 LATER = "2026-11-21T09:00:00Z"
@@ -32,7 +31,7 @@ class Desk:
     """Decides on notifications over a Ledger, as the controller does, without StackStorm."""
 
     def __init__(self, **config):
-        self.settings = Settings(**dict({"max_concurrent": 2}, **config))
+        self.settings = make_settings(**dict({"max_concurrent": 2}, **config))
         self.ledger = Ledger(self.settings)
         self.now = NOW
         self.controls = NOTHING_SET
@@ -275,14 +274,14 @@ def test_without_backoff_every_wait_is_the_same():
 def test_a_backoff_that_grows_for_long_stays_a_number_of_seconds():
     """Rules that never match are tried for years."""
     attempts = [{"ended_at": EPISODE}] * 5000
-    ends = admission.cooldown_ends(attempts, Settings(backoff_factor=100))
-    assert ends == admission.cooldown_ends(attempts[:11], Settings(backoff_factor=100))
+    ends = admission.cooldown_ends(attempts, make_settings(backoff_factor=100))
+    assert ends == admission.cooldown_ends(attempts[:11], make_settings(backoff_factor=100))
 
 
 def exhaust(desk, how="failed"):
     """Use up every attempt of an alert; return the decisions."""
     decisions = []
-    for _ in range(desk.settings.max_attempts):
+    for _ in range(desk.settings.admission.max_attempts):
         desk.pass_time(100000)
         decisions.append(desk.receive(alert(1)))
         desk.end(how)
@@ -490,7 +489,7 @@ def test_nothing_is_released_when_more_is_in_flight_than_allowed():
     desk = Desk()
     for number in (1, 2, 3):
         desk.receive(alert(number))
-    desk.settings = Settings(max_concurrent=1)
+    desk.settings = make_settings(max_concurrent=1)
     assert desk.release() == []
 
 
@@ -760,7 +759,7 @@ def test_what_was_dry_is_remediated_with_its_next_notification_when_dry_run_is_o
     """Not all at once when the setting changes."""
     desk = Desk(dry_run=True)
     desk.receive(alert(1))
-    desk.settings = Settings()
+    desk.settings = make_settings()
     assert desk.release() == []
     assert desk.receive(alert(1)).kind == admission.DISPATCH
 
@@ -773,7 +772,7 @@ def test_a_dry_run_that_begins_while_a_person_waits_for_an_attempt_dispatches_no
     desk.receive(alert(1))
     assert desk.order(2).kind == admission.PEND
     desk.end()
-    desk.settings = Settings(dry_run=True)
+    desk.settings = make_settings(dry_run=True)
     assert desk.release() == []
 
 
@@ -782,7 +781,7 @@ def test_a_dry_run_that_begins_while_a_person_waits_for_an_attempt_dispatches_no
 
 def test_a_person_gets_one_more_attempt_whatever_the_limits_say(breaking):
     """Exhausted, paused, the breaker open, the rate used up: each alone and all together."""
-    breaking.settings = Settings(rate_limit=("1/1d",), max_attempts=1, breaker_failures=1)
+    breaking.settings = make_settings(rate_limit=("1/1d",), max_attempts=1, breaker_failures=1)
     fail(breaking, 1)
     breaking.controls = EVERYTHING_PAUSED
     assert breaking.row()["state"] == "exhausted"
@@ -818,7 +817,7 @@ def test_what_has_resolved_or_is_dry_is_not_retried(desk):
     """The reason says which."""
     desk.receive(alert(1))
     desk.end("failed")
-    desk.settings = Settings(dry_run=True)
+    desk.settings = make_settings(dry_run=True)
     assert desk.order(1).reason == "dry_run: nothing is dispatched"
     desk.receive(alert(1, status="resolved"))
     assert desk.order(1).reason.startswith("resolved at ")

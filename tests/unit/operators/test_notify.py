@@ -7,13 +7,19 @@ import pytest
 from hypothesis import given
 from poundcake.errors import ExpectedError
 from poundcake.operators import notify
-from poundcake.settings import Settings
 from poundcake.st2.client import StackStormError
 from st2tests.base import BaseActionTestCase
 
-from tests.support.fakes import PROPERTY, TRICKY_TEXT, Clock, FakeStackStorm, assert_inert
+from tests.support.fakes import (
+    PROPERTY,
+    TRICKY_TEXT,
+    Clock,
+    FakeStackStorm,
+    assert_inert,
+    make_settings,
+)
 
-SLACK = Settings(
+SLACK = make_settings(
     notify_action="slack.post_message", notify_parameters={"channel": "#ops", "text": "$message"}
 )
 
@@ -88,7 +94,7 @@ ACTIONS = {
 def test_the_actions_that_tell_people_get_what_they_take(action, notify_parameters, message_in):
     """With one template each; StackStorm refuses an execution with a parameter too many."""
     phone = Phone()
-    found = Settings(notify_action=action, notify_parameters=notify_parameters)
+    found = make_settings(notify_action=action, notify_parameters=notify_parameters)
     assert tell(phone, "M", found)["status"] == "succeeded"
     ((started, given_parameters),) = phone.started
     takes, needs = ACTIONS[action]

@@ -14,14 +14,21 @@ from poundcake.errors import ExpectedError
 from poundcake.inert import inert
 from poundcake.operators import rebuild
 from poundcake.sensor import controller
-from poundcake.settings import Settings
 from poundcake.st2 import executions as watch_module
 from poundcake.st2 import outbox, rows, triggers
 from st2tests.base import BaseActionTestCase
 
-from tests.support.fakes import NOW, PROPERTY, Clock, FakeStackStorm, alert, notification
+from tests.support.fakes import (
+    NOW,
+    PROPERTY,
+    Clock,
+    FakeStackStorm,
+    alert,
+    make_settings,
+    notification,
+)
 
-SETTINGS = Settings()
+SETTINGS = make_settings()
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 
 
@@ -359,7 +366,7 @@ def test_the_rows_are_kept_as_long_as_every_other(story):
     story.finish()
     story.rebuild()
     for prefix, name in ((rows.ALERT, fingerprint), (rows.REQUEST, request_id)):
-        assert story.stackstorm.ttl(rows.key(prefix, name)) == SETTINGS.request_retention_seconds
+        assert story.stackstorm.ttl(rows.key(prefix, name)) == SETTINGS.retention.request_seconds
 
 
 @pytest.mark.parametrize("since", ["yesterday", "24", "0h", "2026-01-31", "{{ 1 }}"])

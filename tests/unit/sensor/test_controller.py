@@ -12,7 +12,6 @@ from poundcake.sensor import ledger
 from poundcake.sensor.controller import SWEEP_SECONDS, Controller
 from poundcake.sensor.publisher import LOST_SECONDS, PROBE_SECONDS
 from poundcake.sensor.relay import AGAIN_SECONDS as TRACK_AGAIN_SECONDS
-from poundcake.settings import Settings
 from poundcake.st2 import inbox, outbox, rows, triggers
 from poundcake.st2.client import StackStorm, StackStormError
 
@@ -25,6 +24,7 @@ from tests.support.fakes import (
     alert,
     assert_inert,
     load_fixture,
+    make_settings,
     notification,
 )
 from tests.support.pack import LOG, SCHEMAS, TOKEN, Pack
@@ -743,14 +743,14 @@ def test_rows_live_as_long_as_the_retention_says(pack):
     settings = pack.settings
     ttl = pack.stackstorm.ttl
     (key,) = pack.stackstorm.list_keys(rows.ALERT)
-    assert ttl(key) > settings.request_retention_seconds - 60
+    assert ttl(key) > settings.retention.request_seconds - 60
     pack.post(alert(status="resolved"))
     pack.settle()
-    assert 0 < settings.alert_retention_seconds - ttl(key) < 60
+    assert 0 < settings.retention.alert_seconds - ttl(key) < 60
     for key in pack.stackstorm.list_keys(rows.REQUEST):
-        assert 0 <= settings.request_retention_seconds - ttl(key) < 60
+        assert 0 <= settings.retention.request_seconds - ttl(key) < 60
     for key in pack.stackstorm.list_keys(rows.EXECUTION):
-        assert 0 <= settings.execution_retention_seconds - ttl(key) < 60
+        assert 0 <= settings.retention.execution_seconds - ttl(key) < 60
 
 
 def test_a_resolved_alert_is_forgotten_with_its_row_and_may_come_again(pack):
@@ -758,7 +758,7 @@ def test_a_resolved_alert_is_forgotten_with_its_row_and_may_come_again(pack):
     pack.post(alert())
     pack.post(alert(status="resolved"))
     pack.settle()
-    pack.clock.advance(pack.settings.alert_retention_seconds + SWEEP_SECONDS)
+    pack.clock.advance(pack.settings.retention.alert_seconds + SWEEP_SECONDS)
     pack.tick()
     pack.tick()
     assert pack.alerts() == []
@@ -787,10 +787,10 @@ def stackstorm():
 def test_tracking_twice_changes_nothing(stackstorm):
     """The action may run again with the same batch."""
     batch_id = outbox.put(stackstorm, a_change(3))
-    first = outbox.track(stackstorm, batch_id, Settings())
+    first = outbox.track(stackstorm, batch_id, make_settings())
     assert first == {"batches": 1, "written": 4, "unchanged": 0}
     kept = dict(stackstorm.keys)
-    again = outbox.track(stackstorm, batch_id, Settings())
+    again = outbox.track(stackstorm, batch_id, make_settings())
     assert again == {"batches": 0, "written": 0, "unchanged": 0}
     assert stackstorm.keys == kept and outbox.is_tracked(stackstorm, batch_id)
 
@@ -800,9 +800,9 @@ def test_a_batch_that_was_cut_off_is_finished(stackstorm):
     batch_id = outbox.put(stackstorm, a_change(3))
     stackstorm.fail("delete_key")
     with pytest.raises(StackStormError):
-        outbox.track(stackstorm, batch_id, Settings())
+        outbox.track(stackstorm, batch_id, make_settings())
     assert not outbox.is_tracked(stackstorm, batch_id)
-    again = outbox.track(stackstorm, batch_id, Settings())
+    again = outbox.track(stackstorm, batch_id, make_settings())
     assert again == {"batches": 1, "written": 0, "unchanged": 4}
 
 
@@ -811,9 +811,9 @@ def test_an_older_batch_never_overwrites_a_newer_row(stackstorm):
     old = outbox.put(stackstorm, a_change(1, rev=1))
     new = outbox.put(stackstorm, a_change(1, rev=2, state="remediated"))
     left = stackstorm.keys[rows.key(rows.OUTBOX, old)]
-    outbox.track(stackstorm, new, Settings())
+    outbox.track(stackstorm, new, make_settings())
     stackstorm.set_key(rows.key(rows.OUTBOX, old), left)
-    counts = outbox.track(stackstorm, old, Settings())
+    counts = outbox.track(stackstorm, old, make_settings())
     assert counts == {"batches": 1, "written": 0, "unchanged": 2}
     assert rows.read(stackstorm, rows.ALERT, "f000")["state"] == "remediated"
 
@@ -821,7 +821,7 @@ def test_an_older_batch_never_overwrites_a_newer_row(stackstorm):
 def test_a_newer_batch_is_left_for_its_own_turn(stackstorm):
     """Tracking a batch takes every older one along, and no newer one."""
     batches = [outbox.put(stackstorm, a_change(1, rev=rev)) for rev in (1, 2, 3)]
-    assert outbox.track(stackstorm, batches[1], Settings())["batches"] == 2
+    assert outbox.track(stackstorm, batches[1], make_settings())["batches"] == 2
     assert [batch["batch_id"] for batch in outbox.waiting(stackstorm)] == [batches[2]]
 
 
@@ -851,7 +851,7 @@ def test_half_of_a_write_counts_as_never_begun(stackstorm, monkeypatch):
 
 def test_track_writes_a_request_after_its_alerts(stackstorm):
     """Whoever finds the request's row finds the rows of its alerts."""
-    outbox.track(stackstorm, outbox.put(stackstorm, a_change(2)), Settings())
+    outbox.track(stackstorm, outbox.put(stackstorm, a_change(2)), make_settings())
     written = [name for kind, name in stackstorm.events if kind == "set"]
     assert written[-1] == "poundcake.request.r1"
 
@@ -864,7 +864,7 @@ def test_nothing_changed_writes_no_batch(stackstorm):
 
 def test_a_write_that_failed_is_kept_for_the_next_time():
     """What has changed meanwhile is newer and stays."""
-    book = ledger.Ledger(Settings())
+    book = ledger.Ledger(make_settings())
     taken = {"alerts": {"a": {"rev": 1}, "b": {"rev": 1}}, "executions": {}, "requests": {}}
     book.changed["alerts"]["a"] = {"rev": 2}
     book.reports = ["later"]
@@ -935,14 +935,14 @@ def test_a_notification_that_cannot_be_written_is_refused(stackstorm):
 def test_retention_counts_from_the_resolve(stackstorm):
     """An alert that is not resolved is kept at least as long as its requests."""
     config = dict(request_retention_seconds=1000, alert_retention_seconds=100)
-    settings = Settings(rate_limit=(), **config)
+    settings = make_settings(rate_limit=(), **config)
     live = outbox.time_to_live
-    day = Settings(rate_limit=("7/1d",), **config)
+    day = make_settings(rate_limit=("7/1d",), **config)
     assert live("alerts", {"state": lifecycle.RESOLVED}, day) == 86400, "a rate looks back"
     assert live("alerts", {"state": lifecycle.RESOLVED}, settings) == 100
     assert live("alerts", {"state": lifecycle.FAILED}, settings) == 1000
     assert live("requests", {}, settings) == 1000
-    assert live("executions", {}, settings) == settings.execution_retention_seconds
+    assert live("executions", {}, settings) == settings.retention.execution_seconds
 
 
 # --- the fake is honest ---------------------------------------------------------------------------

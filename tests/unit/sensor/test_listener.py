@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from poundcake.sensor.listener import Listener
-from poundcake.settings import Settings
 from poundcake.st2 import rows
 
 from tests.support.fakes import (
@@ -23,14 +22,15 @@ from tests.support.fakes import (
     FakeStackStorm,
     alert,
     load_fixture,
+    make_settings,
     notification,
 )
 
 TOKEN = "t0ken-that-nobody-may-see"
 PASSWORD = "passw0rd-that-nobody-may-see"
-WITH_TOKEN = Settings(token=TOKEN)
-WITH_BASIC = Settings(username="alertmanager", password=PASSWORD)
-WITH_BOTH = Settings(token=TOKEN, username="alertmanager", password=PASSWORD)
+WITH_TOKEN = make_settings(token=TOKEN)
+WITH_BASIC = make_settings(username="alertmanager", password=PASSWORD)
+WITH_BOTH = make_settings(token=TOKEN, username="alertmanager", password=PASSWORD)
 LOG = logging.getLogger("poundcake.test_listener")
 
 
@@ -65,7 +65,7 @@ class Entrance:
     def __init__(self, settings=None, pages=()):
         self.stackstorm = FakeStackStorm(Clock())
         self.controller = FakeController()
-        settings = settings or Settings()
+        settings = settings or make_settings()
         self.app = validator(Listener(settings, self.stackstorm, self.controller, LOG, pages))
 
     def ask(self, method, path, body=b"", **headers):
@@ -188,7 +188,7 @@ def test_what_is_no_notification_is_400_with_the_field(entrance, body, start):
 
 def test_a_body_that_is_too_large_is_413():
     """To the byte, whatever its length header says."""
-    entrance = Entrance(Settings(max_body_bytes=1024))
+    entrance = Entrance(make_settings(max_body_bytes=1024))
     body = json.dumps(notification(alert())).encode("ascii")
     assert entrance.post(body + b" " * (1024 - len(body)))[0] == 202
     status, answer, _ = entrance.post(body + b" " * (1025 - len(body)))
@@ -232,9 +232,9 @@ def test_a_wrong_method_is_405_and_a_wrong_path_404(entrance, method, path, stat
         (WITH_BASIC, basic("alertmanager", PASSWORD)),
         (WITH_BOTH, bearer(TOKEN)),
         (WITH_BOTH, basic("alertmanager", PASSWORD)),
-        (Settings(username="ü", password="p:ß"), basic("ü", "p:ß")),
-        (Settings(), {}),
-        (Settings(), bearer("anything")),
+        (make_settings(username="ü", password="p:ß"), basic("ü", "p:ß")),
+        (make_settings(), {}),
+        (make_settings(), bearer("anything")),
     ],
 )
 def test_the_credentials_of_the_config_open_the_door(settings, headers):
@@ -355,7 +355,7 @@ def test_the_reason_of_a_refusal_is_in_the_answer(entrance):
 )
 def test_only_known_status_codes_are_ever_answered(method, path, body, authorization, away):
     """Never 500, never 429, whatever comes."""
-    entrance = Entrance(WITH_BOTH if len(authorization) % 2 else Settings())
+    entrance = Entrance(WITH_BOTH if len(authorization) % 2 else make_settings())
     entrance.stackstorm.away = away
     status, _, _ = entrance.ask(method, path, body, HTTP_AUTHORIZATION=authorization)
     assert status in (200, 202, 400, 401, 404, 405, 413, 503)

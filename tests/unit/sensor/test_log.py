@@ -15,11 +15,10 @@ from poundcake.operators import commands
 from poundcake.sensor import log as events
 from poundcake.sensor.listener import Listener
 from poundcake.sensor.log import EVENTS, Events
-from poundcake.settings import Settings
 from poundcake.st2 import rows
 from poundcake.st2.client import StackStormError
 
-from tests.support.fakes import JSON_TEXT, PACK, PROPERTY, alert, notification
+from tests.support.fakes import JSON_TEXT, PACK, PROPERTY, alert, make_settings, notification
 from tests.support.pack import LOG, Pack
 
 MARKER = "alert-text-that-no-log-shows"
@@ -399,7 +398,7 @@ class Door:
 
     def __init__(self, **config):
         self.pack = Pack()
-        settings = Settings(**config)
+        settings = make_settings(**config)
         self.app = Listener(settings, self.pack.stackstorm, self.pack.controller, LOG)
 
     def post(self, body, path="/webhook", **environ):

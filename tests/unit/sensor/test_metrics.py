@@ -8,12 +8,11 @@ from poundcake.core import admission, lifecycle, payload
 from poundcake.sensor import metrics
 from poundcake.sensor.listener import Listener
 from poundcake.sensor.metrics import Metrics
-from poundcake.settings import Settings
 from poundcake.st2 import inbox
 from poundcake.st2.client import StackStormError
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.fakes import FakeStackStorm, alert, notification
+from tests.support.fakes import FakeStackStorm, alert, make_settings, notification
 from tests.support.pack import LOG, Pack
 
 OLDER = {
@@ -111,7 +110,7 @@ def test_a_success_after_which_the_alert_fires_on_is_ineffective(pack):
     """The attempts alone would say that all is well."""
     pack.post(alert())
     pack.settle()
-    pack.clock.advance(pack.settings.cooldown_seconds + 5)
+    pack.clock.advance(pack.settings.admission.cooldown_seconds + 5)
     pack.post(alert())
     pack.settle()
     assert value(pack.metrics, "ineffective_attempts_total") == 1
@@ -180,7 +179,9 @@ class Door:
         self.metrics = Metrics()
         self.stackstorm = FakeStackStorm(lambda: 0.0)
         stackstorm = self.metrics.measured(self.stackstorm)
-        self.listener = Listener(Settings(token="t"), stackstorm, self, LOG, metrics=self.metrics)
+        self.listener = Listener(
+            make_settings(token="t"), stackstorm, self, LOG, metrics=self.metrics
+        )
 
     def refusal(self):
         return ""
@@ -340,7 +341,7 @@ def test_levers_and_heartbeats_are_shown(pack):
     assert value(pack.metrics, "levers", lever="maintenance") == 0
     assert value(pack.metrics, "heartbeat_last_seen_timestamp_seconds") == came
     assert value(pack.metrics, "heartbeats_missing") == 0
-    pack.clock.advance(pack.settings.watchdog_seconds)
+    pack.clock.advance(pack.settings.admission.watchdog_seconds)
     assert value(pack.metrics, "heartbeats_missing") == 1
     assert value(pack.metrics, "part_up", part="heartbeat") == 0
 

@@ -35,7 +35,7 @@ def apply(settings, path, text, resource="", owner="", prune=False, expected="")
         raise ExpectedError(text % owner)
     if prune and not owner:
         raise ExpectedError("owner: prune deletes what an owner's resources have; give its name")
-    if not settings.crd_enabled:
+    if not settings.crd.enabled:
         text = "crd_enabled: is false; apply_prometheus_rules writes PrometheusRules alone"
         raise ExpectedError(text)
     manifests = rule_manifests.read(files.read("rules", path, text), resource, settings)
@@ -48,7 +48,7 @@ def apply(settings, path, text, resource="", owner="", prune=False, expected="")
         edits.setdefault(name, _Edit(settings, name, None, owner, prune))
     steps = plan.run(settings, resources, edits, expected)
     answer = _told(steps, manifests)
-    if settings.git_repo_url:
+    if settings.git.repo_url:
         answer["pull_requests"] = _NO_REQUEST
     return answer
 

@@ -46,7 +46,7 @@ def check(settings, groups):
     errors = _promtool_errors(settings.promtool_path, groups)
     checked_by = PROMTOOL
     if errors is None:
-        if not settings.prometheus_url:
+        if not settings.prometheus.url:
             text = "promtool_path: there is no %s, so no expression can be checked; install "
             text += "promtool, or set prometheus_url, in the config of poundcake"
             raise ExpectedError(text % settings.promtool_path)

@@ -40,7 +40,8 @@ def check(settings, stackstorm):
     found = [
         rule
         for rule in found
-        if rule["kind"] == prometheus_rules.ALERTING and not settings.is_heartbeat(rule["name"])
+        if rule["kind"] == prometheus_rules.ALERTING
+        and not settings.admission.is_heartbeat(rule["name"])
     ]
     ours = [
         rule

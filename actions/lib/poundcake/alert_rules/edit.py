@@ -60,21 +60,21 @@ def change(settings, what, expected="", reason="", by=""):
     :raises ExpectedError: whose ``details`` have what was done of the two all the same.
     """
     made = rule_change.make(*what)
-    if not settings.crd_enabled and not settings.git_repo_url:
+    if not settings.crd.enabled and not settings.git.repo_url:
         text = "crd_enabled: is false, and git_repo_url is empty, so a change has nowhere to go"
         raise ExpectedError(text)
     answer = {"change": str(made), "changed": False, "cluster": None, "pull_request": None}
     missing = None
-    if settings.crd_enabled:
+    if settings.crd.enabled:
         try:
             answer["cluster"] = _in_cluster(settings, made, expected)
         except rule_change.RuleMissing as error:
             # What is deleted in the cluster already may still have to go from git.
-            if made.operation != rule_change.DELETE or not settings.git_repo_url:
+            if made.operation != rule_change.DELETE or not settings.git.repo_url:
                 raise
             missing = error
             answer["cluster"] = {"changed": False, "state": "deleted already"}
-    if settings.git_repo_url:
+    if settings.git.repo_url:
         try:
             answer["pull_request"] = propose.propose(settings, made, reason, by)
         except ExpectedError as error:

@@ -73,9 +73,9 @@ def _manifest_of(document, resource, settings):
         raise ExpectedError("rules: a document is a %s, no %s %s" % (kind, API_VERSION, KIND))
     name = str(metadata.get("name") or "")
     change.check_resource(name)
-    if metadata.get("namespace", settings.crd_namespace) != settings.crd_namespace:
+    if metadata.get("namespace", settings.crd.namespace) != settings.crd.namespace:
         text = "crd_namespace: %s is of the namespace %s, and PoundCake writes to %s alone"
-        raise ExpectedError(text % (name, metadata["namespace"], settings.crd_namespace))
+        raise ExpectedError(text % (name, metadata["namespace"], settings.crd.namespace))
     made = {"labels": labels_of(document), "annotations": annotations_of(document)}
     reserved = (OWNER, MANAGED_BY[0], WRITTEN, _APPLIED)
     for field, texts in made.items():
@@ -117,8 +117,8 @@ def bare(document):
 
 def new(settings, name):
     """Return a resource without groups, marked as PoundCake's."""
-    labels = dict(settings.crd_labels or {}, **{MANAGED_BY[0]: MANAGED_BY[1]})
-    metadata = {"name": name, "namespace": settings.crd_namespace, "labels": labels}
+    labels = dict(settings.crd.labels or {}, **{MANAGED_BY[0]: MANAGED_BY[1]})
+    metadata = {"name": name, "namespace": settings.crd.namespace, "labels": labels}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": {"groups": []}}
 
 

@@ -29,7 +29,7 @@ class Resources:
     """
 
     def __init__(self, settings):
-        self.namespace = settings.crd_namespace
+        self.namespace = settings.crd.namespace
         self._api = _custom_objects(settings)
 
     def get(self, name):
@@ -131,20 +131,20 @@ def _custom_objects(settings):
     found = client.Configuration()
     found.retries = False  # a write that got no answer is not sent again unseen
     try:
-        if settings.kube_api_url:
-            found.host = settings.kube_api_url.rstrip("/")
-            found.api_key["authorization"] = "Bearer " + settings.kube_token.strip()
-            if settings.kube_ca_path:
-                open(settings.kube_ca_path, "rb").close()  # the client looks when it connects
-                found.ssl_ca_cert = settings.kube_ca_path
-        elif settings.kube_config:
-            context = settings.kube_context or None
-            config.load_kube_config(settings.kube_config, context, client_configuration=found)
+        if settings.kubernetes.api_url:
+            found.host = settings.kubernetes.api_url.rstrip("/")
+            found.api_key["authorization"] = "Bearer " + settings.kubernetes.token.strip()
+            if settings.kubernetes.ca_path:
+                open(settings.kubernetes.ca_path, "rb").close()  # the client looks when it connects
+                found.ssl_ca_cert = settings.kubernetes.ca_path
+        elif settings.kubernetes.config:
+            context = settings.kubernetes.context or None
+            config.load_kube_config(settings.kubernetes.config, context, client_configuration=found)
         else:
             config.load_incluster_config(found)
         return client.CustomObjectsApi(client.ApiClient(found))
     except config.ConfigException as error:
-        where = "kube_config" if settings.kube_config else "kube_api_url"
+        where = "kube_config" if settings.kubernetes.config else "kube_api_url"
         text = "%s: there is no way to Kubernetes: %s; set kube_api_url and kube_token, or "
         text += "kube_config, in the config of poundcake, or run StackStorm in the cluster; or set "
         text += "crd_enabled to false"

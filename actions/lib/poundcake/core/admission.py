@@ -171,8 +171,11 @@ def decide(alert, episode, row, standing, settings):
         ineffective = last["dispatch_id"] if last["outcome"] == "succeeded" else ""
         reason = "it fires on after attempt %d: %s" % (last["attempt"], last["outcome"])
         used = lifecycle.counted(row, episode)
-        if used >= settings.max_attempts:
-            text = "attempts exhausted: %s; max_attempts is %d" % (reason, settings.max_attempts)
+        if used >= settings.admission.max_attempts:
+            text = "attempts exhausted: %s; max_attempts is %d" % (
+                reason,
+                settings.admission.max_attempts,
+            )
             exhausted = "" if last["exhausted"] else last["dispatch_id"]
             return Decision(SUPPRESS, text, EXHAUSTED, 0, None, ineffective, exhausted)
     about = {
@@ -228,9 +231,9 @@ def by_hand(row, standing, settings):
         return Decision(REJECTED, text, RESOLVED)
     if _runs(row):
         return Decision(REJECTED, "a remediation of it runs: one at a time", UNDER_WAY)
-    if settings.is_dry(row["alertname"]):
+    if settings.admission.is_dry(row["alertname"]):
         return Decision(REJECTED, "dry_run: nothing is dispatched", DRY_RUN)
-    if settings.is_heartbeat(row["alertname"]):
+    if settings.admission.is_heartbeat(row["alertname"]):
         return Decision(REJECTED, HEARTBEAT_TEXT, HEARTBEAT)
     hold = _hindrance(row, standing, settings, forced=True)
     if hold:
@@ -253,9 +256,12 @@ def after_attempt(row, settings):
         return None
     if last["outcome"] == "failed":
         used = lifecycle.counted(row, episode)
-        if used < settings.max_attempts:
+        if used < settings.admission.max_attempts:
             return None
-        reason = "%d of %d attempts are used; a person is needed" % (used, settings.max_attempts)
+        reason = "%d of %d attempts are used; a person is needed" % (
+            used,
+            settings.admission.max_attempts,
+        )
         return dict(
             kind="exhausted",
             dispatch_id=last["dispatch_id"],
@@ -289,7 +295,7 @@ def breaker(attempts, settings):
             failures, opened_at = 0, None
             continue
         failures += 1
-        if settings.breaker_failures and failures >= settings.breaker_failures:
+        if settings.admission.breaker_failures and failures >= settings.admission.breaker_failures:
             # What began before the trial may fail meanwhile; that is no news.
             if opened_at is None or _is_trial(attempt, opened_at, settings):
                 opened_at = clock.to_seconds(attempt["ended_at"])
@@ -301,7 +307,7 @@ def breaker(attempts, settings):
 
 def place(row, settings):
     """Return the value that no two remediations may share at a time, None when there is none."""
-    name = settings.serialize_by
+    name = settings.admission.serialize_by
     value = row["host"] if name == "host" else row["labels"].get(name, "")
     return value or None
 
@@ -315,7 +321,10 @@ def cooldown_ends(attempts, settings):
     """Return until when (Unix time) notifications of an episode are duplicates of its attempts."""
     ended_at = clock.to_seconds(attempts[-1]["ended_at"])
     doublings = min(len(attempts) - 1, MOST_DOUBLINGS)
-    return ended_at + settings.cooldown_seconds * settings.backoff_factor**doublings
+    return (
+        ended_at
+        + settings.admission.cooldown_seconds * settings.admission.backoff_factor**doublings
+    )
 
 
 def _release_order(row):
@@ -334,7 +343,7 @@ def _tells_how_it_fares(attempt):
 def _is_trial(attempt, opened_at, settings):
     """True when an attempt began after the pause of a breaker that opened then."""
     began = attempt["dispatched_at"]
-    return bool(began) and clock.to_seconds(began) >= opened_at + settings.breaker_seconds
+    return bool(began) and clock.to_seconds(began) >= opened_at + settings.admission.breaker_seconds
 
 
 def _runs(row):
@@ -347,7 +356,7 @@ def _settled_before(row, known, attempts, now, settings):
     if _runs(row):
         return Decision(DUPLICATE, "this episode is %s" % row["state"], UNDER_WAY)
     hold = lifecycle.hold(row)
-    if hold and (hold["cause"] != DRY_RUN or settings.is_dry(row["alertname"])):
+    if hold and (hold["cause"] != DRY_RUN or settings.admission.is_dry(row["alertname"])):
         kind = DUPLICATE if hold["state"] == PENDING else SUPPRESS
         text = "this episode is %s: %s" % (hold["state"], hold["reason"])
         return Decision(kind, text, hold["cause"])
@@ -370,21 +379,21 @@ def _hindrance(row, standing, settings, forced=False):
     if lifecycle.open_attempts(row):
         text = "the remediation of this alert's previous episode has not ended"
         return Hold(PENDING, PREVIOUS, text)
-    if settings.is_heartbeat(row["alertname"]):
+    if settings.admission.is_heartbeat(row["alertname"]):
         return Hold(SUPPRESSED, HEARTBEAT, HEARTBEAT_TEXT)
     if not forced:
         hold = _limit(row, standing, settings)
         if hold:
             return hold
-    if settings.is_dry(row["alertname"]):
+    if settings.admission.is_dry(row["alertname"]):
         return Hold(SUPPRESSED, DRY_RUN, "dry run: it would have been dispatched")
-    if standing.in_flight >= settings.max_concurrent:
+    if standing.in_flight >= settings.admission.max_concurrent:
         text = "%d remediations in flight, max_concurrent is %d"
-        return Hold(PENDING, WINDOW, text % (standing.in_flight, settings.max_concurrent))
+        return Hold(PENDING, WINDOW, text % (standing.in_flight, settings.admission.max_concurrent))
     value = place(row, settings)
     if value is not None and value in standing.busy:
         text = 'a remediation for the same %s, "%s", is in flight (serialize_by)'
-        return Hold(PENDING, SERIALIZED, text % (settings.serialize_by, value))
+        return Hold(PENDING, SERIALIZED, text % (settings.admission.serialize_by, value))
     return None
 
 
@@ -396,7 +405,7 @@ def _limit(row, standing, settings):
         return Hold(SUPPRESSED, *found)
     known = standing.breaker_of(name)
     if known.opened_at is not None:
-        ends = known.opened_at + settings.breaker_seconds
+        ends = known.opened_at + settings.admission.breaker_seconds
         text = "the breaker of %s is open after %d failures in a row" % (name, known.failures)
         if now < ends:
             text += "; one remediation is tried at %s" % clock.to_text(ends)
@@ -405,7 +414,7 @@ def _limit(row, standing, settings):
             return Hold(SUPPRESSED, BREAKER, text + "; one remediation is being tried")
     key = rate_key(row)
     used = standing.times_of(key) + [now for item in standing.started if rate_key(item) == key]
-    for count, seconds in settings.rates:
+    for count, seconds in settings.admission.rates:
         times = [at for at in used if at > now - seconds]
         if len(times) >= count:
             ends = clock.to_text(sorted(times)[-count] + seconds)

@@ -46,7 +46,7 @@ def absence(row, settings, now, heard_from):
 
 def health(found, settings, now, heard_from):
     """Return ``{"ok", "detail"}`` for the rows of the heartbeats that are known."""
-    name = settings.watchdog_alertname
+    name = settings.admission.watchdog_alertname
     found = [row for row in found if not _is_dismissed(row)]
     for row in found:
         why = absence(row, settings, now, heard_from)
@@ -74,10 +74,10 @@ def _absence(row, settings, now, heard_from):
     seen_at, resolved_at = _seen_at(row), lifecycle.current(row)["resolved_at"]
     if resolved_at and resolved_at >= seen_at:
         return "Alertmanager says that it resolved at %s: nobody sends it any more" % resolved_at
-    if now - max(clock.to_seconds(seen_at), heard_from) <= settings.watchdog_seconds:
+    if now - max(clock.to_seconds(seen_at), heard_from) <= settings.admission.watchdog_seconds:
         return ""
     text = "it came last at %s, more than %d s ago (watchdog_seconds)"
-    return text % (seen_at, settings.watchdog_seconds)
+    return text % (seen_at, settings.admission.watchdog_seconds)
 
 
 def _remedy(row, settings):

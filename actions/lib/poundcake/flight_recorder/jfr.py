@@ -45,7 +45,7 @@ def collect(settings, kube_context, namespace, pod, sts, show):
     folder = _make_folder(settings)
     began = time.time()
     try:
-        lines = _run(command, folder, settings.jfr_timeout_seconds, show)
+        lines = _run(command, folder, settings.jfr.timeout_seconds, show)
         # Beside the folder, under its unique name: the folder and what else is in it can go.
         path = Path(shutil.move(str(_recording(folder, lines, began)), folder + ".jfr"))
     finally:
@@ -55,7 +55,7 @@ def collect(settings, kube_context, namespace, pod, sts, show):
         names,
         path=str(path),
         size=path.stat().st_size,
-        duration=settings.jfr_duration,
+        duration=settings.jfr.duration,
         elapsed=round(time.time() - began, 3),
     )
 
@@ -71,26 +71,26 @@ def _check_names(names):
 
 
 def _command(settings, names):
-    hemako = shutil.which(settings.hemako_path)
+    hemako = shutil.which(settings.jfr.hemako_path)
     if hemako is None:
         text = "hemako_path: %s is not installed on this StackStorm node, or may not be executed; "
         text += "install it, or set hemako_path in the config of poundcake"
-        raise ExpectedError(text % settings.hemako_path)
-    seconds = span("jfr_duration", settings.jfr_duration)
-    if seconds >= settings.jfr_timeout_seconds:
+        raise ExpectedError(text % settings.jfr.hemako_path)
+    seconds = span("jfr_duration", settings.jfr.duration)
+    if seconds >= settings.jfr.timeout_seconds:
         text = "jfr_timeout_seconds: %d is no longer than jfr_duration, %s; set it higher"
-        raise ExpectedError(text % (settings.jfr_timeout_seconds, settings.jfr_duration))
+        raise ExpectedError(text % (settings.jfr.timeout_seconds, settings.jfr.duration))
     command = [os.path.abspath(hemako), "jfr", "collect"]
     command += ["--kube-context", names["kube_context"], "--namespace", names["namespace"]]
-    return command + ["--pod", names["pod"], "--duration", settings.jfr_duration, "--approve"]
+    return command + ["--pod", names["pod"], "--duration", settings.jfr.duration, "--approve"]
 
 
 def _make_folder(settings):
     """Make a folder for one run alone, so that a recording in it is that of this run."""
     try:
-        if settings.jfr_directory:
-            os.makedirs(settings.jfr_directory, exist_ok=True)
-        return tempfile.mkdtemp(prefix="poundcake-jfr-", dir=settings.jfr_directory or None)
+        if settings.jfr.directory:
+            os.makedirs(settings.jfr.directory, exist_ok=True)
+        return tempfile.mkdtemp(prefix="poundcake-jfr-", dir=settings.jfr.directory or None)
     except OSError as error:
         raise ExpectedError("jfr_directory: %s; set it to one that StackStorm may write to" % error)
 

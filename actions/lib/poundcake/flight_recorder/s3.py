@@ -69,17 +69,17 @@ def find(settings, key):
 
 
 def _place(settings, key):
-    if not settings.s3_bucket:
+    if not settings.s3.bucket:
         raise ExpectedError("s3_bucket: is not set; set it in the config of poundcake")
     parts = key.split("/")
     odd = any(unicodedata.category(one).startswith("C") for one in key)
     if odd or any(part.strip() in ("", ".", "..") for part in parts):
         text = 'key: "%s" is none; write names with / between them, none of them empty, . or ..'
         raise ExpectedError(text % key[:200])
-    name = "/".join(filter(None, [settings.s3_prefix.strip("/"), key]))
+    name = "/".join(filter(None, [settings.s3.prefix.strip("/"), key]))
     if len(name.encode("utf-8")) > LONGEST_KEY:
         raise ExpectedError("key: has more than %d bytes; make it shorter" % LONGEST_KEY)
-    return settings.s3_bucket, name
+    return settings.s3.bucket, name
 
 
 def _client(settings):
@@ -88,15 +88,15 @@ def _client(settings):
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": READ_SECONDS,
     }
-    if settings.s3_endpoint_url:
+    if settings.s3.endpoint_url:
         # Its name server need not know a name for every bucket.
         options["s3"] = {"addressing_style": "path"}
     return boto3.client(
         "s3",
-        region_name=settings.s3_region or None,
-        endpoint_url=settings.s3_endpoint_url or None,
-        aws_access_key_id=settings.s3_access_key_id or None,
-        aws_secret_access_key=settings.s3_secret_access_key or None,
+        region_name=settings.s3.region or None,
+        endpoint_url=settings.s3.endpoint_url or None,
+        aws_access_key_id=settings.s3.access_key_id or None,
+        aws_secret_access_key=settings.s3.secret_access_key or None,
         config=Config(**options),
     )
 
@@ -113,4 +113,4 @@ def _told(settings):
     except _RAISED as error:
         text = "s3_bucket: %s does not answer as it should: %s; see the settings s3_* in the "
         text += "config of poundcake"
-        raise ExpectedError(text % (settings.s3_bucket, error))
+        raise ExpectedError(text % (settings.s3.bucket, error))

@@ -20,8 +20,8 @@ def notify(stackstorm, message, settings, sleep=time.sleep):
     :returns: notify_action, execution_id and status.
     :raises ExpectedError: when it could not be started, failed, or has not ended.
     """
-    action = settings.notify_action
-    parameters = parameters_for(message, settings.notify_parameters or {})
+    action = settings.notify.action
+    parameters = parameters_for(message, settings.notify.parameters or {})
     try:
         execution_id = stackstorm.run_action(action, parameters)
         execution = _ended(stackstorm, execution_id, sleep)

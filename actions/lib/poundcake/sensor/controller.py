@@ -97,7 +97,7 @@ class Controller:
         """Return why a notification cannot be taken now, "" when it can."""
         if self._stopping:
             return self._stopping
-        if len(self._queue) >= self._settings.max_backlog:
+        if len(self._queue) >= self._settings.listener.max_backlog:
             return "backlog: %d notifications wait (max_backlog)" % len(self._queue)
         return ""
 
@@ -129,7 +129,7 @@ class Controller:
                 parts[name] = {"ok": False, "detail": str(error)[:300]}
         state = self._stopping or ("running" if self._loaded else "loading its rows")
         parts["sensor"] = {"ok": self._works, "detail": state}
-        if self._settings.watchdog_alertname:
+        if self._settings.admission.watchdog_alertname:
             found = self._ledger.heartbeats
             parts["heartbeat"] = heartbeat.health(
                 found, self._settings, self._now(), self._heard_from
@@ -154,7 +154,7 @@ class Controller:
             "tracking": self._tracking.keeps_up,
         }
         beats = None
-        if self._settings.watchdog_alertname:
+        if self._settings.admission.watchdog_alertname:
             found = self._ledger.heartbeats
             beats = heartbeat.counts(found, self._settings, now, self._heard_from)
             parts["heartbeat"] = not beats["missing"]
@@ -364,7 +364,9 @@ class Controller:
         row = self._ledger.apply(
             dict(fact, kind="notified", at=received_at, status=alert.status, alert=described)
         )
-        if alert.status == payload.FIRING and self._settings.is_heartbeat(alert.alertname):
+        if alert.status == payload.FIRING and self._settings.admission.is_heartbeat(
+            alert.alertname
+        ):
             self._ledger.apply(dict(fact, **heartbeat.seen(received_at)))
         self._log.tell_decision(decision, row, request_id)
         self._carry_out(decision, row, request_id)

@@ -125,7 +125,9 @@ class Flights:
         asked = set()
         for row, attempt in self._ledger.flights():
             episode = lifecycle.episode(row, attempt["starts_at"])
-            resolved = self._settings.cancel_on_resolve and episode and episode["resolved_at"]
+            resolved = (
+                self._settings.admission.cancel_on_resolve and episode and episode["resolved_at"]
+            )
             for execution in attempt["executions"]:
                 if execution["status"] in lifecycle.ENDED_STATUSES:
                     continue

@@ -110,7 +110,7 @@ class Ledger:
         breakers = {"open": 0, "half_open": 0}
         for known in list(self._breakers.values()):
             if known.opened_at is not None:
-                waits = now < known.opened_at + self._settings.breaker_seconds
+                waits = now < known.opened_at + self._settings.admission.breaker_seconds
                 breakers["open" if waits else "half_open"] += 1
         return {
             "states": collections.Counter(row["state"] for row in list(self.alerts.values())),
@@ -210,7 +210,7 @@ class Ledger:
             if idle and fingerprint not in self._held and not lifecycle.open_attempts(row):
                 del self.alerts[fingerprint]
                 self.recent.forget(fingerprint)
-        longest = max((seconds for _, seconds in self._settings.rates), default=0)
+        longest = max((seconds for _, seconds in self._settings.admission.rates), default=0)
         for key, times in list(self._times.items()):
             self._times[key] = {name: at for name, at in times.items() if at > now - longest}
             if not self._times[key]:
@@ -235,7 +235,7 @@ class Ledger:
             if held:
                 self._held[fingerprint] = held
         self.alerts[fingerprint] = row
-        if self._settings.is_heartbeat(row["alertname"]):
+        if self._settings.admission.is_heartbeat(row["alertname"]):
             self._heartbeats.add(fingerprint)
 
     def _note_attempt(self, row, attempt):

@@ -128,16 +128,18 @@ class Listener:
 
     def _is_authorized(self, header):
         settings = self._settings
-        if not settings.has_credentials:
+        if not settings.listener.has_credentials:
             return True
         scheme, _, value = header.partition(" ")
         # Every comparison is made, whatever came, so that the time tells nothing.
-        good = scheme.lower() == "bearer" and _same(value.strip().encode("latin-1"), settings.token)
+        good = scheme.lower() == "bearer" and _same(
+            value.strip().encode("latin-1"), settings.listener.token
+        )
         user, _, password = _basic(value if scheme.lower() == "basic" else "").partition(b":")
-        good_user = _same(user, settings.username)
-        good_password = _same(password, settings.password)
-        by_token = bool(settings.token) and good
-        by_password = bool(settings.username) and good_user and good_password
+        good_user = _same(user, settings.listener.username)
+        good_password = _same(password, settings.listener.password)
+        by_token = bool(settings.listener.token) and good
+        by_password = bool(settings.listener.username) and good_user and good_password
         return by_token or by_password
 
     def _webhook(self, environ):
@@ -145,7 +147,7 @@ class Listener:
         if refusal:
             self._log.tell("unavailable", "answered 503: %s" % refusal)
             return _refuse(refusal)
-        limit = self._settings.max_body_bytes
+        limit = self._settings.listener.max_body_bytes
         body = environ["wsgi.input"].read(limit + 1)
         if len(body) > limit or int(environ.get("CONTENT_LENGTH") or 0) > limit:
             text = "body: larger than max_body_bytes (%d)" % limit

@@ -111,16 +111,16 @@ def track(stackstorm, batch_id, settings):
 def time_to_live(kind, row, settings):
     """Return how many seconds a row is kept, counted from this write of it."""
     if kind == "requests":
-        return settings.request_retention_seconds
+        return settings.retention.request_seconds
     if kind == "executions":
-        return settings.execution_retention_seconds
+        return settings.retention.execution_seconds
     if row["state"] == "resolved":
         # Its attempts count for the rates as long as a rate looks back.
-        longest = max((seconds for _, seconds in settings.rates), default=0)
-        return max(settings.alert_retention_seconds, longest)
+        longest = max((seconds for _, seconds in settings.admission.rates), default=0)
+        return max(settings.retention.alert_seconds, longest)
     # An alert that is not resolved is written again with every notification; this one is for
     # an alert of which Alertmanager never speaks again.
-    return max(settings.request_retention_seconds, settings.alert_retention_seconds)
+    return max(settings.retention.request_seconds, settings.retention.alert_seconds)
 
 
 def _parts(changed):

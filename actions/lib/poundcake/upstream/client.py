@@ -31,15 +31,14 @@ def call(settings, name, method, path, missing_ok=False, **more):
     :raises ExpectedError: that names the setting, when there is none, the server cannot be reached,
         does not let us in, refuses (Refused), or answers no JSON.
     """
-    base = getattr(settings, name + "_url")
+    server = getattr(settings, name)
+    base = server.url
     if not base:
         text = "%s_url: is not set; write it into the config of poundcake, as in http://%s:%d"
         raise ExpectedError(text % (name, name + ".example.com", _PORTS[name]))
     url = base.rstrip("/") + path
     try:
-        answer = requests.request(
-            method, url, auth=_login(settings, name), timeout=TIMEOUT_SECONDS, **more
-        )
+        answer = requests.request(method, url, auth=_login(server), timeout=TIMEOUT_SECONDS, **more)
     except (requests.RequestException, UnicodeError) as error:
         raise ExpectedError("%s_url: %s cannot be reached: %s" % (name, url, error))
     except ValueError:  # its text has the token in it
@@ -71,10 +70,10 @@ def _reason(answer):
         return answer.text.strip()[:1000]
 
 
-def _login(settings, name):
+def _login(server):
     """Return what requests takes as ``auth``: as a header, a token would give way to ~/.netrc."""
-    token = getattr(settings, name + "_token").strip()
-    user, password = getattr(settings, name + "_username"), getattr(settings, name + "_password")
+    token = server.token.strip()
+    user, password = server.username, server.password
     if token:
 
         def login(request):

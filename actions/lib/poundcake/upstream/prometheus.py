@@ -22,7 +22,7 @@ def holds(settings, alert, wait_seconds, now=time.monotonic, sleep=time.sleep):
         ``detail``, a sentence about it.
     """
     expression = expression_of(alert.get("generator_url") or "")
-    if not settings.prometheus_url:
+    if not settings.prometheus.url:
         return _answer(None, expression, "prometheus_url is not set")
     if not expression:
         return _answer(None, expression, "the alert has no generator_url with an expression")

@@ -55,7 +55,7 @@ def resource_of(settings, file):
 
     The Prometheus Operator names the file ``<namespace>-<name>-<uid>.yaml``.
     """
-    pattern = r"%s-(.+)-%s\.yaml\Z" % (re.escape(settings.crd_namespace), _UID)
+    pattern = r"%s-(.+)-%s\.yaml\Z" % (re.escape(settings.crd.namespace), _UID)
     found = re.match(pattern, os.path.basename(file))
     return found.group(1) if found else None
 

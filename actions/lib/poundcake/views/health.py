@@ -16,7 +16,7 @@ import requests
 import yaml
 
 from poundcake import clock, settings
-from poundcake.errors import ExpectedError
+from poundcake.errors import ExpectedError, SettingsError
 from poundcake.ids import new_uuid7
 from poundcake.st2 import executions, rows, triggers
 from poundcake.st2.client import StackStormError
@@ -126,7 +126,7 @@ def check_config(config):
     remedy = "correct it, then sudo st2ctl reload --register-configs and restart the sensor"
     try:
         settings.check_exposure(settings.from_config(config))
-    except settings.SettingsError as error:
+    except SettingsError as error:
         return Finding("config", FAULT, str(error), remedy)
     return Finding("config", OK, "can be used")
 
@@ -231,9 +231,9 @@ def check_bus(stackstorm, now=None):
 
 def check_listener(settings):
     """The listener answers, and is ready."""
-    if not settings.port:
+    if not settings.listener.port:
         return [Finding("listener", INFO, "port is 0: where it listens cannot be seen from here")]
-    url = "http://%s:%d" % (_reachable(settings.host), settings.port)
+    url = "http://%s:%d" % (_reachable(settings.listener.host), settings.listener.port)
     elsewhere = "; when the sensor runs on another node, ask there: curl %s/ready" % url
     try:
         requests.get(url + "/health", timeout=HTTP_SECONDS).raise_for_status()
@@ -281,7 +281,7 @@ def check_server(settings, name, path):
     :param name: alertmanager or prometheus.
     :param path: of something that any client may ask.
     """
-    if not getattr(settings, name + "_url"):
+    if not getattr(settings, name).url:
         return Finding(name, INFO, name + "_url is not set")
     try:
         client.call(settings, name, "GET", path)
@@ -307,7 +307,7 @@ def _run_one(name, check, found):
         found[name] = check()
     except StackStormError as error:
         found[name] = [Finding(name, FAULT, str(error), _API)]
-    except settings.SettingsError:
+    except SettingsError:
         found[name] = [Finding(name, INFO, "cannot be checked before the config is corrected")]
     except Exception as error:
         remedy = "the check itself failed; please report it"

@@ -148,8 +148,8 @@ class StatusPage:
 
     def _held(self, snapshot):
         """Return everything that holds remediations back, and the command that ends it."""
-        dry = [EVERYTHING] if self._settings.dry_run else []
-        dry += self._settings.dry_run_alertnames
+        dry = [EVERYTHING] if self._settings.admission.dry_run else []
+        dry += self._settings.admission.dry_run_alertnames
         text = "it is decided and tracked, nothing is dispatched (config)"
         found = [_item("dry run", name, ": " + text) for name in dry]
         known = snapshot.controls
@@ -163,7 +163,7 @@ class StatusPage:
             command = controls.end_command(row["id"])
             found.append(_item("maintenance", ", ".join(row["matchers"]), text, command))
         for name, breaker in sorted(snapshot.breakers.items()):
-            ends = breaker.opened_at + self._settings.breaker_seconds
+            ends = breaker.opened_at + self._settings.admission.breaker_seconds
             text = ", after %s in a row; one remediation is tried " % _many(
                 breaker.failures, "failure", "failures"
             )
@@ -202,7 +202,7 @@ class StatusPage:
         return dict(attempt, executions=executions)
 
     def _web_url(self, execution_id):
-        base = self._settings.st2_web_url.rstrip("/")
+        base = self._settings.listener.st2_web_url.rstrip("/")
         return base and "%s/#/history/%s/general" % (base, quote(execution_id, safe=""))
 
 

@@ -4,8 +4,8 @@ import pytest
 from poundcake.alert_rules.git import hosts
 from poundcake.alert_rules.git import url as git_url
 from poundcake.errors import ExpectedError
-from poundcake.settings import Settings
 
+from tests.support.fakes import make_settings
 from tests.support.git_servers import (
     TOKEN,
     GiteaHost,
@@ -36,8 +36,8 @@ def host(request, repository):
 
 
 def client(host, **more):
-    settings = Settings(**host.settings(**more))
-    return hosts.host_of(settings, git_url.parse(settings.git_repo_url))
+    settings = make_settings(**host.settings(**more))
+    return hosts.host_of(settings, git_url.parse(settings.git.repo_url))
 
 
 def test_a_pull_request_is_opened(host):
@@ -199,7 +199,7 @@ def test_what_answers_no_json_is_no_api(host):
 )
 def test_the_api_follows_from_the_url(provider, url, api, project):
     """Where it does not, git_api_url says it."""
-    settings = Settings(git_provider=provider, git_token="t")
+    settings = make_settings(git_provider=provider, git_token="t")
     found = hosts.host_of(settings, git_url.parse(url))
     assert (found._api, found._project) == (api, project)
 
@@ -215,7 +215,7 @@ def test_the_api_follows_from_the_url(provider, url, api, project):
 )
 def test_a_setting_that_cannot_work_is_named(more, start):
     """Before anything is pushed."""
-    settings = Settings(**dict({"git_provider": "gitlab", "git_token": "t"}, **more))
+    settings = make_settings(**dict({"git_provider": "gitlab", "git_token": "t"}, **more))
     with pytest.raises(ExpectedError) as caught:
         hosts.host_of(settings, git_url.parse("https://git.example.com/a/b"))
     assert str(caught.value).startswith(start)
@@ -223,5 +223,5 @@ def test_a_setting_that_cannot_work_is_named(more, start):
 
 def test_without_a_provider_there_is_no_host():
     """The branch is the result."""
-    settings = Settings(git_provider="none")
+    settings = make_settings(git_provider="none")
     assert hosts.host_of(settings, git_url.parse("https://git.example.com/a/b")) is None

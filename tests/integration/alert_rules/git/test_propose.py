@@ -8,9 +8,9 @@ from poundcake.alert_rules import change as rule_change
 from poundcake.alert_rules.checks import BrokenRules
 from poundcake.alert_rules.git import propose as gitops
 from poundcake.errors import ExpectedError
-from poundcake.settings import Settings
 
 from tests.demo import servers
+from tests.support.fakes import make_settings
 from tests.support.git_servers import GitHubHost, Repository, git
 
 FOLDER = "prometheus/rules/"
@@ -55,7 +55,7 @@ def change(operation="update", rule="HostDown", group="hosts", **more):
 
 def propose(repository, made=None, reason="", by="", **settings):
     found = {"git_repo_url": repository.url, "git_provider": "none", "promtool_path": promtool()}
-    return gitops.propose(Settings(**dict(found, **settings)), made or change(), reason, by)
+    return gitops.propose(make_settings(**dict(found, **settings)), made or change(), reason, by)
 
 
 def fail(repository, *arguments, **settings):

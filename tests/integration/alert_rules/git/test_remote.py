@@ -15,9 +15,9 @@ from poundcake.alert_rules import change
 from poundcake.alert_rules.git import hosts, url
 from poundcake.alert_rules.git import propose as gitops
 from poundcake.errors import ExpectedError
-from poundcake.settings import Settings
 
 from tests.demo import servers
+from tests.support.fakes import make_settings
 from tests.support.git_servers import TOKEN, GiteaHost, GitHost, GitHubHost, GitLabHost, Repository
 
 RULES = "groups:\n- name: hosts\n  rules:\n  - alert: HostDown\n    expr: up == 0\n"
@@ -48,7 +48,7 @@ def sshd(tmp_path_factory):
 
 def propose(**settings):
     made = change.make("update", "node-alerts", "hosts", "HostDown", for_duration="10m")
-    found = Settings(**dict({"promtool_path": servers.program("promtool")}, **settings))
+    found = make_settings(**dict({"promtool_path": servers.program("promtool")}, **settings))
     return gitops.propose(found, made)
 
 
@@ -193,13 +193,13 @@ def test_a_certificate_of_ones_own_is_trusted_when_the_config_says_so(repository
         assert str(caught.value).startswith("git_ca_path: git ls-remote ")
         found = propose(**host.settings(git_ca_path=str(certificate[0])))
         assert found["url"].startswith("https://127.0.0.1:") and found["state"] == "opened"
-        settings = Settings(**host.settings())
-        client = hosts.host_of(settings, url.parse(settings.git_repo_url))
+        settings = make_settings(**host.settings())
+        client = hosts.host_of(settings, url.parse(settings.git.repo_url))
         with pytest.raises(ExpectedError) as caught:
             client.propose("change", "t", "b")
         assert str(caught.value).startswith("git_ca_path: https://127.0.0.1:")
-        settings = Settings(**host.settings(git_ca_path="/no/such/file"))
-        client = hosts.host_of(settings, url.parse(settings.git_repo_url))
+        settings = make_settings(**host.settings(git_ca_path="/no/such/file"))
+        client = hosts.host_of(settings, url.parse(settings.git.repo_url))
         with pytest.raises(ExpectedError) as caught:
             client.propose("change", "t", "b")
         assert "/no/such/file" in str(caught.value)

@@ -23,15 +23,15 @@ def host_of(settings, url):
     :param url: a GitUrl.
     :raises ExpectedError: when the settings do not say how to reach it.
     """
-    if settings.git_provider == NONE:
+    if settings.git.provider == NONE:
         return None
-    if settings.git_provider not in _HOSTS:
+    if settings.git.provider not in _HOSTS:
         text = 'git_provider: "%s" is none; write one of %s'
-        raise ExpectedError(text % (settings.git_provider, ", ".join([*_HOSTS, NONE])))
-    if not settings.git_token:
+        raise ExpectedError(text % (settings.git.provider, ", ".join([*_HOSTS, NONE])))
+    if not settings.git.token:
         text = "git_token: is not set, and %s opens no pull request without; set it, or "
-        raise ExpectedError((text + "git_provider to none") % settings.git_provider)
-    return _HOSTS[settings.git_provider](settings, url)
+        raise ExpectedError((text + "git_provider to none") % settings.git.provider)
+    return _HOSTS[settings.git.provider](settings, url)
 
 
 class _Exists(ExpectedError):
@@ -42,12 +42,12 @@ class _Host:
     """What the three have in common; a pull request is ``{number, url}`` of it."""
 
     def __init__(self, settings, url):
-        self._token = settings.git_token.strip()  # of a file, it has a line break
-        self._trusted = settings.git_ca_path or True  # True: those that requests brings
-        self._base = settings.git_branch
-        self._api = (settings.git_api_url or self._api_of(url)).rstrip("/")
+        self._token = settings.git.token.strip()  # of a file, it has a line break
+        self._trusted = settings.git.ca_path or True  # True: those that requests brings
+        self._base = settings.git.branch
+        self._api = (settings.git.api_url or self._api_of(url)).rstrip("/")
         self._project = url.path
-        if settings.git_provider != "gitlab" and "/" in url.path:
+        if settings.git.provider != "gitlab" and "/" in url.path:
             self._project = "/".join(url.path.split("/")[-2:])  # owner/name, below any prefix
         self._owner = self._project.split("/")[0]
         parts = urllib.parse.urlsplit(self._api)

@@ -20,6 +20,7 @@ from poundcake.alert_rules.git import url as git_url
 from poundcake.alert_rules.git.remote import EXECUTABLE, FILE, FOLDER, LARGEST_FILE, SYMLINK
 from poundcake.errors import ExpectedError
 from poundcake.people import LONGEST_REASON
+from poundcake.settings import value_of
 
 MOST_BYTES = 64 << 20  # of all files that are searched for a rule
 _BRANCH = re.compile(r"(?!-)[A-Za-z0-9._/-]{1,200}\Z")
@@ -45,17 +46,17 @@ def propose(settings, change, reason="", by=""):
     :raises ExpectedError: names the setting or parameter. When the branch was pushed and the pull
         request failed, its details have branch and commit.
     """
-    url = git_url.parse(settings.git_repo_url, bool(settings.git_token))
+    url = git_url.parse(settings.git.repo_url, bool(settings.git.token))
     _check(settings)
     host = hosts.host_of(settings, url)
-    branch = branch_of(change, settings.git_branch_prefix)
+    branch = branch_of(change, settings.git.branch_prefix)
     _check_branch("git_branch_prefix", branch)
     with git_remote.opened(settings, url) as remote:
-        found = remote.fetch([settings.git_branch, branch])
-        base = found.get(settings.git_branch)
+        found = remote.fetch([settings.git.branch, branch])
+        base = found.get(settings.git.branch)
         if base is None:
             text = "git_branch: the repository has no branch %s; write the one that pull requests "
-            raise ExpectedError((text + "go to") % settings.git_branch)
+            raise ExpectedError((text + "go to") % settings.git.branch)
         place = _place(settings, change, remote, base)
         written, groups = _written(settings, change, place)
         answer = {"changed": written != place.text, "file": place.path, "base": base}
@@ -95,15 +96,15 @@ def path_of(change, settings):
 
     :raises ExpectedError: names the setting that gives no such path.
     """
-    names = re.findall(r"\{([^{}]*)\}", settings.git_file_pattern)
+    names = re.findall(r"\{([^{}]*)\}", settings.git.file_pattern)
     odd = [name for name in names if name not in _NAMES]
     if odd or not names:
         text = "git_file_pattern: write {alert_name}, {group_name} or {crd_name}, not %s"
-        raise ExpectedError(text % (settings.git_file_pattern or "nothing"))
-    if settings.git_file_form == files.RESOURCE and set(names) != {"crd_name"}:
+        raise ExpectedError(text % (settings.git.file_pattern or "nothing"))
+    if settings.git.file_form == files.RESOURCE and set(names) != {"crd_name"}:
         text = "git_file_pattern: one PrometheusRule is one file; write {crd_name} alone in it"
         raise ExpectedError(text)
-    name = settings.git_file_pattern
+    name = settings.git.file_pattern
     for one in names:
         value = re.sub(r"[^A-Za-z0-9._-]", "_", getattr(change, _NAMES[one])).lstrip(".-")
         name = name.replace("{%s}" % one, value or "_")
@@ -134,16 +135,16 @@ class _Place:
 
 
 def _check(settings):
-    _check_branch("git_branch", settings.git_branch)
+    _check_branch("git_branch", settings.git.branch)
     _folder(settings)
-    if settings.git_file_form not in files.FORMS:
+    if settings.git.file_form not in files.FORMS:
         text = 'git_file_form: "%s" is none; write one of %s'
-        raise ExpectedError(text % (settings.git_file_form, ", ".join(files.FORMS)))
+        raise ExpectedError(text % (settings.git.file_form, ", ".join(files.FORMS)))
     for name in ("git_token", "git_username"):
-        if not getattr(settings, name).isprintable():
+        if not value_of(settings, name).isprintable():
             raise ExpectedError("%s: has a character that none has, such as a line break" % name)
     for name in ("git_user_name", "git_user_email"):
-        value = getattr(settings, name)
+        value = value_of(settings, name)
         if not value.strip() or not value.isprintable() or set(value) & set("<>"):
             raise ExpectedError(
                 "%s: git takes no author without, and none with < or > in it" % name
@@ -156,7 +157,7 @@ def _check_branch(name, branch):
 
 
 def _folder(settings):
-    folder = settings.git_rules_path.strip("/")
+    folder = settings.git.rules_path.strip("/")
     return _checked_path("git_rules_path", folder) if folder not in ("", ".") else ""
 
 
@@ -232,10 +233,10 @@ def _written(settings, change, place):
             raise
     if change.operation != rule_change.CREATE:
         text = "rule: no file below %s has %s with a rule %s in a group %s"
-        names = (settings.git_rules_path, change.resource, change.rule, change.group)
+        names = (settings.git.rules_path, change.resource, change.rule, change.group)
         raise rule_change.RuleMissing(text % names)
-    labels = settings.crd_labels or {}
-    return files.new(change, settings.git_file_form, settings.crd_namespace, labels)
+    labels = settings.crd.labels or {}
+    return files.new(change, settings.git.file_form, settings.crd.namespace, labels)
 
 
 def _standing(settings, remote, change, base, tip, tree, path):
@@ -246,7 +247,7 @@ def _standing(settings, remote, change, base, tip, tree, path):
     if not tip:
         return None
     found = remote.describe(tip)
-    ours = "<%s>" % settings.git_user_email in found.committer
+    ours = "<%s>" % settings.git.user_email in found.committer
     if ours and _TRAILER + id_of(change) in found.message:
         # Its own commit on an older state of the base branch gives way to one on the newest.
         return tip if found.parents == (base,) and found.tree == tree else None

@@ -90,15 +90,15 @@ class Remote:
 
     def __init__(self, settings, url, folder):
         self._url = url
-        self._end = time.monotonic() + settings.git_timeout_seconds
-        self._seconds = settings.git_timeout_seconds
+        self._end = time.monotonic() + settings.git.timeout_seconds
+        self._seconds = settings.git.timeout_seconds
         self._folder = folder
         self.path = os.path.join(folder, "repository.git")
         self._secrets = _secrets(settings)
         self._options = ["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0"]
         self._options += ["-c", "maintenance.auto=false", "-c", "credential.helper="]
         self._environment = _environment(settings, url, folder)
-        if settings.git_token and url.scheme in ("http", "https"):
+        if settings.git.token and url.scheme in ("http", "https"):
             self._options += ["-c", "credential.%s.helper=%s" % (url.origin, _HELPER)]
         if url.scheme == "ssh":
             self._environment["GIT_SSH_COMMAND"] = _ssh(settings, folder)
@@ -240,16 +240,16 @@ def _environment(settings, url, folder):
         GIT_TERMINAL_PROMPT="0",
         GIT_LITERAL_PATHSPECS="1",
         GIT_ALLOW_PROTOCOL=url.scheme,
-        GIT_AUTHOR_NAME=settings.git_user_name,
-        GIT_AUTHOR_EMAIL=settings.git_user_email,
-        GIT_COMMITTER_NAME=settings.git_user_name,
-        GIT_COMMITTER_EMAIL=settings.git_user_email,
+        GIT_AUTHOR_NAME=settings.git.user_name,
+        GIT_AUTHOR_EMAIL=settings.git.user_email,
+        GIT_COMMITTER_NAME=settings.git.user_name,
+        GIT_COMMITTER_EMAIL=settings.git.user_email,
     )
-    if settings.git_ca_path:
-        found["GIT_SSL_CAINFO"] = settings.git_ca_path
-    if settings.git_token:
-        found["POUNDCAKE_GIT_USERNAME"] = settings.git_username or "oauth2"
-        found["POUNDCAKE_GIT_TOKEN"] = settings.git_token
+    if settings.git.ca_path:
+        found["GIT_SSL_CAINFO"] = settings.git.ca_path
+    if settings.git.token:
+        found["POUNDCAKE_GIT_USERNAME"] = settings.git.username or "oauth2"
+        found["POUNDCAKE_GIT_TOKEN"] = settings.git.token
     return found
 
 
@@ -258,11 +258,11 @@ def _ssh(settings, folder):
     command = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
     # A connection that is kept for others would outlive this and its timeout.
     command += ["-o", "ConnectTimeout=30", "-o", "ControlMaster=no", "-o", "ControlPath=none"]
-    if settings.git_known_hosts:
-        path = _write(folder, "known_hosts", settings.git_known_hosts)
+    if settings.git.known_hosts:
+        path = _write(folder, "known_hosts", settings.git.known_hosts)
         command += ["-o", 'UserKnownHostsFile="%s"' % path, "-o", "GlobalKnownHostsFile=/dev/null"]
-    if settings.git_ssh_key:
-        path = _write(folder, "ssh_key", settings.git_ssh_key)
+    if settings.git.ssh_key:
+        path = _write(folder, "ssh_key", settings.git.ssh_key)
         command += ["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
         command += ["-i", path]
     return " ".join(shlex.quote(word) for word in command)
@@ -281,12 +281,12 @@ def _write(folder, name, text):
 def _secrets(settings):
     """Return what must not be in a text: the token, also as HTTP has it, and the key's lines."""
     found = []
-    if settings.git_token:
-        user = settings.git_username or "oauth2"
-        basic = ("%s:%s" % (user, settings.git_token)).encode("utf-8")
-        found += [base64.b64encode(basic).decode(), settings.git_token]
-        found.append(urllib.parse.quote(settings.git_token, safe=""))
-    return found + [line for line in settings.git_ssh_key.splitlines() if len(line) > 20]
+    if settings.git.token:
+        user = settings.git.username or "oauth2"
+        basic = ("%s:%s" % (user, settings.git.token)).encode("utf-8")
+        found += [base64.b64encode(basic).decode(), settings.git.token]
+        found.append(urllib.parse.quote(settings.git.token, safe=""))
+    return found + [line for line in settings.git.ssh_key.splitlines() if len(line) > 20]
 
 
 def _failure(command, status, said):
