@@ -16,7 +16,7 @@ import waitress.trigger  # noqa: E402
 from poundcake import settings as pack_settings  # noqa: E402
 from poundcake.sensor.controller import Controller  # noqa: E402
 from poundcake.sensor.listener import Listener  # noqa: E402
-from poundcake.sensor.log import Events  # noqa: E402
+from poundcake.sensor.log import EventLog  # noqa: E402
 from poundcake.sensor.metrics import Metrics  # noqa: E402
 from poundcake.st2 import triggers  # noqa: E402
 from poundcake.st2.client import StackStorm  # noqa: E402
@@ -73,13 +73,13 @@ class AlertmanagerSensor(Sensor):
 
     def run(self):
         threading.Thread(target=self._server.run, name="listener", daemon=True).start()
-        events = Events(self._log)
+        events = EventLog(self._log)
         where = "%s:%d" % (self._settings.listener.host, self._settings.listener.port)
-        events.tell("listening", "listening on " + where)
+        events.record("listening", "listening on " + where)
         try:
             self._controller.run()
         except Exception as error:
-            events.tell("restarting", "the sensor ends; StackStorm starts it again", error)
+            events.record("restarting", "the sensor ends; StackStorm starts it again", error)
             # Dying too soon after the start would make StackStorm give the sensor up.
             self._controller.stop("the sensor has failed and starts again")
             time.sleep(max(0.0, self._born + LEAST_LIFE_SECONDS - time.time()))

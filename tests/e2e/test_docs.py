@@ -19,8 +19,8 @@ import yaml
 if os.environ.get("ST2_API_URL"):
     pytest.skip("pauses and maintenance hold everything", allow_module_level=True)
 
-from poundcake.core import lifecycle
-from poundcake.core.admission import DECISIONS
+from poundcake.core.alert import STATES
+from poundcake.core.decisions import DECISIONS
 from poundcake.sensor.log import EVENTS
 
 from tests.demo import servers
@@ -380,7 +380,7 @@ def test_links_lead_somewhere():
     "words",
     [
         list(yaml.safe_load((ROOT / "config.schema.yaml").read_text(encoding="utf-8"))),
-        list(lifecycle.STATES),
+        list(STATES),
         list(DECISIONS),
         list(EVENTS),
     ],

@@ -9,7 +9,8 @@ import collections
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from poundcake import clock
-from poundcake.core import admission, lifecycle, payload
+from poundcake.core import admission, payload
+from poundcake.core.alert import REMEDIATED, UNCOUNTED, attempts_of, current_hold, open_attempts
 from poundcake.errors import ExpectedError
 from poundcake.operators import commands
 from poundcake.sensor.publisher import BusBroken
@@ -206,7 +207,7 @@ class Ward:
         running = self.running()
         assert len(running) <= window and self.pack.controller._ledger.in_flight <= window
         for row in self.alerts:
-            assert len(lifecycle.open_attempts(row)) <= 1
+            assert len(open_attempts(row)) <= 1
             for episode in row["episodes"]:
                 self.check_attempts(row, episode["starts_at"])
         if self.config["serialize_by"] == "host":
@@ -218,9 +219,9 @@ class Ward:
             assert self.automatic() <= self.frozen, "dispatched in a pause or a dry run"
 
     def check_attempts(self, row, episode):
-        attempts = lifecycle.attempts_of(row, episode)
+        attempts = attempts_of(row, episode)
         assert [a["attempt"] for a in attempts] == list(range(1, 1 + len(attempts)))
-        counted = [a for a in attempts if a["outcome"] not in lifecycle.UNCOUNTED and not a["by"]]
+        counted = [a for a in attempts if a["outcome"] not in UNCOUNTED and not a["by"]]
         assert len(counted) <= self.pack.settings.admission.max_attempts
 
     def check_distinct(self, values):
@@ -230,7 +231,7 @@ class Ward:
         began = collections.defaultdict(list)
         for row in self.alerts:
             for a in row["attempts"]:
-                if a["outcome"] not in lifecycle.UNCOUNTED:
+                if a["outcome"] not in UNCOUNTED:
                     at = clock.to_seconds(a["dispatched_at"])
                     began[admission.rate_key(row)].append((at, a["by"]))
         for times in began.values():
@@ -258,13 +259,13 @@ class Ward:
         self.dry_run(False)
         self.pack.settle(steps=1000)
         self.pack.steps(120, "succeeded")  # what got lost, of an alert that has resolved since
-        held = {row["fingerprint"] for row in self.pack.alerts() if lifecycle.hold(row)}
+        held = {row["fingerprint"] for row in self.pack.alerts() if current_hold(row)}
         for request in self.pack.stackstorm.rows(rows.REQUEST):
             waits = held & {entry["fingerprint"] for entry in request["alerts"]}
             assert request["completed_at"] or waits
         told = {(item["fingerprint"], item["to"]) for item in self.pack.told()}
         for row in self.pack.alerts():
-            assert row["reason"] or row["state"] in (lifecycle.REMEDIATED, payload.RESOLVED)
+            assert row["reason"] or row["state"] in (REMEDIATED, payload.RESOLVED)
             for entry in row["history"]:
                 assert (row["fingerprint"], entry["state"]) in told or self.lost
         self.check()

@@ -1,8 +1,10 @@
 """Admission as an operator sees it: what the sensor does, what the rows say, and who is told."""
 
 import pytest
-from poundcake.core import admission, lifecycle
+from poundcake import clock
 from poundcake.core.admission import RETRY_SECONDS
+from poundcake.core.alert import counted_attempts, current_episode
+from poundcake.core.decisions import RETRY
 from poundcake.errors import ExpectedError
 from poundcake.operators import commands, controls
 from poundcake.st2 import executions, rows, triggers
@@ -47,7 +49,7 @@ def test_an_alert_that_fires_on_gets_its_attempts_with_growing_waits_and_then_a_
     repeat(pack, 120, "failed")
     attempts = pack.alert()["attempts"]
     assert [sent["attempt"] for sent in pack.stackstorm.dispatched()] == [1, 2, 3]
-    began = [triggers.lifecycle.clock.to_seconds(a["dispatched_at"]) for a in attempts]
+    began = [clock.to_seconds(a["dispatched_at"]) for a in attempts]
     assert 300 <= began[1] - began[0] < 400 and 600 <= began[2] - began[1] < 700
     (told,) = [item for item in pack.told() if item["to"] == "exhausted"]
     assert (told["from"], told["attempt"]) == ("failed", 3)
@@ -99,12 +101,12 @@ def test_an_execution_that_never_ran_is_tried_again_without_counting(pack):
         pack.step()
         pack.finish("failed", ran=False)
         pack.steps(2)
-        assert shown(pack)["held"]["cause"] == admission.RETRY
+        assert shown(pack)["held"]["cause"] == RETRY
         pack.steps(2 * RETRY_SECONDS + 2)
     assert len(pack.stackstorm.dispatched()) == 3
     pack.settle()
     assert pack.alert()["state"] == "remediated"
-    assert lifecycle.counted(pack.alert(), pack.alert()["starts_at"]) == 1
+    assert counted_attempts(pack.alert(), pack.alert()["starts_at"]) == 1
     assert pack.request(request_id)["alerts"][0]["outcome"] == "succeeded"
 
 
@@ -124,7 +126,7 @@ def test_an_execution_that_stackstorm_lost_before_it_ran_is_canceled_and_tried_a
     assert len(pack.stackstorm.dispatched()) == 2
     pack.settle()
     assert pack.alert()["state"] == "remediated"
-    assert lifecycle.counted(pack.alert(), pack.alert()["starts_at"]) == 1
+    assert counted_attempts(pack.alert(), pack.alert()["starts_at"]) == 1
 
 
 def test_an_execution_that_got_lost_is_not_tried_again_when_its_alert_has_resolved(pack):
@@ -624,7 +626,7 @@ def test_whoever_says_no_takes_the_alert_over(pack):
     repeat(pack, 30, "failed")
     assert len(pack.stackstorm.dispatched()) == 1
     row = pack.alert()
-    assert lifecycle.current(row)["acknowledged"]["reason"] == "its remediation was not approved"
+    assert current_episode(row)["acknowledged"]["reason"] == "its remediation was not approved"
     assert "a person said no" in str([entry["reason"] for entry in row["history"]])
 
 

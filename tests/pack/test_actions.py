@@ -17,6 +17,7 @@ import receive_webhook
 import track
 from hypothesis import given
 from poundcake.core import lifecycle, payload
+from poundcake.core.alert import STATES
 from poundcake.sensor.ledger import Ledger
 from poundcake.st2 import inbox, outbox, rows
 from poundcake.st2.client import StackStormError
@@ -304,7 +305,7 @@ class TestListAlerts(RowsTestCase):
 
     def test_an_unknown_filter_value_fails_with_what_exists(self):
         """For every filter."""
-        self.assertIn(", ".join(lifecycle.STATES), self.fail_with(**self.ask(state="broken")))
+        self.assertIn(", ".join(STATES), self.fail_with(**self.ask(state="broken")))
         self.assertIn("HostDown, ServiceDown", self.fail_with(**self.ask(alertname="Nope")))
         self.assertIn("critical, warning", self.fail_with(**self.ask(severity="nope")))
         self.assertIn("has no =", self.fail_with(**self.ask(label="team")))
@@ -365,7 +366,7 @@ class TestGetStats(RowsTestCase):
         """Every state is there, zero or not."""
         found = self.succeed()
         self.assertEqual(found["alerts"], 3)
-        self.assertEqual(set(found["by_state"]), set(lifecycle.STATES))
+        self.assertEqual(set(found["by_state"]), set(STATES))
         counted = {state: number for state, number in found["by_state"].items() if number}
         self.assertEqual(counted, {"remediated": 1, "failed": 1, "pending": 1})
         self.assertEqual(found["by_severity"], {"critical": 2, "warning": 1})

@@ -11,8 +11,9 @@ from glob import glob
 
 import pytest
 import yaml
-from poundcake import settings
+from poundcake import clock, settings
 from poundcake.core import admission, lifecycle, payload
+from poundcake.core.history import transitions
 from poundcake.st2 import triggers
 from st2common.runners.base_action import Action
 
@@ -387,7 +388,7 @@ def a_row(one, parsed):
             ("notified", {"status": "resolved", "alert": described, "request_id": "r2"}),
         ]
     ):
-        moment = triggers.lifecycle.clock.to_text(NOW + second)
+        moment = clock.to_text(NOW + second)
         row = lifecycle.apply(row, dict(fact, kind=kind, at=moment, **more))
     return row
 
@@ -399,7 +400,7 @@ def test_every_payload_fits_its_schema():
     for row in rows_to_send():
         schemas.check(triggers.ALERT, triggers.alert_payload(row, row["attempts"][0]))
         schemas.check(triggers.ALERT_RESOLVED, triggers.alert_resolved_payload(row))
-        for change in lifecycle.transitions(None, row):
+        for change in transitions(None, row):
             schemas.check(triggers.LIFECYCLE, triggers.lifecycle_payload(row, *change))
             checked += 1
     assert checked > 30

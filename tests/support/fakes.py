@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from poundcake import clock
-from poundcake.core import lifecycle
+from poundcake.core.alert import ENDED_STATUSES
 from poundcake.settings import from_config
 from poundcake.st2 import outbox
 from poundcake.st2.client import StackStormError
@@ -271,7 +271,7 @@ class FakeStackStorm:
     def cancel_execution(self, execution_id):
         self._answer("cancel_execution")
         status = self.executions[execution_id]["status"]
-        if status not in lifecycle.ENDED_STATUSES:
+        if status not in ENDED_STATUSES:
             self.finish(execution_id, "canceled", ran=status in ("running", "paused"))
 
     def get_resource(self, kind, ref):

@@ -5,7 +5,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from poundcake import clock
 from poundcake.core import admission, lifecycle, payload
+from poundcake.core.alert import (
+    counted_attempts,
+    current_episode,
+    current_hold,
+    next_attempt_number,
+)
 from poundcake.core.controls import Controls, Window
+from poundcake.core.decisions import (
+    DECISIONS,
+    DISPATCH,
+    DUPLICATE,
+    MAINTENANCE,
+    PEND,
+    RATE,
+    REJECTED,
+    RESOLVE,
+    RETRY,
+    SUPPRESS,
+)
 from poundcake.ids import dispatch_id
 from poundcake.matchers import parse
 from poundcake.sensor.ledger import Ledger
@@ -61,7 +79,7 @@ class Desk:
         """Let go what may go; return the hosts of it."""
         found = admission.release(self.ledger.held, self._standing(), self.settings)
         for row, hold in found:
-            known = lifecycle.hold(row)
+            known = current_hold(row)
             if hold:
                 self._hold(row, hold, forced=known["forced"], by=known["by"])
             else:
@@ -95,7 +113,7 @@ class Desk:
         return row
 
     def hold(self, number=1):
-        return lifecycle.hold(self.row(number))
+        return current_hold(self.row(number))
 
     def _standing(self):
         return self.ledger.standing(self.now, self.controls)
@@ -108,18 +126,18 @@ class Desk:
                 row = self.apply(kind, row["fingerprint"], row["starts_at"], **of)
         if decision.hold:
             self._hold(row, decision.hold, **more)
-        elif decision.kind == admission.DISPATCH:
-            assert decision.attempt == lifecycle.next_attempt(row)
+        elif decision.kind == DISPATCH:
+            assert decision.attempt == next_attempt_number(row)
             self._dispatch(row, by=more.get("by", ""))
 
     def _hold(self, row, hold, **more):
         more.update(state=hold.state, cause=hold.cause, reason=hold.reason)
-        more["attempt"] = lifecycle.next_attempt(row)
+        more["attempt"] = next_attempt_number(row)
         self.apply("held", row["fingerprint"], row["starts_at"], **more)
 
     def _dispatch(self, row, by=""):
         fingerprint, episode = row["fingerprint"], row["starts_at"]
-        attempt = lifecycle.next_attempt(row)
+        attempt = next_attempt_number(row)
         identity = dispatch_id(fingerprint, episode, attempt)
         self.dispatches.append((fingerprint, episode, attempt))
         more = {"dispatch_id": identity, "attempt": attempt, "by": by}
@@ -150,7 +168,7 @@ def kinds(decisions):
 def test_a_new_episode_is_dispatched_while_there_is_room(desk):
     """As its first attempt."""
     decision = desk.receive(alert(1))
-    assert (decision.kind, decision.attempt) == (admission.DISPATCH, 1)
+    assert (decision.kind, decision.attempt) == (DISPATCH, 1)
 
 
 def test_an_alert_without_room_is_pending_and_says_why(desk):
@@ -175,7 +193,7 @@ def test_the_same_episode_again_is_a_duplicate(desk, waits):
     for number in (1, 2) if waits else ():
         desk.receive(alert(number))
     desk.receive(alert(9))
-    assert desk.receive(alert(9)).kind == admission.DUPLICATE
+    assert desk.receive(alert(9)).kind == DUPLICATE
 
 
 def test_a_resolve_is_a_resolve_once(desk):
@@ -187,14 +205,14 @@ def test_a_resolve_is_a_resolve_once(desk):
 
 def test_a_resolve_of_an_unknown_alert_is_a_resolve(desk):
     """PoundCake may have been installed while the alert fired."""
-    assert desk.receive(alert(1, status="resolved")).kind == admission.RESOLVE
+    assert desk.receive(alert(1, status="resolved")).kind == RESOLVE
 
 
 def test_a_firing_that_comes_after_its_resolve_is_late(desk):
     """Notifications overtake each other; what has resolved is not remediated."""
     desk.receive(alert(1, status="resolved"))
     decision = desk.receive(alert(1))
-    assert decision.kind == admission.DUPLICATE and decision.reason.startswith("late: ")
+    assert decision.kind == DUPLICATE and decision.reason.startswith("late: ")
 
 
 def test_a_firing_of_an_older_episode_is_late(desk):
@@ -202,7 +220,7 @@ def test_a_firing_of_an_older_episode_is_late(desk):
     desk.receive(alert(1, starts_at=LATER))
     for _ in range(2):
         decision = desk.receive(alert(1))
-        assert decision.kind == admission.DUPLICATE and decision.reason.startswith("late: ")
+        assert decision.kind == DUPLICATE and decision.reason.startswith("late: ")
 
 
 def test_a_new_start_after_a_resolve_is_a_new_episode(desk):
@@ -210,7 +228,7 @@ def test_a_new_start_after_a_resolve_is_a_new_episode(desk):
     desk.receive(alert(1))
     desk.end()
     desk.receive(alert(1, status="resolved"))
-    assert desk.receive(alert(1, starts_at=LATER)).kind == admission.DISPATCH
+    assert desk.receive(alert(1, starts_at=LATER)).kind == DISPATCH
 
 
 def test_two_episodes_of_one_alert_are_not_remediated_at_the_same_time(desk):
@@ -218,7 +236,7 @@ def test_two_episodes_of_one_alert_are_not_remediated_at_the_same_time(desk):
     desk.receive(alert(1))
     desk.receive(alert(1, status="resolved"))
     decision = desk.receive(alert(1, starts_at=LATER))
-    assert decision.kind == admission.PEND and "previous episode" in decision.reason
+    assert decision.kind == PEND and "previous episode" in decision.reason
     assert desk.release() == []
     desk.end()
     assert desk.release() == ["web1"]
@@ -243,9 +261,9 @@ def test_after_an_attempt_notifications_are_duplicates_until_the_cooldown_is_ove
         return
     lone.pass_time(299)
     decision = lone.receive(alert(1))
-    assert decision.kind == admission.DUPLICATE and "within its cooldown" in decision.reason
+    assert decision.kind == DUPLICATE and "within its cooldown" in decision.reason
     lone.pass_time(2)
-    assert lone.receive(alert(1)).kind == admission.DISPATCH
+    assert lone.receive(alert(1)).kind == DISPATCH
 
 
 def test_each_further_attempt_waits_longer(lone):
@@ -255,7 +273,7 @@ def test_each_further_attempt_waits_longer(lone):
     for _ in range(2):
         lone.end("failed")
         ended = lone.now
-        while lone.receive(alert(1)).kind == admission.DUPLICATE:
+        while lone.receive(alert(1)).kind == DUPLICATE:
             lone.pass_time(10)
         waited.append(lone.now - ended)
     assert 300 <= waited[0] < 311 and 600 <= waited[1] < 611
@@ -268,7 +286,7 @@ def test_without_backoff_every_wait_is_the_same():
     for _ in range(4):
         desk.end("succeeded")
         desk.pass_time(301)
-        assert desk.receive(alert(1)).kind == admission.DISPATCH
+        assert desk.receive(alert(1)).kind == DISPATCH
 
 
 def test_a_backoff_that_grows_for_long_stays_a_number_of_seconds():
@@ -297,7 +315,7 @@ def test_an_alert_whose_last_attempt_failed_is_exhausted_at_once_and_once(lone):
     for seconds in (0, 100000, 100000):
         lone.pass_time(seconds)
         decision = lone.receive(alert(1))
-        assert (decision.kind, decision.exhausted) == (admission.SUPPRESS, "")
+        assert (decision.kind, decision.exhausted) == (SUPPRESS, "")
         assert decision.reason.startswith("attempts exhausted: ")
     assert [e["state"] for e in lone.row()["history"]].count("exhausted") == 1
 
@@ -306,7 +324,7 @@ def test_an_alert_that_fires_on_after_its_last_success_is_exhausted_after_the_co
     """Only then it is known that the last attempt did not help."""
     exhaust(lone, "succeeded")
     assert lone.row()["state"] == "remediated"
-    assert lone.receive(alert(1)).kind == admission.DUPLICATE
+    assert lone.receive(alert(1)).kind == DUPLICATE
     lone.pass_time(100000)
     decision = lone.receive(alert(1))
     last = lone.row()["attempts"][-1]
@@ -320,7 +338,7 @@ def test_a_new_episode_has_all_its_attempts(lone):
     exhaust(lone)
     lone.receive(alert(1, status="resolved"))
     decision = lone.receive(alert(1, starts_at=LATER))
-    assert (decision.kind, decision.attempt) == (admission.DISPATCH, 1)
+    assert (decision.kind, decision.attempt) == (DISPATCH, 1)
 
 
 def test_a_success_after_which_the_alert_fires_on_was_ineffective(lone):
@@ -330,7 +348,7 @@ def test_a_success_after_which_the_alert_fires_on_was_ineffective(lone):
     lone.pass_time(301)
     lone.controls = EVERYTHING_PAUSED
     decision = lone.receive(alert(1))
-    assert decision.kind == admission.SUPPRESS
+    assert decision.kind == SUPPRESS
     first = lone.row()["attempts"][0]
     assert decision.ineffective == first["dispatch_id"] and first["ineffective_at"]
     lone.controls = NOTHING_SET
@@ -352,7 +370,7 @@ def test_attempts_that_no_rule_took_are_made_again_and_never_exhaust(lone):
     """A rule may be enabled tomorrow; nothing was done, so nothing is used up."""
     for attempt in range(1, 8):
         decision = lone.receive(alert(1))
-        assert (decision.kind, decision.attempt) == (admission.DISPATCH, attempt)
+        assert (decision.kind, decision.attempt) == (DISPATCH, attempt)
         lone.end("unmatched")
         assert lone.row()["state"] == "unmatched"
         lone.pass_time(100000)
@@ -363,13 +381,13 @@ def test_an_attempt_that_never_ran_is_made_again_without_a_notification(lone):
     lone.receive(alert(1))
     for retry in range(3):
         lone.end("never ran")
-        assert lone.hold()["cause"] == admission.RETRY and lone.row()["state"] == "pending"
-        assert lone.receive(alert(1)).kind == admission.DUPLICATE
+        assert lone.hold()["cause"] == RETRY and lone.row()["state"] == "pending"
+        assert lone.receive(alert(1)).kind == DUPLICATE
         lone.pass_time(admission.RETRY_SECONDS * 2**retry - 1)
         assert lone.release() == []
         lone.pass_time(2)
         assert lone.release() == ["web1"]
-    assert lifecycle.counted(lone.row(), EPISODE) == 1, "the one that runs"
+    assert counted_attempts(lone.row(), EPISODE) == 1, "the one that runs"
 
 
 def test_what_never_runs_is_not_tried_for_ever(lone):
@@ -382,7 +400,7 @@ def test_what_never_runs_is_not_tried_for_ever(lone):
     assert lone.hold() is None and lone.row()["state"] == "failed"
     assert len(lone.dispatches) == admission.MOST_RETRIES + 1
     lone.pass_time(100000)
-    assert lone.receive(alert(1)).kind == admission.DISPATCH
+    assert lone.receive(alert(1)).kind == DISPATCH
 
 
 @pytest.mark.parametrize("how", ["failed", "never ran"])
@@ -395,7 +413,7 @@ def test_what_a_person_took_over_while_it_ran_is_neither_exhausted_nor_tried_aga
     desk.pass_time(1)
     desk.end(how)
     assert desk.row()["state"] == "failed"
-    assert lifecycle.current(desk.row())["holds"] == []
+    assert current_episode(desk.row())["holds"] == []
 
 
 def test_an_alert_that_resolved_is_not_tried_again(lone):
@@ -414,9 +432,9 @@ def test_two_alerts_of_one_host_are_remediated_one_after_the_other():
     desk = Desk(max_concurrent=5)
     desk.receive(alert(1))
     decision = desk.receive(alert(1, alertname="HostDown"))
-    assert decision.kind == admission.PEND
+    assert decision.kind == PEND
     assert 'same host, "web1", is in flight' in decision.reason
-    assert desk.receive(alert(2)).kind == admission.DISPATCH
+    assert desk.receive(alert(2)).kind == DISPATCH
     desk.end(index=0)
     desk.end(index=0)
     assert desk.release() == ["web1"]
@@ -467,7 +485,7 @@ def test_what_a_person_asked_for_goes_first_and_its_age_counts_from_the_first_ho
     desk.receive(alert(5, alertname="Other"))
     desk.controls = NOTHING_SET
     desk.receive(alert(3))
-    assert desk.order(4).kind == admission.PEND
+    assert desk.order(4).kind == PEND
     released = []
     while desk.ledger.held:
         desk.end()
@@ -525,7 +543,7 @@ def test_a_flapping_alert_is_remediated_so_often_in_a_span_and_no_more():
     assert flap(desk, 2) == ["dispatch", "suppress"]
     decision = desk.receive(alert(1, starts_at=clock.to_text(desk.now)))
     assert decision.reason.startswith("rate limit: 4 in 86400 s are used; the next one may go at ")
-    assert desk.hold()["cause"] == admission.RATE
+    assert desk.hold()["cause"] == RATE
 
 
 def test_what_the_rate_held_back_goes_when_the_span_is_over_if_it_still_fires():
@@ -551,14 +569,14 @@ def test_alerts_without_a_host_have_a_rate_each():
     """Else one alertname without hosts would be one remediation an hour in all."""
     desk = Desk(rate_limit=("1/1h",), serialize_by="none")
     for name in ("a", "b"):
-        assert desk.receive(alert(1, instance="", queue=name)).kind == admission.DISPATCH
+        assert desk.receive(alert(1, instance="", queue=name)).kind == DISPATCH
 
 
 def test_what_did_nothing_uses_up_no_rate():
     """No rule took it."""
     desk = Desk(rate_limit=("1/1h",), cooldown_seconds=0)
     for _ in range(3):
-        assert desk.receive(alert(1)).kind == admission.DISPATCH
+        assert desk.receive(alert(1)).kind == DISPATCH
         desk.end("unmatched")
         desk.pass_time(1)
 
@@ -571,8 +589,8 @@ def test_what_is_released_together_is_counted_together():
         desk.receive(alert(1, disk=disk))
     desk.controls = NOTHING_SET
     assert desk.release() == ["web1"]
-    causes = [lifecycle.hold(row)["cause"] for row in desk.ledger.held]
-    assert causes == [admission.RATE] * 2
+    causes = [current_hold(row)["cause"] for row in desk.ledger.held]
+    assert causes == [RATE] * 2
 
 
 def test_an_empty_list_of_rates_limits_nothing():
@@ -600,18 +618,18 @@ def test_failures_in_a_row_across_hosts_stop_an_alertname(breaking):
     """The others go on; the reason says why and when one is tried."""
     fail(breaking, 1, 2)
     decision = breaking.receive(alert(3))
-    assert decision.kind == admission.SUPPRESS
+    assert decision.kind == SUPPRESS
     assert decision.reason.startswith(
         "the breaker of ServiceDown is open after 2 failures in a row"
     )
-    assert breaking.receive(alert(4, alertname="HostDown")).kind == admission.DISPATCH
+    assert breaking.receive(alert(4, alertname="HostDown")).kind == DISPATCH
 
 
 @pytest.mark.parametrize("how", ["unmatched", "never ran", "canceled"])
 def test_what_says_nothing_about_the_remediation_opens_no_breaker(breaking, how):
     """It was not tried, or a person or a resolve stopped it."""
     fail(breaking, 1, 2, 3, how=how)
-    assert breaking.receive(alert(9)).kind != admission.SUPPRESS
+    assert breaking.receive(alert(9)).kind != SUPPRESS
 
 
 def test_a_success_starts_the_count_anew(breaking):
@@ -619,7 +637,7 @@ def test_a_success_starts_the_count_anew(breaking):
     fail(breaking, 1)
     fail(breaking, 2, how="succeeded")
     fail(breaking, 3)
-    assert breaking.receive(alert(4)).kind == admission.DISPATCH
+    assert breaking.receive(alert(4)).kind == DISPATCH
 
 
 def test_after_the_pause_one_goes_and_the_others_wait_for_it(breaking):
@@ -680,7 +698,7 @@ def test_zero_switches_the_breaker_off():
     """However much fails."""
     desk = Desk(breaker_failures=0)
     fail(desk, *range(1, 20))
-    assert desk.receive(alert(20)).kind == admission.DISPATCH
+    assert desk.receive(alert(20)).kind == DISPATCH
 
 
 # --- pause, maintenance, dry run ------------------------------------------------------------------
@@ -690,7 +708,7 @@ def test_what_comes_while_everything_is_paused_is_remediated_afterwards(desk):
     """If it still fires then; who paused and why stands on the row."""
     desk.controls = EVERYTHING_PAUSED
     for number in (1, 2):
-        assert desk.receive(alert(number)).kind == admission.SUPPRESS
+        assert desk.receive(alert(number)).kind == SUPPRESS
     assert desk.row(1)["state"] == "suppressed" and "deploying" in desk.row(1)["reason"]
     desk.receive(alert(2, status="resolved"))
     assert desk.release() == []
@@ -714,8 +732,8 @@ def test_a_pause_holds_what_was_pending_already():
 def test_a_pause_of_one_alertname_leaves_the_others(desk):
     """As the row of the pause says."""
     desk.controls = Controls({"HostDown": dict(BY_ANN, alertname="HostDown")}, (), {})
-    assert desk.receive(alert(1, alertname="HostDown")).kind == admission.SUPPRESS
-    assert desk.receive(alert(2)).kind == admission.DISPATCH
+    assert desk.receive(alert(1, alertname="HostDown")).kind == SUPPRESS
+    assert desk.receive(alert(2)).kind == DISPATCH
 
 
 def test_maintenance_holds_what_it_matches_until_it_ends(desk):
@@ -723,9 +741,9 @@ def test_maintenance_holds_what_it_matches_until_it_ends(desk):
     row = {"id": "w1", "matchers": ['team="db"'], "by": "ann", "reason": "new disks"}
     row["ends_at"] = clock.to_text(NOW + 600)
     desk.controls = Controls({}, (Window(row, parse('team="db"'), NOW + 600),), {})
-    assert desk.receive(alert(1, team="db")).kind == admission.SUPPRESS
-    assert desk.hold()["cause"] == admission.MAINTENANCE
-    assert desk.receive(alert(2, team="web")).kind == admission.DISPATCH
+    assert desk.receive(alert(1, team="db")).kind == SUPPRESS
+    assert desk.hold()["cause"] == MAINTENANCE
+    assert desk.receive(alert(2, team="web")).kind == DISPATCH
     assert desk.release() == []
     desk.pass_time(601)
     assert desk.release() == ["web1"]
@@ -743,9 +761,7 @@ def test_a_dry_run_decides_and_dispatches_nothing(config, names):
     desk = Desk(max_concurrent=9, **config)
     for number, name in enumerate(["ServiceDown", "HostDown"]):
         decisions = [desk.receive(alert(number, alertname=name)) for _ in range(3)]
-        kinds_wanted = (
-            [admission.SUPPRESS] * 3 if name in names else ["dispatch"] + ["duplicate"] * 2
-        )
+        kinds_wanted = [SUPPRESS] * 3 if name in names else ["dispatch"] + ["duplicate"] * 2
         assert kinds(decisions) == kinds_wanted
         if name in names:
             assert decisions[0].reason == "dry run: it would have been dispatched"
@@ -761,7 +777,7 @@ def test_what_was_dry_is_remediated_with_its_next_notification_when_dry_run_is_o
     desk.receive(alert(1))
     desk.settings = make_settings()
     assert desk.release() == []
-    assert desk.receive(alert(1)).kind == admission.DISPATCH
+    assert desk.receive(alert(1)).kind == DISPATCH
 
 
 def test_a_dry_run_that_begins_while_a_person_waits_for_an_attempt_dispatches_nothing():
@@ -770,7 +786,7 @@ def test_a_dry_run_that_begins_while_a_person_waits_for_an_attempt_dispatches_no
     desk.receive(alert(2))
     desk.end("failed")
     desk.receive(alert(1))
-    assert desk.order(2).kind == admission.PEND
+    assert desk.order(2).kind == PEND
     desk.end()
     desk.settings = make_settings(dry_run=True)
     assert desk.release() == []
@@ -786,7 +802,7 @@ def test_a_person_gets_one_more_attempt_whatever_the_limits_say(breaking):
     breaking.controls = EVERYTHING_PAUSED
     assert breaking.row()["state"] == "exhausted"
     decision = breaking.order(1)
-    assert (decision.kind, decision.attempt) == (admission.DISPATCH, 2)
+    assert (decision.kind, decision.attempt) == (DISPATCH, 2)
     assert breaking.row()["attempts"][-1]["by"] == "ann"
 
 
@@ -796,7 +812,7 @@ def test_a_person_does_not_get_more_than_the_window():
     desk.receive(alert(1))
     desk.end("failed")
     desk.receive(alert(2))
-    assert desk.order(1).kind == admission.PEND
+    assert desk.order(1).kind == PEND
     desk.controls = EVERYTHING_PAUSED
     assert desk.release() == []
     desk.end()
@@ -808,7 +824,7 @@ def test_a_person_does_not_get_two_at_once(desk):
     desk.receive(alert(1))
     decision = desk.order(1)
     assert (decision.kind, decision.reason) == (
-        admission.REJECTED,
+        REJECTED,
         "a remediation of it runs: one at a time",
     )
 
@@ -833,8 +849,8 @@ def test_what_a_person_took_over_gets_no_attempt_in_this_episode(lone, dismissed
     lone.apply("acknowledged", row["fingerprint"], EPISODE, **said)
     lone.pass_time(100000)
     decision = lone.receive(alert(1))
-    assert (decision.kind, decision.reason) == (admission.SUPPRESS, word + " by ann: known")
-    assert lone.receive(alert(1, starts_at=LATER)).kind == admission.DISPATCH
+    assert (decision.kind, decision.reason) == (SUPPRESS, word + " by ann: known")
+    assert lone.receive(alert(1, starts_at=LATER)).kind == DISPATCH
 
 
 # --- any sequence ---------------------------------------------------------------------------------
@@ -860,9 +876,9 @@ def walk(desk, steps):
     for step in steps:
         if step[0] == "receive":
             decision = desk.receive(alert(step[1], status=step[2], starts_at=step[3]))
-            assert decision.kind in admission.DECISIONS and decision.reason
-            assert (decision.kind == admission.DISPATCH) == bool(decision.attempt)
-            assert (decision.kind == admission.DISPATCH) <= (decision.hold is None)
+            assert decision.kind in DECISIONS and decision.reason
+            assert (decision.kind == DISPATCH) == bool(decision.attempt)
+            assert (decision.kind == DISPATCH) <= (decision.hold is None)
         else:
             getattr(desk, step[0])(*step[1:])
         yield
@@ -880,7 +896,7 @@ def test_in_flight_never_exceeds_the_window_and_nothing_is_done_twice(steps, win
         assert len(set(desk.dispatches)) == len(desk.dispatches), "an attempt is made twice"
         for row in desk.ledger.alerts.values():
             for episode in row["episodes"]:
-                assert lifecycle.counted(row, episode["starts_at"]) <= attempts
+                assert counted_attempts(row, episode["starts_at"]) <= attempts
 
 
 @PROPERTY

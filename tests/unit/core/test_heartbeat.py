@@ -4,7 +4,9 @@ import os
 
 import pytest
 import yaml
-from poundcake.core import admission, lifecycle
+from poundcake.core import lifecycle
+from poundcake.core.alert import current_hold
+from poundcake.core.decisions import HEARTBEAT
 from poundcake.st2 import triggers
 
 from tests.support.fakes import PACK, alert
@@ -55,7 +57,7 @@ def test_a_heartbeat_is_recorded_as_any_alert_and_never_remediated(pack):
     for request_id in (first, second):
         assert pack.request(request_id)["counts"] == {"suppress": 1, "alerts": 1}
     assert pack.alert()["occurrences"] == 2
-    assert lifecycle.hold(pack.alert())["cause"] == admission.HEARTBEAT
+    assert current_hold(pack.alert())["cause"] == HEARTBEAT
 
 
 def test_nothing_lets_a_heartbeat_be_remediated(pack):

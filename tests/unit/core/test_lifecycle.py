@@ -7,6 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from poundcake import clock
 from poundcake.core import lifecycle, payload
+from poundcake.core.alert import (
+    ENDED_STATUSES,
+    STATES,
+    awaits_approval,
+    counted_attempts,
+    current_episode,
+    current_hold,
+    held_since,
+    next_attempt_number,
+    open_attempts,
+)
+from poundcake.core.history import transitions
 
 from tests.support.fakes import NOW, PROPERTY, alert, notification
 
@@ -48,7 +60,7 @@ def dispatched(when, attempt=1, episode=EPISODE, **more):
 
 
 def executed(when, status, attempt=1, number=1, episode=EPISODE, error="", ran=True):
-    ended = status in lifecycle.ENDED_STATUSES
+    ended = status in ENDED_STATUSES
     execution = {
         "execution_id": "%s/%d/%d" % (episode, attempt, number),
         "status": status,
@@ -190,22 +202,22 @@ def test_an_execution_that_never_ran_fails_the_alert_and_does_not_count():
     row = apply_all(facts + [executed(3, "failed", ran=False, error="no such pack")])
     assert row["state"] == "failed"
     assert row["reason"] == "it never ran: poundcake.service_down failed: no such pack"
-    assert lifecycle.counted(row, EPISODE) == 0 and lifecycle.next_attempt(row) == 2
+    assert counted_attempts(row, EPISODE) == 0 and next_attempt_number(row) == 2
 
 
 def test_one_execution_of_several_that_ran_makes_the_attempt_count():
     """Something was done to the machine."""
     facts = [notified(0), dispatched(1), settled(2), executed(3, "failed", ran=False)]
     row = apply_all(facts + [executed(4, "failed", number=2)])
-    assert row["attempts"][0]["outcome"] == "failed" and lifecycle.counted(row, EPISODE) == 1
+    assert row["attempts"][0]["outcome"] == "failed" and counted_attempts(row, EPISODE) == 1
 
 
 def test_an_attempt_that_no_rule_took_does_not_count_and_one_that_runs_does():
     """What may have done something is counted as if it had."""
     row = apply_all([notified(0), dispatched(1), settled(2)])
-    assert lifecycle.counted(row, EPISODE) == 0
+    assert counted_attempts(row, EPISODE) == 0
     row = apply_all([dispatched(3, attempt=2), executed(4, "running", attempt=2)], row)
-    assert lifecycle.counted(row, EPISODE) == 1
+    assert counted_attempts(row, EPISODE) == 1
 
 
 def test_an_attempt_never_ends_before_it_began():
@@ -238,11 +250,11 @@ def test_what_holds_an_attempt_back_is_in_the_history_with_its_reason():
 def test_the_latest_hold_counts_until_the_attempt_is_dispatched():
     """And since when it waits does not change with the cause."""
     row = apply_all([notified(0), held(1), held(2, "suppressed", "paused")])
-    assert lifecycle.hold(row)["cause"] == "paused" and lifecycle.held_since(row) == at(1)
+    assert current_hold(row)["cause"] == "paused" and held_since(row) == at(1)
     row = lifecycle.apply(row, dispatched(3))
-    assert lifecycle.hold(row) is None
+    assert current_hold(row) is None
     row = apply_all([settled(4), held(5, "pending", "retry", attempt=2)], row)
-    assert lifecycle.hold(row)["cause"] == "retry" and lifecycle.held_since(row) == at(5)
+    assert current_hold(row)["cause"] == "retry" and held_since(row) == at(5)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +270,7 @@ def test_the_latest_hold_counts_until_the_attempt_is_dispatched():
 )
 def test_what_ends_a_hold(facts, cause):
     """Resolved, taken over by a person, replaced; the later word of a person stands."""
-    hold = lifecycle.hold(apply_all([notified(0), held(1)] + facts))
+    hold = current_hold(apply_all([notified(0), held(1)] + facts))
     assert (hold and hold["cause"]) == cause
 
 
@@ -311,9 +323,9 @@ def test_an_acknowledgement_while_a_remediation_runs_leaves_it_running():
 def test_the_first_acknowledgement_of_an_episode_stands_and_a_new_episode_is_free():
     """A second person changes nothing; what fires anew is remediated again."""
     row = apply_all([notified(0), acknowledged(2, by="ann"), acknowledged(3, by="bob")])
-    assert lifecycle.current(row)["acknowledged"]["by"] == "ann"
+    assert current_episode(row)["acknowledged"]["by"] == "ann"
     row = lifecycle.apply(row, notified(3600, episode=LATER_EPISODE))
-    assert row["state"] == "received" and lifecycle.current(row)["acknowledged"] is None
+    assert row["state"] == "received" and current_episode(row)["acknowledged"] is None
 
 
 # --- episodes in the history ----------------------------------------------------------------------
@@ -393,9 +405,9 @@ def test_an_attempt_ends_even_when_its_episode_is_no_longer_kept():
     for hour in range(9, 9 + lifecycle.KEPT_EPISODES):
         episode = "2026-11-21T%02d:00:00.000000000Z" % hour
         row = apply_all([notified(hour * 60, episode=episode)], row)
-    assert len(lifecycle.open_attempts(row)) == 1
+    assert len(open_attempts(row)) == 1
     row = lifecycle.apply(row, executed(3600, "succeeded"))
-    assert lifecycle.open_attempts(row) == []
+    assert open_attempts(row) == []
 
 
 # --- episodes -------------------------------------------------------------------------------------
@@ -439,7 +451,7 @@ def test_each_change_of_state_is_told_once():
     facts = [notified(0), held(1), dispatched(2), settled(3), executed(4, "succeeded")]
     for item in facts + [notified(60), notified(90, "resolved"), notified(95, "resolved")]:
         after = lifecycle.apply(row, item)
-        told += [(a, b) for a, b, _ in lifecycle.transitions(row, after)]
+        told += [(a, b) for a, b, _ in transitions(row, after)]
         row = after
     assert told[:3] == [(None, "received"), ("received", "pending"), ("pending", "remediating")]
     assert told[-1] == ("remediated", "resolved")
@@ -450,7 +462,7 @@ def test_what_follows_a_resolve_is_no_change_of_state():
     """Nobody is told twice that an alert has resolved."""
     row = apply_all([notified(0), dispatched(1), notified(2, "resolved")])
     after = apply_all([executed(4, "failed"), settled(3)], row)
-    assert lifecycle.transitions(row, after) == []
+    assert transitions(row, after) == []
 
 
 # --- a person in the loop -------------------------------------------------------------------------
@@ -465,7 +477,7 @@ def test_an_attempt_that_waits_for_a_person_awaits_approval():
     assert states(row) == ["received", "remediating", "awaiting_approval"]
     assert (row["state"], row["state_since"]) == ("awaiting_approval", at(5))
     assert "st2 inquiry respond i1" in row["reason"] and at(65) in row["reason"]
-    assert lifecycle.awaits(row["attempts"][0])
+    assert awaits_approval(row["attempts"][0])
 
 
 def test_the_answer_lets_it_go_on():
@@ -474,7 +486,7 @@ def test_the_answer_lets_it_go_on():
     row = apply_all(facts)
     assert states(row)[2:] == ["awaiting_approval", "remediating"]
     assert row["reason"] == "approved"
-    assert not lifecycle.awaits(row["attempts"][0])
+    assert not awaits_approval(row["attempts"][0])
     ended = apply_all([executed(12, "succeeded")], row)
     assert states(ended)[2:] == ["awaiting_approval", "remediating", "remediated"]
     asked_again = apply_all([asked(15, inquiry="i2")], row)
@@ -484,24 +496,24 @@ def test_the_answer_lets_it_go_on():
 def test_an_attempt_of_which_something_runs_is_remediating():
     """A second rule took the dispatch; when what it started has ended, only the person is left."""
     row = apply_all(BEGUN + [executed(3, "running", number=2), asked(5)])
-    assert row["state"] == "remediating" and not lifecycle.awaits(row["attempts"][0])
+    assert row["state"] == "remediating" and not awaits_approval(row["attempts"][0])
     row = apply_all([executed(8, "succeeded", number=2)], row)
     assert (row["state"], row["state_since"]) == ("awaiting_approval", at(8))
-    assert lifecycle.awaits(row["attempts"][0])
+    assert awaits_approval(row["attempts"][0])
 
 
 def test_an_attempt_that_ended_unanswered_awaits_nothing():
     """It was canceled while a person was asked."""
     row = apply_all(BEGUN + [asked(5), executed(9, "canceled")])
     assert states(row)[2:] == ["awaiting_approval", "failed"]
-    assert not lifecycle.awaits(row["attempts"][0])
+    assert not awaits_approval(row["attempts"][0])
 
 
 def test_a_row_of_an_earlier_version_has_no_inquiries():
     """After an upgrade a running attempt goes on."""
     row = apply_all(BEGUN)
     del row["attempts"][0]["inquiries"]
-    assert not lifecycle.awaits(row["attempts"][0])
+    assert not awaits_approval(row["attempts"][0])
     assert apply_all([asked(5)], row)["state"] == "awaiting_approval"
 
 
@@ -538,7 +550,7 @@ def lives(draw):
 def facts_of_an_attempt(draw, more):
     facts = [(dispatched, dict(more, by=draw(st.sampled_from(["", "ann"]))))]
     for number in range(draw(st.integers(0, 2))):
-        end = draw(st.sampled_from(lifecycle.ENDED_STATUSES + (None,)))
+        end = draw(st.sampled_from(ENDED_STATUSES + (None,)))
         ran = draw(st.booleans()) or end == "succeeded"
         for status in ("requested", "running", end):
             if status:
@@ -560,9 +572,9 @@ def told(row):
     attempts = copy.deepcopy(row["attempts"])
     for attempt in attempts:
         for execution in attempt["executions"]:
-            if execution["status"] not in lifecycle.ENDED_STATUSES:
+            if execution["status"] not in ENDED_STATUSES:
                 execution.clear()
-    return dict(row, attempts=attempts, rev=None), lifecycle.hold(row)
+    return dict(row, attempts=attempts, rev=None), current_hold(row)
 
 
 @PROPERTY
@@ -583,7 +595,7 @@ def test_of_many_holds_the_latest_are_kept_whatever_their_order(moments, random)
     row = apply_all(shuffled)
     assert told(row) == told(apply_all(facts))
     latest = [at(1 + moment) for moment in sorted(moments)[-lifecycle.KEPT_HOLDS :]]
-    assert [item["at"] for item in lifecycle.current(row)["holds"]] == latest
+    assert [item["at"] for item in current_episode(row)["holds"]] == latest
 
 
 @PROPERTY
@@ -591,12 +603,12 @@ def test_of_many_holds_the_latest_are_kept_whatever_their_order(moments, random)
 def test_nothing_is_held_back_that_must_not_go(facts):
     """No next attempt waits for what is resolved, or for what a person took over since."""
     row = apply_all(facts)
-    hold, episode = lifecycle.hold(row), lifecycle.current(row)
+    hold, episode = current_hold(row), current_episode(row)
     if hold:
-        assert not episode["resolved_at"] and hold["attempt"] == lifecycle.next_attempt(row)
+        assert not episode["resolved_at"] and hold["attempt"] == next_attempt_number(row)
         said = episode["acknowledged"]
         assert not said or (hold["forced"] and hold["at"] >= said["at"])
-        assert lifecycle.held_since(row) <= hold["at"]
+        assert held_since(row) <= hold["at"]
 
 
 @PROPERTY
@@ -611,7 +623,7 @@ def test_resolved_is_final_in_its_episode(facts):
             assert set(found[found.index("resolved") :]) == {"resolved"}
         else:
             assert "resolved" not in found
-    latest = lifecycle.current(row)
+    latest = current_episode(row)
     assert (row["state"] == "resolved") == bool(latest["resolved_at"])
 
 
@@ -624,11 +636,11 @@ def test_every_state_is_one_of_the_lifecycle(facts):
     for item in facts:
         after = lifecycle.apply(row, item)
         for entry in after["history"]:
-            assert entry["state"] in lifecycle.STATES
+            assert entry["state"] in STATES
         for episode in after["episodes"]:
             times = [e["at"] for e in after["history"] if e["starts_at"] == episode["starts_at"]]
             assert times == sorted(times)
-        for came_from, went_to, entry in lifecycle.transitions(row, after):
+        for came_from, went_to, entry in transitions(row, after):
             assert came_from != went_to
             last[entry["starts_at"]] = went_to
         row = after

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from poundcake import clock, ids
 from poundcake.core import lifecycle, payload
+from poundcake.core.alert import open_attempts
 from poundcake.errors import ExpectedError
 from poundcake.inert import inert
 from poundcake.operators import rebuild
@@ -72,7 +73,7 @@ class Story:
         self.look()
 
     def look(self):
-        flights = [(r, a) for r in self.rows.values() for a in lifecycle.open_attempts(r)]
+        flights = [(r, a) for r in self.rows.values() for a in open_attempts(r)]
         for fact in watch_module.observe(self.stackstorm, flights, self.clock())[0]:
             self._apply(fact)
 

@@ -7,6 +7,7 @@ import logging
 import pytest
 from poundcake import clock
 from poundcake.core import lifecycle, payload
+from poundcake.core.alert import FAILED, RESOLVED
 from poundcake.operators import commands
 from poundcake.sensor import ledger
 from poundcake.sensor.controller import SWEEP_SECONDS, Controller
@@ -938,9 +939,9 @@ def test_retention_counts_from_the_resolve(stackstorm):
     settings = make_settings(rate_limit=(), **config)
     live = outbox.time_to_live
     day = make_settings(rate_limit=("7/1d",), **config)
-    assert live("alerts", {"state": lifecycle.RESOLVED}, day) == 86400, "a rate looks back"
-    assert live("alerts", {"state": lifecycle.RESOLVED}, settings) == 100
-    assert live("alerts", {"state": lifecycle.FAILED}, settings) == 1000
+    assert live("alerts", {"state": RESOLVED}, day) == 86400, "a rate looks back"
+    assert live("alerts", {"state": RESOLVED}, settings) == 100
+    assert live("alerts", {"state": FAILED}, settings) == 1000
     assert live("requests", {}, settings) == 1000
     assert live("executions", {}, settings) == settings.retention.execution_seconds
 
@@ -979,10 +980,10 @@ def test_a_dispatch_that_waits_for_the_bus_is_not_sent_twice(pack):
         pack.stackstorm.bus_away = trigger != triggers.PROBE
         original(trigger, payload_, trace_tag)
 
-    pack.controller._bus._dispatch = back_for_probes
+    pack.controller._publisher._dispatch = back_for_probes
     for _ in range(2 * LOST_SECONDS + PROBE_SECONDS):
         pack.step()
-    pack.controller._bus._dispatch = original
+    pack.controller._publisher._dispatch = original
     pack.stackstorm.bus_away = False
     pack.settle()
     assert len(pack.stackstorm.dispatched()) == 1

@@ -14,7 +14,7 @@ from poundcake.core import payload
 from poundcake.operators import commands
 from poundcake.sensor import log as events
 from poundcake.sensor.listener import Listener
-from poundcake.sensor.log import EVENTS, Events
+from poundcake.sensor.log import EVENTS, EventLog
 from poundcake.st2 import rows
 from poundcake.st2.client import StackStormError
 
@@ -88,7 +88,7 @@ def test_of_an_exception_a_line_has_the_type_and_the_place():
     try:
         {}[MARKER]
     except KeyError as error:
-        Events(log).tell("fault", "a decision failed", error, request_id="r1")
+        EventLog(log).record("fault", "a decision failed", error, request_id="r1")
     ((level, line),) = log.lines
     assert level == logging.ERROR and line["error"] == "KeyError" and line["request_id"] == "r1"
     assert line["where"][0].startswith("test_log.py:") and MARKER not in str(line)
@@ -113,7 +113,7 @@ def test_the_sensor_logs_events_and_nothing_else():
     for path in SENSOR_CODE:
         for call in calls(path):
             name = call.func.attr
-            if name == "tell" and isinstance(call.args[0], ast.Constant):
+            if name == "record" and isinstance(call.args[0], ast.Constant):
                 used.add(call.args[0].value)
             if not path.endswith("sensor/log.py"):
                 levels = ("debug", "info", "warning", "error", "critical", "exception", "log")

@@ -4,7 +4,9 @@ import json
 from wsgiref.util import setup_testing_defaults
 
 import pytest
-from poundcake.core import admission, lifecycle, payload
+from poundcake.core import payload
+from poundcake.core.alert import ENDED_STATUSES, STATES
+from poundcake.core.decisions import CAUSES, HOLD_CAUSES
 from poundcake.sensor import metrics
 from poundcake.sensor.listener import Listener
 from poundcake.sensor.metrics import Metrics
@@ -68,7 +70,7 @@ def test_an_alert_is_counted_from_its_notification_to_its_remediation(pack):
     assert value(pack.metrics, "active_remediations") == 1
     assert value(pack.metrics, "alerts", state="remediating") == 1
     labels = {"alertname": "ServiceDown", "action": "core.noop"}
-    for status in lifecycle.ENDED_STATUSES:
+    for status in ENDED_STATUSES:
         assert value(pack.metrics, "remediations_executed_total", status=status, **labels) == 0
     pack.settle()
     pack.steps(20)
@@ -136,7 +138,7 @@ def test_every_decision_has_one_of_the_causes():
         for name, labels, number in samples(pack.metrics)
         if name == "poundcake_decisions_total"
     }
-    known = {(kind, cause) for kind, causes in admission.CAUSES.items() for cause in causes}
+    known = {(kind, cause) for kind, causes in CAUSES.items() for cause in causes}
     assert set(counted) == known
     requests = pack.stackstorm.rows("poundcake.request.")
     assert sum(counted.values()) == sum(len(request["alerts"]) for request in requests)
@@ -295,9 +297,7 @@ def test_what_is_held_back_has_a_state_and_a_cause():
         for name, labels, _ in samples(pack.metrics)
         if name == "poundcake_held_alerts"
     }
-    wanted = {
-        (state, cause) for state in admission.HOLD_CAUSES for cause in admission.HOLD_CAUSES[state]
-    }
+    wanted = {(state, cause) for state in HOLD_CAUSES for cause in HOLD_CAUSES[state]}
     assert known == wanted
 
 
@@ -424,7 +424,7 @@ def test_names_from_outside_are_bounded():
     for number in range(2 * metrics.SERIES):
         found.executed(dict(row, action_ref="p.a%d" % number))
     counted = [s for s in samples(found) if s[0] == "poundcake_remediations_executed_total"]
-    assert len(counted) == len(lifecycle.ENDED_STATUSES) * (metrics.SERIES + 1)
+    assert len(counted) == len(ENDED_STATUSES) * (metrics.SERIES + 1)
 
 
 def test_a_name_without_end_is_other():
@@ -454,4 +454,4 @@ def test_no_label_is_a_fingerprint_or_a_host(pack):
 def test_states_are_those_of_the_lifecycle(pack):
     """All of them, also those in which no alert is."""
     found = [labels for name, labels, _ in samples(pack.metrics) if name == "poundcake_alerts"]
-    assert {labels["state"] for labels in found} == set(lifecycle.STATES)
+    assert {labels["state"] for labels in found} == set(STATES)

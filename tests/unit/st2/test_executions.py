@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from poundcake import clock
 from poundcake.core import lifecycle, payload
+from poundcake.core.alert import open_attempts
 from poundcake.st2 import executions, triggers
 
 from tests.support.fakes import (
@@ -40,7 +41,7 @@ class Watched:
         self.stackstorm.dispatch(triggers.ALERT, triggers.alert_payload(self.row, attempt), "r1")
 
     def flights(self):
-        return [(self.row, attempt) for attempt in lifecycle.open_attempts(self.row)]
+        return [(self.row, attempt) for attempt in open_attempts(self.row)]
 
     def observe(self, seconds=1):
         """Look once, some seconds later, and apply what was seen; return ``(facts, lost)``."""

@@ -6,7 +6,7 @@ import logging
 from wsgiref.util import setup_testing_defaults
 
 import pytest
-from poundcake.core import lifecycle
+from poundcake.core.alert import ENDED_STATUSES, STATES
 from poundcake.sensor.listener import Listener
 from poundcake.views import older_api
 
@@ -154,7 +154,7 @@ def test_one_alert_has_its_labels_and_attempts_too(api):
 def test_statistics_are_by_status_and_by_severity(api):
     """Every state is there, also those of which there is none."""
     found = api.get("/alerts/stats")
-    assert found["total"] == 4 and set(found["by_status"]) == set(lifecycle.STATES)
+    assert found["total"] == 4 and set(found["by_status"]) == set(STATES)
     there = {state: count for state, count in found["by_status"].items() if count}
     assert there == {"failed": 1, "remediated": 1, "unmatched": 1, "resolved": 1}
     assert found["by_severity"] == {"critical": 2, "none": 1, "warning": 1}
@@ -192,7 +192,7 @@ def test_every_status_of_stackstorm_has_an_older_word(status, wanted):
     (execution_id,) = api.pack.stackstorm.running()
     execution = api.pack.stackstorm.executions[execution_id]
     execution["status"] = status
-    if status in lifecycle.ENDED_STATUSES:
+    if status in ENDED_STATUSES:
         execution["end_timestamp"] = execution["start_timestamp"]
     api.pack.tick(3)
     (found,) = api.get("/remediations")["remediations"]

@@ -12,14 +12,14 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 from hypothesis import given
-from poundcake.core import lifecycle
+from poundcake.core.alert import STATES
 from poundcake.operators import controls
 from poundcake.sensor.controller import Controller
 from poundcake.sensor.listener import Listener
 from poundcake.settings import SettingsError, from_config
-from poundcake.views import status_page
-from poundcake.views.impatient import Impatient
+from poundcake.views import overview, status_page
 from poundcake.views.status_page import StatusPage
+from poundcake.views.time_limited import TimeLimited
 
 from tests.support.fakes import PROPERTY, TRICKY_TEXT, alert
 from tests.support.pack import Pack
@@ -171,7 +171,7 @@ def test_a_fault_of_the_question_is_a_fault_of_the_answer():
         raise ValueError("a fault")
 
     with pytest.raises(ValueError):
-        Impatient(fail, 30, lambda seconds: None)()
+        TimeLimited(fail, 30, lambda seconds: None)()
 
 
 def test_every_part_of_the_health_is_there(site):
@@ -188,7 +188,7 @@ def test_every_state_is_counted_and_can_be_asked_for(site):
     document = site.document()
     counted = {a["href"]: None for tag, a in document.tags if a.get("id", "").startswith("c-")}
     asked = [a["value"] for tag, a in document.tags if tag == "option" and a.get("value")]
-    for state in lifecycle.STATES:
+    for state in STATES:
         assert "?state=" + state in counted and state in asked
     assert "2 unmatched" in " ".join(document.text.split())
 
@@ -212,7 +212,8 @@ def test_a_state_that_lifecycle_gains_appears_by_itself(site, monkeypatch):
     """In the counts, the filter and the rows."""
     site.pack.post(alert(1))
     site.pack.steps(3)
-    monkeypatch.setattr(lifecycle, "STATES", lifecycle.STATES + ("hibernating",))
+    for module in (overview, status_page):
+        monkeypatch.setattr(module, "STATES", STATES + ("hibernating",))
     seen = site.pack.controller.snapshot()
     seen = replace(seen, alerts=[dict(seen.alerts[0], state="hibernating")])
     page = StatusPage(site.pack.settings, lambda: seen, site.pack.controller.health)

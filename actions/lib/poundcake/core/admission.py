@@ -7,59 +7,52 @@ something has changed for an alert whose next attempt is held back (``release``)
 from dataclasses import dataclass, field
 
 from poundcake import clock
-from poundcake.core import lifecycle, payload
-from poundcake.core.lifecycle import PENDING, SUPPRESSED
+from poundcake.core import payload
+from poundcake.core.alert import (
+    FAILED,
+    NEVER_RAN,
+    PENDING,
+    SUCCEEDED,
+    SUPPRESSED,
+    UNMATCHED,
+    attempts_of,
+    counted_attempts,
+    current_episode,
+    current_hold,
+    find_episode,
+    held_since,
+    next_attempt_number,
+    open_attempts,
+)
+from poundcake.core.decisions import (
+    AGAIN,
+    BREAKER,
+    COOLDOWN,
+    DISPATCH,
+    DRY_RUN,
+    DUPLICATE,
+    EXHAUSTED,
+    FORCED,
+    HEARTBEAT,
+    HEARTBEAT_TEXT,
+    LATE,
+    NEW,
+    NEW_EPISODE,
+    PEND,
+    PREVIOUS,
+    RATE,
+    REJECTED,
+    RESOLVE,
+    RESOLVED,
+    RETRY,
+    SERIALIZED,
+    SUPPRESS,
+    UNDER_WAY,
+    WINDOW,
+    Decision,
+    Hold,
+)
 from poundcake.matchers import labels_of
-
-DISPATCH = "dispatch"
-PEND = "pend"
-DUPLICATE = "duplicate"
-SUPPRESS = "suppress"
-RESOLVE = "resolve"
-REJECTED = "rejected"
-DECISIONS = (DISPATCH, PEND, DUPLICATE, SUPPRESS, RESOLVE, REJECTED)
-
-NEW_EPISODE = "new episode"
-HEARTBEAT_TEXT = "it is a heartbeat (watchdog_alertname): its absence matters, it is not remediated"
-
-# Why an attempt is held back. Of the suppressed ones, dry_run alone does not end by itself.
-WINDOW = "window"
-SERIALIZED = "serialized"
-PREVIOUS = "previous"
-RETRY = "retry"
-PAUSED = "paused"
-MAINTENANCE = "maintenance"
-BREAKER = "breaker"
-RATE = "rate"
-DRY_RUN = "dry_run"
-HEARTBEAT = "heartbeat"
-HOLD_CAUSES = {
-    PENDING: (WINDOW, SERIALIZED, PREVIOUS, RETRY),
-    SUPPRESSED: (PAUSED, MAINTENANCE, BREAKER, RATE, DRY_RUN, HEARTBEAT),
-}
-
-# Why, where nothing is held back. Metrics name them, so they are few and never a text.
-NEW = "new_episode"
-AGAIN = "next_attempt"
-FORCED = "by_hand"
-UNDER_WAY = "under_way"
-COOLDOWN = "cooldown"
-LATE = "late"
-RESOLVED = "resolved"
-ACKNOWLEDGED = "acknowledged"
-DISMISSED = "dismissed"
-EXHAUSTED = "exhausted"
-INVALID = "invalid"
-UNKNOWN = "unknown"
-FAULT = "internal_error"
-CAUSES = {
-    DISPATCH: (NEW, AGAIN, FORCED),
-    PEND: HOLD_CAUSES[PENDING],
-    DUPLICATE: (*HOLD_CAUSES[PENDING], UNDER_WAY, COOLDOWN, LATE, RESOLVED),
-    SUPPRESS: (*HOLD_CAUSES[SUPPRESSED], ACKNOWLEDGED, DISMISSED, EXHAUSTED),
-    RESOLVE: (RESOLVED,),
-    REJECTED: (INVALID, FAULT, UNKNOWN, UNDER_WAY, RESOLVED, DRY_RUN, HEARTBEAT),
-}
 
 # An attempt that never ran is tried again so soon, and so often, without a further notification.
 RETRY_SECONDS = 15
@@ -67,37 +60,6 @@ MOST_RETRIES = 5
 MOST_DOUBLINGS = 10  # of a wait, whatever the attempts
 
 _SEVERITIES = {"critical": 0, "error": 1, "warning": 2}
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to do with an alert and why, in a sentence and as one of CAUSES.
-
-    ``attempt`` counts from 1 and is set for a dispatch. ``hold`` is set when the attempt is held
-    back. ``ineffective`` and ``exhausted`` are the dispatch id of the attempt of which that has
-    become known, "" otherwise.
-    """
-
-    kind: str
-    reason: str
-    cause: str
-    attempt: int = 0
-    hold: object = None
-    ineffective: str = ""
-    exhausted: str = ""
-
-
-@dataclass(frozen=True)
-class Hold:
-    """What holds an attempt back: a state (pending or suppressed), a cause, a reason."""
-
-    state: str
-    cause: str
-    reason: str
-
-    @property
-    def decision(self):
-        return PEND if self.state == PENDING else SUPPRESS
 
 
 @dataclass
@@ -149,7 +111,7 @@ def decide(alert, episode, row, standing, settings):
     :param standing: Standing.
     :param settings: settings.Settings.
     """
-    known = lifecycle.episode(row, episode) if row else None
+    known = find_episode(row, episode) if row else None
     if alert.status == payload.RESOLVED:
         if known and known["resolved_at"]:
             return Decision(DUPLICATE, "resolved already at %s" % known["resolved_at"], RESOLVED)
@@ -160,17 +122,17 @@ def decide(alert, episode, row, standing, settings):
         return Decision(DUPLICATE, "late: this episode resolved at %s" % known["resolved_at"], LATE)
     if known and row["starts_at"] != episode:
         return Decision(DUPLICATE, "late: a newer episode began at %s" % row["starts_at"], LATE)
-    attempts = lifecycle.attempts_of(row, episode) if known else []
+    attempts = attempts_of(row, episode) if known else []
     if known:
         settled = _settled_before(row, known, attempts, standing.now, settings)
         if settled:
             return settled
     reason, cause, ineffective, attempt = NEW_EPISODE, NEW, "", 1
     if attempts:
-        last, attempt, cause = attempts[-1], lifecycle.next_attempt(row), AGAIN
+        last, attempt, cause = attempts[-1], next_attempt_number(row), AGAIN
         ineffective = last["dispatch_id"] if last["outcome"] == "succeeded" else ""
         reason = "it fires on after attempt %d: %s" % (last["attempt"], last["outcome"])
-        used = lifecycle.counted(row, episode)
+        used = counted_attempts(row, episode)
         if used >= settings.admission.max_attempts:
             text = "attempts exhausted: %s; max_attempts is %d" % (
                 reason,
@@ -199,14 +161,14 @@ def release(held, standing, settings):
     What a person asked for goes first; then by severity (critical, error, warning, others), then
     by the time since when they wait.
 
-    :param held: rows of alerts for which ``lifecycle.hold`` is something.
+    :param held: rows of alerts for which ``hold`` is something.
     :param standing: Standing; what is released is counted in it.
     :returns: list of ``(row, Hold)`` of what has changed: None is free to go, and a Hold is what
         holds it back now.
     """
     changed = []
     for row in sorted(held, key=_release_order):
-        hold = lifecycle.hold(row)
+        hold = current_hold(row)
         if hold["cause"] == DRY_RUN:
             continue  # when dry run is over, the next notification brings it
         if hold["until"] and standing.now < clock.to_seconds(hold["until"]):
@@ -225,7 +187,7 @@ def by_hand(row, standing, settings):
 
     The limits do not matter, the invariants do: one at a time, and ``max_concurrent``.
     """
-    episode = lifecycle.current(row)
+    episode = current_episode(row)
     if episode["resolved_at"]:
         text = "resolved at %s: nothing to remediate" % episode["resolved_at"]
         return Decision(REJECTED, text, RESOLVED)
@@ -238,7 +200,7 @@ def by_hand(row, standing, settings):
     hold = _hindrance(row, standing, settings, forced=True)
     if hold:
         return Decision(PEND, hold.reason, hold.cause, hold=hold)
-    return Decision(DISPATCH, "by hand", FORCED, lifecycle.next_attempt(row))
+    return Decision(DISPATCH, "by hand", FORCED, next_attempt_number(row))
 
 
 def after_attempt(row, settings):
@@ -247,15 +209,15 @@ def after_attempt(row, settings):
     It is exhausted when its last attempt failed, and an attempt that never ran is to be tried
     again; None when nothing follows before the next notification.
     """
-    if row is None or row["state"] not in (lifecycle.FAILED, lifecycle.UNMATCHED):
+    if row is None or row["state"] not in (FAILED, UNMATCHED):
         return None
     episode = row["starts_at"]
-    attempts = lifecycle.attempts_of(row, episode)
+    attempts = attempts_of(row, episode)
     last = attempts[-1]
-    if lifecycle.current(row)["acknowledged"] or last["exhausted"] or lifecycle.hold(row):
+    if current_episode(row)["acknowledged"] or last["exhausted"] or current_hold(row):
         return None
     if last["outcome"] == "failed":
-        used = lifecycle.counted(row, episode)
+        used = counted_attempts(row, episode)
         if used < settings.admission.max_attempts:
             return None
         reason = "%d of %d attempts are used; a person is needed" % (
@@ -268,13 +230,13 @@ def after_attempt(row, settings):
             reason=reason,
             request_id=last["request_id"],
         )
-    in_vain = sum(1 for a in attempts if a["outcome"] == lifecycle.NEVER_RAN)
-    if last["outcome"] != lifecycle.NEVER_RAN or in_vain > MOST_RETRIES:
+    in_vain = sum(1 for a in attempts if a["outcome"] == NEVER_RAN)
+    if last["outcome"] != NEVER_RAN or in_vain > MOST_RETRIES:
         return None
     until = clock.to_seconds(last["ended_at"]) + RETRY_SECONDS * 2 ** (in_vain - 1)
     return dict(
         kind="held",
-        attempt=lifecycle.next_attempt(row),
+        attempt=next_attempt_number(row),
         state=PENDING,
         cause=RETRY,
         reason="attempt %d never ran; it does not count" % last["attempt"],
@@ -329,13 +291,13 @@ def cooldown_ends(attempts, settings):
 
 def _release_order(row):
     severity = _SEVERITIES.get(row["severity"].lower(), len(_SEVERITIES))
-    forced = lifecycle.hold(row)["forced"]
-    return not forced, severity, lifecycle.held_since(row), row["fingerprint"]
+    forced = current_hold(row)["forced"]
+    return not forced, severity, held_since(row), row["fingerprint"]
 
 
 def _tells_how_it_fares(attempt):
     """True when an attempt succeeded or failed; one that was canceled did neither."""
-    bad = [e["status"] for e in attempt["executions"] if e["status"] != lifecycle.SUCCEEDED]
+    bad = [e["status"] for e in attempt["executions"] if e["status"] != SUCCEEDED]
     failed = attempt["outcome"] == "failed" and set(bad) != {"canceled"}
     return failed or attempt["outcome"] == "succeeded"
 
@@ -348,14 +310,14 @@ def _is_trial(attempt, opened_at, settings):
 
 def _runs(row):
     """True when an attempt of the alert's latest episode has not ended."""
-    return any(a["starts_at"] == row["starts_at"] for a in lifecycle.open_attempts(row))
+    return any(a["starts_at"] == row["starts_at"] for a in open_attempts(row))
 
 
 def _settled_before(row, known, attempts, now, settings):
     """Return the Decision on an episode about which nothing new is to be decided, None if so."""
     if _runs(row):
         return Decision(DUPLICATE, "this episode is %s" % row["state"], UNDER_WAY)
-    hold = lifecycle.hold(row)
+    hold = current_hold(row)
     if hold and (hold["cause"] != DRY_RUN or settings.admission.is_dry(row["alertname"])):
         kind = DUPLICATE if hold["state"] == PENDING else SUPPRESS
         text = "this episode is %s: %s" % (hold["state"], hold["reason"])
@@ -376,7 +338,7 @@ def _settled_before(row, known, attempts, now, settings):
 
 def _hindrance(row, standing, settings, forced=False):
     """Return the Hold on the next attempt of an alert, None when it may be dispatched."""
-    if lifecycle.open_attempts(row):
+    if open_attempts(row):
         text = "the remediation of this alert's previous episode has not ended"
         return Hold(PENDING, PREVIOUS, text)
     if settings.admission.is_heartbeat(row["alertname"]):

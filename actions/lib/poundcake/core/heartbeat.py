@@ -10,7 +10,7 @@ firing has nothing there, and is not missed.
 import shlex
 
 from poundcake import clock
-from poundcake.core import lifecycle
+from poundcake.core.alert import current_episode
 
 
 def seen(at):
@@ -71,7 +71,7 @@ def counts(found, settings, now, heard_from):
 def _absence(row, settings, now, heard_from):
     if _is_dismissed(row):
         return ""
-    seen_at, resolved_at = _seen_at(row), lifecycle.current(row)["resolved_at"]
+    seen_at, resolved_at = _seen_at(row), current_episode(row)["resolved_at"]
     if resolved_at and resolved_at >= seen_at:
         return "Alertmanager says that it resolved at %s: nobody sends it any more" % resolved_at
     if now - max(clock.to_seconds(seen_at), heard_from) <= settings.admission.watchdog_seconds:
@@ -85,7 +85,7 @@ def _remedy(row, settings):
         "see that Prometheus runs and fires it, and that Alertmanager runs and repeats it here "
         "well within watchdog_seconds; one that is wanted no longer "
     )
-    if lifecycle.current(row)["resolved_at"]:
+    if current_episode(row)["resolved_at"]:
         rest = "is forgotten after its resolve, as every alert (alert_retention_seconds)"
         return text + rest
     command = "st2 run poundcake.dismiss_alert fingerprint=" + shlex.quote(row["fingerprint"])
@@ -97,5 +97,5 @@ def _seen_at(row):
 
 
 def _is_dismissed(row):
-    said = lifecycle.current(row)["acknowledged"]
+    said = current_episode(row)["acknowledged"]
     return bool(said and said["dismissed"])

@@ -30,42 +30,18 @@ heartbeat      missing, reason: a heartbeat (heartbeat.py) has come, or is missi
 import copy
 
 from poundcake import clock
-
-RECEIVED = "received"
-PENDING = "pending"
-REMEDIATING = "remediating"
-AWAITING_APPROVAL = "awaiting_approval"
-REMEDIATED = "remediated"
-FAILED = "failed"
-UNMATCHED = "unmatched"
-SUPPRESSED = "suppressed"
-EXHAUSTED = "exhausted"
-RESOLVED = "resolved"
-STATES = (
+from poundcake.core.alert import (
+    ENDED_STATUSES,
+    NEVER_RAN,
     RECEIVED,
-    PENDING,
-    REMEDIATING,
-    AWAITING_APPROVAL,
-    REMEDIATED,
-    FAILED,
-    EXHAUSTED,
+    SUCCEEDED,
     UNMATCHED,
-    SUPPRESSED,
-    RESOLVED,
+    current_episode,
+    find_episode,
+    new_row,
 )
+from poundcake.core.history import history_of
 
-SUCCEEDED = "succeeded"
-ENDED_STATUSES = (SUCCEEDED, "failed", "timeout", "abandoned", "canceled")
-NEVER_RAN = "never ran"
-UNCOUNTED = (UNMATCHED, NEVER_RAN)  # outcomes of attempts that did nothing
-_STATE_OF_OUTCOME = {
-    "succeeded": REMEDIATED,
-    "failed": FAILED,
-    NEVER_RAN: FAILED,
-    UNMATCHED: UNMATCHED,
-}
-
-_LATEST = "~"  # later than any time
 KEPT_EPISODES = 5
 KEPT_ATTEMPTS = 50  # of whatever episode: rates and the breaker look back over them
 KEPT_HOLDS = 20
@@ -111,7 +87,7 @@ def apply(row, fact):
     longer kept, gives back an equal row.
     """
     old = row
-    row = copy.deepcopy(row) if row else _new_row(fact)
+    row = copy.deepcopy(row) if row else new_row(fact)
     # An attempt may end long after its episode was forgotten, and must still end.
     known = any(a["dispatch_id"] == fact.get("dispatch_id") for a in row["attempts"])
     episode = None if known else _episode(row, fact["episode"])
@@ -124,92 +100,6 @@ def apply(row, fact):
         return old
     row["rev"] += 1
     return row
-
-
-def transitions(before, after):
-    """Return the state changes between two versions of a row, as ``(from, to, entry)``."""
-    known = {key for key, _ in _keyed(before["history"])} if before else set()
-    found = []
-    previous = None
-    for key, entry in _keyed(after["history"]):
-        same_episode = previous is not None and previous["starts_at"] == entry["starts_at"]
-        came_from = previous["state"] if same_episode else None
-        if key not in known and came_from != entry["state"]:
-            found.append((came_from, entry["state"], entry))
-        previous = entry
-    return found
-
-
-def current(row):
-    """Return the latest episode of a row."""
-    return row["episodes"][-1]
-
-
-def episode(row, starts_at):
-    """Return one of the episodes that a row keeps, None when it keeps it not (any more)."""
-    return next((item for item in row["episodes"] if item["starts_at"] == starts_at), None)
-
-
-def attempts_of(row, episode):
-    """Return the attempts of one episode, oldest first."""
-    return [attempt for attempt in row["attempts"] if attempt["starts_at"] == episode]
-
-
-def open_attempts(row):
-    """Return the attempts that have not ended, of whatever episode."""
-    return [a for a in row["attempts"] if a["dispatched_at"] and not a["outcome"]]
-
-
-def awaits(attempt):
-    """True when all that an attempt still does is wait for a person's answer."""
-    return bool(attempt["settled_at"]) and not attempt["outcome"] and _waits_at(attempt, _LATEST)
-
-
-def is_dismissed(row):
-    """True when a person has dismissed the alert, and nothing has happened since."""
-    said = current(row)["acknowledged"]
-    return bool(said and said["dismissed"] and row["state"] == SUPPRESSED)
-
-
-def open_inquiries(attempt):
-    """Return the inquiries of an attempt that nobody has answered."""
-    return [item for item in _inquiries(attempt) if item["asked_at"] and not item["answered_at"]]
-
-
-def counted(row, episode):
-    """Return how many attempts of an episode did something, or still may."""
-    return sum(1 for a in attempts_of(row, episode) if a["outcome"] not in UNCOUNTED)
-
-
-def next_attempt(row):
-    """Return the number of the next attempt of the latest episode."""
-    return 1 + max([a["attempt"] for a in attempts_of(row, row["starts_at"])], default=0)
-
-
-def hold(row):
-    """Return what holds the next attempt of the latest episode back, None when nothing does."""
-    episode = current(row)
-    holds = [item for item in episode["holds"] if item["attempt"] == next_attempt(row)]
-    if not holds or episode["resolved_at"]:
-        return None
-    last = holds[-1]
-    acknowledged = episode["acknowledged"]
-    if acknowledged and not (last["forced"] and last["at"] >= acknowledged["at"]):
-        return None
-    return last
-
-
-def held_since(row):
-    """Return since when the next attempt of the latest episode waits, whatever held it."""
-    return min(i["at"] for i in current(row)["holds"] if i["attempt"] == next_attempt(row))
-
-
-def requests_of(row, starts_at, number):
-    """Return the ids of the requests that brought an attempt or waited for it, made or not."""
-    found = [a for a in attempts_of(row, starts_at) if a["attempt"] == number]
-    known = episode(row, starts_at)
-    found += [item for item in known["holds"] if item["attempt"] == number] if known else []
-    return {item["request_id"] for item in found}
 
 
 def execution_row(row, fact):
@@ -233,38 +123,8 @@ def execution_row(row, fact):
     )
 
 
-def _new_row(fact):
-    return {
-        # A row that was forgotten and comes again must be newer than what is still stored of it.
-        "rev": int(clock.to_seconds(fact["at"]) * 1000),
-        "fingerprint": fact["fingerprint"],
-        "alertname": "",
-        "severity": "",
-        "instance": "",
-        "host": "",
-        "labels": {},
-        "annotations": {},
-        "generator_url": "",
-        "receiver": "",
-        "group_key": "",
-        "external_url": "",
-        "extra": {},
-        "starts_at": None,
-        "ends_at": None,
-        "state": None,
-        "state_since": None,
-        "reason": "",
-        "occurrences": 0,
-        "last_seen_at": None,
-        "request_ids": [],
-        "attempts": [],
-        "episodes": [],
-        "history": [],
-    }
-
-
 def _episode(row, starts_at):
-    known = episode(row, starts_at)
+    known = find_episode(row, starts_at)
     if known:
         return known
     if len(row["episodes"]) >= KEPT_EPISODES and starts_at < row["episodes"][0]["starts_at"]:
@@ -469,8 +329,8 @@ def _derive(row):
     for attempt in row["attempts"]:
         _derive_outcome(attempt)
     row["attempts"].sort(key=_attempt_order)
-    row["history"] = [entry for episode in row["episodes"] for entry in _history(row, episode)]
-    last = current(row)
+    row["history"] = [entry for episode in row["episodes"] for entry in history_of(row, episode)]
+    last = current_episode(row)
     entries = [entry for entry in row["history"] if entry["starts_at"] == last["starts_at"]]
     row["starts_at"] = last["starts_at"]
     row["occurrences"] = last["occurrences"]
@@ -495,156 +355,6 @@ def _derive_outcome(attempt):
         ends = [item["ended_at"] for item in executions if item["ended_at"]]
         # StackStorm's clock and the sensor's differ: an attempt never ends before it began.
         attempt["ended_at"] = max(ends + [attempt["dispatched_at"] or attempt["settled_at"]])
-
-
-def _history(row, episode):
-    events = []
-    floor = ""
-
-    def add(at, state, reason, request_id, attempt=None):
-        # What follows from something never comes before it, even when a clock has stepped back.
-        nonlocal floor
-        floor = max(floor, at)
-        events.append((floor, len(events), state, reason, request_id, attempt))
-
-    if episode["received_at"]:
-        add(episode["received_at"], RECEIVED, "", episode["request_id"])
-    received = floor
-    attempts = attempts_of(row, episode["starts_at"])
-    holds = list(episode["holds"])
-
-    def add_holds(number):
-        while holds and (number is None or holds[0]["attempt"] <= number):
-            item = holds.pop(0)
-            reason = item["reason"] + _by(item["by"])
-            add(item["at"], item["state"], reason, item["request_id"])
-
-    for attempt in attempts:
-        request_id = attempt["request_id"]
-        add_holds(attempt["attempt"])
-        if attempt["dispatched_at"]:
-            reason = "attempt %d" % attempt["attempt"]
-            reason += (": " + attempt["why"] if attempt["why"] else "") + _by(attempt["by"])
-            add(attempt["dispatched_at"], REMEDIATING, reason, request_id, attempt)
-        for at, inquiry, waits in _waits(attempt):
-            state = AWAITING_APPROVAL if waits else REMEDIATING
-            add(at, state, _waiting_reason(inquiry, waits), request_id, attempt)
-        if attempt["outcome"]:
-            state = _STATE_OF_OUTCOME[attempt["outcome"]]
-            add(attempt["ended_at"], state, _outcome_reason(attempt), request_id, attempt)
-        if attempt["exhausted"]:
-            gone = attempt["exhausted"]
-            add(gone["at"], EXHAUSTED, gone["reason"], gone["request_id"], attempt)
-    add_holds(None)
-    if episode["acknowledged"]:
-        floor = received  # a person acts when they please
-        said = episode["acknowledged"]
-        what = "dismissed" if said["dismissed"] else "acknowledged"
-        reason = "%s: %s%s" % (what, said["reason"], _by(said["by"]))
-        runs = any(_runs_at(attempt, said["at"]) for attempt in attempts)
-        add(said["at"], REMEDIATING if runs else SUPPRESSED, reason, said["request_id"])
-    if episode["resolved_at"]:
-        floor = received  # a resolve follows from nothing that PoundCake did
-        add(episode["resolved_at"], RESOLVED, "", episode["resolved_request_id"])
-    events.sort(key=lambda event: event[:2])
-    return _entries(episode["starts_at"], events)
-
-
-def _entries(starts_at, events):
-    entries = []
-    resolved = False
-    for at, _, state, reason, request_id, attempt in events:
-        if resolved:
-            # The alert stays resolved; what a running remediation did is said all the same.
-            reason = "after the resolve: %s%s" % (state, ": " + reason if reason else "")
-            state = RESOLVED
-        resolved = resolved or state == RESOLVED
-        executions = attempt["executions"] if attempt else []
-        entries.append(
-            {
-                "state": state,
-                "at": at,
-                "reason": reason,
-                "starts_at": starts_at,
-                "request_id": request_id,
-                "attempt": attempt["attempt"] if attempt else None,
-                "execution_id": executions[0]["execution_id"] if executions else None,
-            }
-        )
-    return entries
-
-
-def _inquiries(attempt):
-    return attempt.get("inquiries", ())  # rows of an earlier version have none
-
-
-def _waits(attempt):
-    """Yield ``(at, inquiry, waits)`` where an attempt begins and ends to wait for a person.
-
-    It waits when each of its executions has ended or waits; the end of all of it is its outcome.
-    """
-    times = {item[name] for item in _inquiries(attempt) for name in ("asked_at", "answered_at")}
-    times |= {item["ended_at"] for item in attempt["executions"]}
-    waited = False
-    for at in sorted(times - {None}):
-        waits = _waits_at(attempt, at)
-        ended = attempt["ended_at"] and attempt["ended_at"] <= at
-        if waits != waited and not ended:
-            waited = waits
-            asked = [i for i in _inquiries(attempt) if i["asked_at"] and i["asked_at"] <= at]
-            yield at, asked[-1], waits
-
-
-def _waits_at(attempt, at):
-    waiting = {
-        item["execution_id"]
-        for item in _inquiries(attempt)
-        if _is_within(at, item["asked_at"], item["answered_at"])
-    }
-    going = [e for e in attempt["executions"] if not (e["ended_at"] and e["ended_at"] <= at)]
-    return bool(going) and all(item["execution_id"] in waiting for item in going)
-
-
-def _is_within(at, begin, end):
-    return bool(begin) and begin <= at and not (end and end <= at)
-
-
-def _waiting_reason(inquiry, waits):
-    if not waits:
-        return {True: "approved", False: "not approved", None: "answered"}[inquiry.get("approved")]
-    until = " until %s" % inquiry["until"] if inquiry["until"] else ""
-    return "a person is asked%s: st2 inquiry respond %s" % (until, inquiry["inquiry_id"])
-
-
-def _runs_at(attempt, at):
-    begun = attempt["dispatched_at"] and attempt["dispatched_at"] <= at
-    return begun and (not attempt["ended_at"] or attempt["ended_at"] > at)
-
-
-def _by(name):
-    return " (by %s)" % name if name else ""
-
-
-def _outcome_reason(attempt):
-    if attempt["outcome"] == UNMATCHED:
-        return attempt["reason"] or "no rule on poundcake.alert matched"
-    bad = [item for item in attempt["executions"] if item["status"] != SUCCEEDED]
-    texts = [
-        "%s %s%s"
-        % (item["action_ref"], item["status"], ": " + item["error"] if item["error"] else "")
-        for item in bad
-    ]
-    text = "; ".join(texts + ([attempt["reason"]] if attempt["reason"] else []))
-    return "it never ran: " + text if attempt["outcome"] == NEVER_RAN else text
-
-
-def _keyed(history):
-    """Yield ``(key, entry)``; an entry keeps its key when further facts come before or after it."""
-    seen = {}
-    for entry in history:
-        key = (entry["starts_at"], entry["state"], entry["attempt"])
-        seen[key] = seen.get(key, 0) + 1
-        yield key + (seen[key],), entry
 
 
 def _same(old, new):

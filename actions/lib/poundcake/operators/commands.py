@@ -7,7 +7,7 @@ everything else too, obeys it.
 import time
 
 from poundcake import clock
-from poundcake.core import lifecycle
+from poundcake.core.alert import ENDED_STATUSES, REMEDIATING, RESOLVED, open_attempts
 from poundcake.errors import ExpectedError
 from poundcake.ids import new_uuid7
 from poundcake.people import person, why
@@ -53,15 +53,15 @@ def command(stackstorm, do, fingerprint, reason, by, now=None):
 
 def _check_state(do, alert):
     name = "fingerprint: %s (%s)" % (alert["fingerprint"], alert["alertname"])
-    if alert["state"] == lifecycle.RESOLVED:
+    if alert["state"] == RESOLVED:
         text = "%s resolved at %s: there is nothing to %s; when it fires again, it is a new episode"
         raise ExpectedError(text % (name, alert["state_since"], do))
-    if do == RETRY and alert["state"] == lifecycle.REMEDIATING:
+    if do == RETRY and alert["state"] == REMEDIATING:
         running = [
             "%s %s" % (item["action_ref"], item["execution_id"])
-            for attempt in lifecycle.open_attempts(alert)
+            for attempt in open_attempts(alert)
             for item in attempt["executions"]
-            if item["status"] not in lifecycle.ENDED_STATUSES
+            if item["status"] not in ENDED_STATUSES
         ]
         text = "%s is being remediated (%s), one remediation at a time; retry when that has ended"
         raise ExpectedError(text % (name, ", ".join(running) or "no execution yet"))

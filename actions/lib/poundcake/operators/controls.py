@@ -4,7 +4,7 @@ import time
 
 from poundcake import clock, matchers
 from poundcake.arguments import span
-from poundcake.core import lifecycle
+from poundcake.core.alert import RESOLVED
 from poundcake.core.controls import (
     PAUSED,
     end_command,
@@ -131,7 +131,7 @@ def _count(stackstorm, is_held):
     return sum(
         1
         for alert in rows.read_all(stackstorm, rows.ALERT)
-        if alert["state"] != lifecycle.RESOLVED and is_held(alert)
+        if alert["state"] != RESOLVED and is_held(alert)
     )
 
 

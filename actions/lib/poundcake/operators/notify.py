@@ -2,7 +2,7 @@
 
 import time
 
-from poundcake.core import lifecycle
+from poundcake.core.alert import ENDED_STATUSES, SUCCEEDED
 from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
 from poundcake.st2 import executions
@@ -27,10 +27,10 @@ def notify(stackstorm, message, settings, sleep=time.sleep):
         execution = _ended(stackstorm, execution_id, sleep)
     except StackStormError as error:
         raise ExpectedError("notify_action: %s: %s%s" % (action, error, _REMEDY))
-    if execution["status"] != lifecycle.SUCCEEDED:
+    if execution["status"] != SUCCEEDED:
         text = "notify_action: %s is %s, execution %s: %s%s"
         why = executions.error_of(execution.get("result")) or "it does not say why"
-        if execution["status"] not in lifecycle.ENDED_STATUSES:
+        if execution["status"] not in ENDED_STATUSES:
             why = "it has not ended within %d s" % WAIT_SECONDS
         raise ExpectedError(text % (action, execution["status"], execution_id, why, _REMEDY))
     return {"notify_action": action, "execution_id": execution_id, "status": execution["status"]}
@@ -65,7 +65,7 @@ def _ended(stackstorm, execution_id, sleep):
         execution = stackstorm.get_execution(execution_id)
         if execution is None:
             raise StackStormError("execution %s is gone" % execution_id)
-        if execution["status"] in lifecycle.ENDED_STATUSES:
+        if execution["status"] in ENDED_STATUSES:
             break
         sleep(POLL_SECONDS)
     return execution

@@ -12,7 +12,9 @@ import time
 import uuid
 
 from poundcake import clock
-from poundcake.core import admission, lifecycle
+from poundcake.core import lifecycle
+from poundcake.core.alert import ENDED_STATUSES, find_episode, open_attempts
+from poundcake.core.decisions import DISPATCH
 from poundcake.errors import ExpectedError
 from poundcake.st2 import executions, outbox, rows, triggers
 
@@ -83,9 +85,7 @@ class _Alerts:
 
     def observe(self, now):
         """Add what became of the dispatches that have not ended."""
-        flights = [
-            (row, attempt) for row in self.rows.values() for attempt in lifecycle.open_attempts(row)
-        ]
+        flights = [(row, attempt) for row in self.rows.values() for attempt in open_attempts(row)]
         dispatched_at = {attempt["dispatch_id"]: attempt["dispatched_at"] for _, attempt in flights}
         for fact in executions.observe(self._stackstorm, flights, now)[0]:
             if fact["kind"] == "settled":
@@ -133,7 +133,7 @@ def _fact(kind, payload, at, **more):
 
 def _dispatch_facts(row, payload, at):
     """Give the facts of a dispatch that a row, which may be None, does not know."""
-    if not (row and lifecycle.episode(row, payload["starts_at"])):
+    if not (row and find_episode(row, payload["starts_at"])):
         yield _fact("notified", payload, payload["received_at"] or at, status="firing")
     known = {attempt["dispatch_id"] for attempt in row["attempts"]} if row else ()
     if payload["dispatch_id"] not in known:
@@ -143,7 +143,7 @@ def _dispatch_facts(row, payload, at):
 
 def _resolve_facts(row, payload, at):
     """Give the fact of a resolve when a row knows the episode and not that it is over."""
-    episode = row and lifecycle.episode(row, payload["starts_at"])
+    episode = row and find_episode(row, payload["starts_at"])
     if episode and not episode["resolved_at"]:
         yield _fact("notified", payload, at, status="resolved")
 
@@ -169,7 +169,7 @@ def _write(stackstorm, alerts, dispatches, settings):
         put("alerts", fingerprint, known if overtaken else row, known)
     for execution_id, row in _execution_rows(alerts, dispatches):
         known = rows.read(stackstorm, rows.EXECUTION, execution_id)
-        ended = known and known["status"] in lifecycle.ENDED_STATUSES
+        ended = known and known["status"] in ENDED_STATUSES
         put("executions", execution_id, known if ended else row, known)
     for request_id, row in _request_rows(alerts, dispatches):
         known = rows.read(stackstorm, rows.REQUEST, request_id)
@@ -221,13 +221,13 @@ def _request_row(request_id, dispatches):
         "group_key": first["group_key"],
         "truncated_alerts": 0,
         "warnings": [],
-        "counts": {admission.DISPATCH: len(dispatches), "alerts": len(dispatches)},
+        "counts": {DISPATCH: len(dispatches), "alerts": len(dispatches)},
         "alerts": [
             {
                 "fingerprint": row["fingerprint"],
                 "alertname": row["alertname"],
                 "starts_at": attempt["starts_at"],
-                "decision": admission.DISPATCH,
+                "decision": DISPATCH,
                 "reason": "attempt %d, from StackStorm's records" % attempt["attempt"],
                 "dispatch_id": attempt["dispatch_id"],
                 "outcome": attempt["outcome"],

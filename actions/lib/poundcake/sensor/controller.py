@@ -12,15 +12,29 @@ import time
 
 from poundcake import clock
 from poundcake.core import admission, heartbeat, lifecycle, payload
+from poundcake.core.alert import current_hold, next_attempt_number
+from poundcake.core.decisions import (
+    ACKNOWLEDGED,
+    DISMISSED,
+    DISPATCH,
+    FAULT,
+    INVALID,
+    NEW_EPISODE,
+    REJECTED,
+    RESOLVE,
+    SUPPRESS,
+    UNKNOWN,
+    Decision,
+)
 from poundcake.core.snapshot import Snapshot
 from poundcake.ids import dispatch_id
 from poundcake.operators.commands import SOURCE as BY_HAND
-from poundcake.sensor.dispatches import Flights
+from poundcake.sensor.dispatches import Dispatches
 from poundcake.sensor.ledger import Ledger
-from poundcake.sensor.log import Events
+from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
-from poundcake.sensor.publisher import Bus
-from poundcake.sensor.relay import Tracking
+from poundcake.sensor.publisher import Publisher
+from poundcake.sensor.relay import Relay
 from poundcake.st2 import controls, inbox, outbox, rows, triggers
 from poundcake.st2.client import StackStormError
 from poundcake.views import queries
@@ -44,8 +58,8 @@ TOGETHER_SECONDS = 0.05
 
 
 class Controller:
-    """Intake, admission and release; what goes out is the Bus's, what becomes of it Flights', and
-    what is kept Tracking's.
+    """Intake, admission and release; what goes out is the Publisher's, what becomes of it Dispatches', and
+    what is kept the Relay's.
 
     :param settings: settings.Settings.
     :param stackstorm: stackstorm.StackStorm.
@@ -71,13 +85,17 @@ class Controller:
     ):
         self._settings = settings
         self._stackstorm = stackstorm
-        self._log = Events(log)
+        self._log = EventLog(log)
         self._now = now
         self._metrics = metrics or Metrics()
         self._ledger = Ledger(settings, self._metrics)
-        self._bus = Bus(stackstorm, dispatch, bus_answers, schemas, log, now, self._metrics)
-        self._tracking = Tracking(stackstorm, self._bus, now)
-        self._flights = Flights(settings, stackstorm, self._ledger, self._bus, self._log, now)
+        self._publisher = Publisher(
+            stackstorm, dispatch, bus_answers, schemas, log, now, self._metrics
+        )
+        self._relay = Relay(stackstorm, self._publisher, now)
+        self._dispatches = Dispatches(
+            settings, stackstorm, self._ledger, self._publisher, self._log, now
+        )
         self._controls = None
         self._lock = threading.Lock()
         self._queue = collections.deque()  # inbox entries that are not decided
@@ -117,7 +135,7 @@ class Controller:
 
     def health(self):
         """Return ``{part: {"ok": bool, "detail": text}}`` for the parts that PoundCake needs."""
-        parts = {"trigger_bus": dict(self._bus.state), "tracking": self._tracking.health()}
+        parts = {"trigger_bus": dict(self._publisher.state), "tracking": self._relay.health()}
         for name, check in (
             ("datastore", lambda: rows.read(self._stackstorm, rows.INBOX, "ready")),
             ("api", self._stackstorm.ping),
@@ -150,8 +168,8 @@ class Controller:
         now = self._now()
         parts = {
             "sensor": self._works,
-            "trigger_bus": self._bus.state["ok"],
-            "tracking": self._tracking.keeps_up,
+            "trigger_bus": self._publisher.state["ok"],
+            "tracking": self._relay.keeps_up,
         }
         beats = None
         if self._settings.admission.watchdog_alertname:
@@ -166,7 +184,7 @@ class Controller:
                 "age": max(0.0, now - clock.to_seconds(oldest)) if oldest else 0.0,
                 "backlog": len(self._queue),
             },
-            "lag": self._tracking.lag,
+            "lag": self._relay.lag,
             "levers": self._controls.counts(now) if self._controls else {},
             "heartbeat": beats,
             "ledger": self._ledger.counts(now) if self._loaded else None,
@@ -201,17 +219,17 @@ class Controller:
         outbox.drop_unfinished(self._stackstorm)
         for fingerprint in self._ledger.load(self._stackstorm):
             text = "the row of an alert cannot be used; the alert counts as new"
-            self._log.tell("unreadable", text, fingerprint=fingerprint)
+            self._log.record("unreadable", text, fingerprint=fingerprint)
         batches = outbox.waiting(self._stackstorm)
-        self._tracking.load(batches)
-        self._bus.load(outbox.unsent_reports(self._stackstorm, batches))
+        self._relay.load(batches)
+        self._publisher.load(outbox.unsent_reports(self._stackstorm, batches))
         self._read_controls()
         self._poll_inbox()
         for row in self._ledger.alerts.values():
-            self._flights.follow_up(row)
+            self._dispatches.follow_up(row)
         self._heard_from = self._now()
         self._loaded = True
-        self._log.tell(
+        self._log.record(
             "loaded",
             "%d alerts" % len(self._ledger.alerts),
             alerts=len(self._ledger.alerts),
@@ -233,10 +251,10 @@ class Controller:
                 self.tick()
             except StackStormError as error:
                 self._heard_from = self._now()
-                self._log.tell("away", "StackStorm is away, trying again: %s" % error.brief)
+                self._log.record("away", "StackStorm is away, trying again: %s" % error.brief)
                 self.wake.wait(1.0)
-            busy = self._queue or self._bus.has_reports or self._ledger.in_flight
-            if self.wake.wait(0.1 if busy or self._tracking.waits else 0.5):
+            busy = self._queue or self._publisher.has_reports or self._ledger.in_flight
+            if self.wake.wait(0.1 if busy or self._relay.waits else 0.5):
                 self.wake.clear()
                 time.sleep(TOGETHER_SECONDS)
 
@@ -248,15 +266,15 @@ class Controller:
         if self._is_due("inbox", INBOX_POLL_SECONDS):
             self._poll_inbox()
         if self._ledger.in_flight and self._is_due("watch", self._pace()):
-            self._flights.follow()
+            self._dispatches.follow()
         self._intake()  # before the release: a held alert may have resolved
         if self._is_due("heartbeat", HEARTBEAT_SECONDS):
             self._listen()
         self._release()
         self._flush()
-        self._bus.send(busy=self._ledger.in_flight > 0)
-        self._left(self._tracking.step(self._storm))
-        self._bus.check()
+        self._publisher.send(busy=self._ledger.in_flight > 0)
+        self._left(self._relay.step(self._storm))
+        self._publisher.check()
         if self._is_due("sweep", SWEEP_SECONDS):
             self._ledger.forget(self._now())
 
@@ -265,7 +283,7 @@ class Controller:
         for key in found.unreadable:
             if self._controls is None or key not in self._controls.unreadable:
                 text = "%s cannot be understood: everything counts as paused until it is corrected"
-                self._log.tell("unreadable", text % key, key=key)
+                self._log.record("unreadable", text % key, key=key)
         self._controls = found
 
     def _pace(self):
@@ -322,9 +340,9 @@ class Controller:
         It must not stop any other alert, now or after a restart: this one is rejected, and says so.
         """
         text = "a decision failed; the alert is rejected, and the others go on"
-        self._log.tell("fault", text, error, request_id=entry["request_id"])
+        self._log.record("fault", text, error, request_id=entry["request_id"])
         reason = "internal error (%s), see the sensor's log" % type(error).__name__
-        return admission.Decision(admission.REJECTED, reason, admission.FAULT)
+        return Decision(REJECTED, reason, FAULT)
 
     def _answered(self, fingerprint, alertname, episode, decision):
         """Count a decision and return what the request says of it."""
@@ -347,8 +365,10 @@ class Controller:
             else:
                 field, known = payload.field_of(item.reason), item.fingerprint
                 text = "an alert is rejected for its " + field
-                self._log.tell("rejected", text, request_id=entry["request_id"], fingerprint=known)
-                bad = admission.Decision(admission.REJECTED, item.reason, admission.INVALID)
+                self._log.record(
+                    "rejected", text, request_id=entry["request_id"], fingerprint=known
+                )
+                bad = Decision(REJECTED, item.reason, INVALID)
                 item = self._answered(known, "", None, bad)
             alerts.append(item)
         self._add_request(_request(entry, alerts, notification))
@@ -368,9 +388,9 @@ class Controller:
             alert.alertname
         ):
             self._ledger.apply(dict(fact, **heartbeat.seen(received_at)))
-        self._log.tell_decision(decision, row, request_id)
+        self._log.record_decision(decision, row, request_id)
         self._carry_out(decision, row, request_id)
-        if decision.kind == admission.RESOLVE and row["starts_at"] == episode:
+        if decision.kind == RESOLVE and row["starts_at"] == episode:
             report = triggers.alert_resolved_payload(row)
             self._ledger.reports.append((triggers.ALERT_RESOLVED, report, request_id))
         return self._answered(alert.fingerprint, alert.alertname, episode, decision)
@@ -381,16 +401,16 @@ class Controller:
         row = self._ledger.alerts.get(command["fingerprint"])
         if row is None:
             text = "the alert is not known (any more)"
-            decision = admission.Decision(admission.REJECTED, text, admission.UNKNOWN)
+            decision = Decision(REJECTED, text, UNKNOWN)
         elif command["do"] == "retry":
             decision = admission.by_hand(row, self._standing(), self._settings)
-            self._log.tell_decision(decision, row, entry["request_id"])
+            self._log.record_decision(decision, row, entry["request_id"])
             self._carry_out(decision, row, entry["request_id"], command)
         else:
             reason = "%s by %s: %s" % (command["do"], command["by"], command["reason"])
             dismissed = command["do"] == "dismiss"
-            cause = admission.DISMISSED if dismissed else admission.ACKNOWLEDGED
-            decision = admission.Decision(admission.SUPPRESS, reason, cause)
+            cause = DISMISSED if dismissed else ACKNOWLEDGED
+            decision = Decision(SUPPRESS, reason, cause)
             self._ledger.apply(
                 {
                     "kind": "acknowledged",
@@ -415,7 +435,7 @@ class Controller:
     def _add_request(self, request):
         self._ledger.add_request(request)
         counts = request["counts"]
-        self._log.tell(
+        self._log.record(
             "decided",
             ", ".join("%s %d" % item for item in sorted(counts.items())),
             request_id=request["request_id"],
@@ -440,7 +460,7 @@ class Controller:
             self._ledger.apply(dict(found, reason=decision.reason))
         if decision.hold:
             self._hold(row, decision.hold, request_id, forced=command is not None, **by)
-        elif decision.kind == admission.DISPATCH:
+        elif decision.kind == DISPATCH:
             self._start(row, request_id, **(by or {"reason": decision.reason}))
 
     def _hold(self, row, hold, request_id, reason="", **more):
@@ -451,7 +471,7 @@ class Controller:
                 fingerprint=row["fingerprint"],
                 episode=row["starts_at"],
                 at=clock.to_text(self._now()),
-                attempt=lifecycle.next_attempt(row),
+                attempt=next_attempt_number(row),
                 state=hold.state,
                 cause=hold.cause,
                 reason="; ".join(filter(None, (reason, hold.reason))),
@@ -461,7 +481,7 @@ class Controller:
 
     def _start(self, row, request_id, reason="", by=""):
         """Take down a dispatch; it is sent when the row that says so is safe in the outbox."""
-        attempt = lifecycle.next_attempt(row)
+        attempt = next_attempt_number(row)
         identity = dispatch_id(row["fingerprint"], row["starts_at"], attempt)
         self._ledger.apply(
             {
@@ -472,11 +492,11 @@ class Controller:
                 "dispatch_id": identity,
                 "attempt": attempt,
                 "request_id": request_id,
-                "reason": "" if reason == admission.NEW_EPISODE else reason,
+                "reason": "" if reason == NEW_EPISODE else reason,
                 "by": by,
             }
         )
-        self._flights.send(identity)
+        self._dispatches.send(identity)
 
     def _listen(self):
         """Make the facts about heartbeats that do not come any more."""
@@ -496,7 +516,7 @@ class Controller:
         self._released_at = ledger.version
         held = []
         for row, hold in admission.release(ledger.held, self._standing(), self._settings):
-            known = lifecycle.hold(row)
+            known = current_hold(row)
             if hold is None:
                 reason = "it was %s: %s" % (known["state"], known["reason"])
                 self._start(row, known["request_id"], reason, known["by"])
@@ -512,10 +532,12 @@ class Controller:
         """Tell each, or how many when a lever has moved them all."""
         if len(held) <= HELD_TOLD:
             for item in held:
-                self._log.tell_held("held", *item)
+                self._log.record_held("held", *item)
             return
         for cause, count in collections.Counter(cause for _, cause, _ in held).items():
-            self._log.tell("held", "%d alerts wait: %s" % (count, cause), alerts=count, cause=cause)
+            self._log.record(
+                "held", "%d alerts wait: %s" % (count, cause), alerts=count, cause=cause
+            )
 
     def _standing(self):
         return self._ledger.standing(self._now(), self._controls)
@@ -529,12 +551,12 @@ class Controller:
             except Exception:
                 self._ledger.put_back(changed, reports)
                 raise
-            self._tracking.add_batch(batch_id, self._storm)
-            self._bus.add_reports(reports)
+            self._relay.add_batch(batch_id, self._storm)
+            self._publisher.add_reports(reports)
             for trigger, change, _ in reports:
                 if trigger == triggers.LIFECYCLE:
-                    self._log.tell_change(change)
-        self._tracking.remove_when_tracked(self._decided)
+                    self._log.record_change(change)
+        self._relay.remove_when_tracked(self._decided)
         self._decided = []
 
     def _left(self, request_ids):
@@ -545,7 +567,7 @@ class Controller:
                 self._done[request_id] = True
                 while len(self._done) > REMEMBERED_REQUESTS:
                     self._done.popitem(last=False)
-        if request_ids and not self._tracking.waits:
+        if request_ids and not self._relay.waits:
             self._ledger.forget_requests()
 
 

@@ -5,11 +5,12 @@ ended. What is seen of it are facts for the ledger (watch.py); what follows from
 """
 
 from poundcake import clock
-from poundcake.core import admission, lifecycle
+from poundcake.core import admission
+from poundcake.core.alert import ENDED_STATUSES, find_episode, open_inquiries
 from poundcake.st2 import executions
 
 
-class Flights:
+class Dispatches:
     """Follows the dispatches of a ledger.
 
     :param settings: settings.Settings.
@@ -24,7 +25,7 @@ class Flights:
         self._settings = settings
         self._stackstorm = stackstorm
         self._ledger = ledger
-        self._bus = bus
+        self._publisher = bus
         self._log = log
         self._now = now
         self._canceled = set()  # execution ids
@@ -35,10 +36,12 @@ class Flights:
         """Send a dispatch that the ledger has; end it when StackStorm would drop it."""
         row, attempt = self._ledger.flight(identity)
         try:
-            self._bus.add_dispatch(row, attempt)
+            self._publisher.add_dispatch(row, attempt)
         except ValueError as error:
             text = "%s: a dispatch cannot be sent, as StackStorm would drop it" % row["alertname"]
-            self._log.tell("unsendable", text, fingerprint=row["fingerprint"], dispatch_id=identity)
+            self._log.record(
+                "unsendable", text, fingerprint=row["fingerprint"], dispatch_id=identity
+            )
             self._give_up(row, attempt, str(error))
 
     def _give_up(self, row, attempt, reason):
@@ -56,7 +59,7 @@ class Flights:
         for fingerprint in {row["fingerprint"] for row, _ in flights}:
             self.follow_up(self._ledger.alerts[fingerprint])
         for identity in lost:
-            if self._bus.is_lost(identity):
+            if self._publisher.is_lost(identity):
                 self._resend(identity)
         self._cancel()
         self._end_inquiries()
@@ -68,13 +71,13 @@ class Flights:
         except Exception as error:
             if fingerprint not in self._faulty:
                 text = "an alert cannot be followed any further; the others go on"
-                self._log.tell("fault", text, error, fingerprint=fingerprint)
+                self._log.record("fault", text, error, fingerprint=fingerprint)
             self._faulty.add(fingerprint)
 
     def _observed(self, fact):
         row = self._ledger.apply(fact)
         if fact["kind"] == "settled":
-            self._bus.forget(fact["dispatch_id"])
+            self._publisher.forget(fact["dispatch_id"])
         elif fact["kind"] == "answered" and fact["approved"] is False:
             self._taken_over(row, fact)
 
@@ -84,7 +87,7 @@ class Flights:
         said = {name: fact[name] for name in ("fingerprint", "episode", "at")}
         said.update(kind="acknowledged", by="", dismissed=False, request_id=attempt["request_id"])
         self._ledger.apply(dict(said, reason="its remediation was not approved"))
-        self._log.tell(
+        self._log.record(
             "declined",
             "%s: its remediation was not approved" % row["alertname"],
             request_id=attempt["request_id"],
@@ -94,11 +97,11 @@ class Flights:
 
     def _resend(self, identity):
         row, attempt = self._ledger.flight(identity)
-        episode = lifecycle.episode(row, attempt["starts_at"])
+        episode = find_episode(row, attempt["starts_at"])
         if episode is None or episode["resolved_at"]:  # None: newer ones have replaced it
             self._give_up(row, attempt, "StackStorm lost it, and the episode is over")
             return
-        self._log.tell(
+        self._log.record(
             "retried",
             "%s: its dispatch got lost in StackStorm and is sent again" % row["alertname"],
             request_id=attempt["request_id"],
@@ -118,18 +121,18 @@ class Flights:
             fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
             self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
             if fact["kind"] == "held":
-                self._log.tell_held("retried", row, fact["cause"], fact["request_id"])
+                self._log.record_held("retried", row, fact["cause"], fact["request_id"])
 
     def _cancel(self):
         """Cancel executions of which nothing is wanted any more, or that will never start."""
         asked = set()
         for row, attempt in self._ledger.flights():
-            episode = lifecycle.episode(row, attempt["starts_at"])
+            episode = find_episode(row, attempt["starts_at"])
             resolved = (
                 self._settings.admission.cancel_on_resolve and episode and episode["resolved_at"]
             )
             for execution in attempt["executions"]:
-                if execution["status"] in lifecycle.ENDED_STATUSES:
+                if execution["status"] in ENDED_STATUSES:
                     continue
                 why = "its alert resolved" if resolved else ""
                 if executions.never_starts(execution, self._now()):
@@ -137,7 +140,7 @@ class Flights:
                 identity = execution["execution_id"]
                 if why and identity not in self._canceled:
                     self._stackstorm.cancel_execution(identity)
-                    self._log.tell(
+                    self._log.record(
                         "canceled",
                         "%s: its execution is canceled, because %s" % (row["alertname"], why),
                         request_id=attempt["request_id"],
@@ -156,14 +159,14 @@ class Flights:
         """
         over = set()
         for row, attempt in self._ledger.flights():
-            episode = lifecycle.episode(row, attempt["starts_at"])
+            episode = find_episode(row, attempt["starts_at"])
             resolved = episode and episode["resolved_at"]
-            for inquiry in lifecycle.open_inquiries(attempt):
+            for inquiry in open_inquiries(attempt):
                 until = inquiry["until"]
                 if until and (resolved or self._now() > clock.to_seconds(until)):
                     over.add(inquiry["inquiry_id"])
         for identity in over - self._over:
             if self._stackstorm.respond(identity, executions.TIME_IS_UP):
                 text = "nobody answered before the time was up or the alert resolved"
-                self._log.tell("unanswered", text, inquiry_id=identity)
+                self._log.record("unanswered", text, inquiry_id=identity)
         self._over = over

@@ -10,6 +10,21 @@ import heapq
 
 from poundcake import clock
 from poundcake.core import admission, heartbeat, lifecycle
+from poundcake.core.alert import (
+    NEVER_RAN,
+    PENDING,
+    RESOLVED,
+    UNCOUNTED,
+    attempts_of,
+    awaits_approval,
+    current_hold,
+    find_episode,
+    next_attempt_number,
+    open_attempts,
+    request_ids_of,
+)
+from poundcake.core.decisions import DISPATCH, PEND, WINDOW
+from poundcake.core.history import transitions
 from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.recent import MOST_READ, Recent
 from poundcake.sensor.shared import shared
@@ -83,7 +98,7 @@ class Ledger:
     @property
     def waiting(self):
         """How many alerts are pending, whatever they wait for."""
-        return sum(1 for state, _ in self._held.values() if state == lifecycle.PENDING)
+        return sum(1 for state, _ in self._held.values() if state == PENDING)
 
     @property
     def held(self):
@@ -124,13 +139,13 @@ class Ledger:
         found = []
         for fingerprint in self.busy:
             row = self.alerts[fingerprint]
-            found += [(row, attempt) for attempt in lifecycle.open_attempts(row)]
+            found += [(row, attempt) for attempt in open_attempts(row)]
         return found
 
     def flight(self, dispatch_id):
         """Return ``(row, attempt)`` of one dispatch, None when it has ended."""
         row = self.alerts.get(self._open.get(dispatch_id))
-        for attempt in lifecycle.open_attempts(row) if row else []:
+        for attempt in open_attempts(row) if row else []:
             if attempt["dispatch_id"] == dispatch_id:
                 return row, attempt
         return None
@@ -142,7 +157,7 @@ class Ledger:
             now=now,
             in_flight=len(self._open) - len(self._awaiting),
             busy=places,
-            waiting=sum(1 for _, cause in self._held.values() if cause == admission.WINDOW),
+            waiting=sum(1 for _, cause in self._held.values() if cause == WINDOW),
             times_of=lambda key: list(self._times.get(key, {}).values()),
             breaker_of=self._breaker_of,
             controls=controls,
@@ -158,7 +173,7 @@ class Ledger:
         breaker = self._breaker_of(after["alertname"])
         self._put_alert(after)
         self.changed["alerts"][after["fingerprint"]] = after
-        for came_from, went_to, entry in lifecycle.transitions(before, after):
+        for came_from, went_to, entry in transitions(before, after):
             # No trace tag: StackStorm opens a trace of its own for each trigger that arrives at
             # the same moment, and the trace of the remediation would be hard to find among them.
             report = triggers.lifecycle_payload(after, came_from, went_to, entry)
@@ -207,7 +222,7 @@ class Ledger:
             keep = outbox.time_to_live("alerts", row, self._settings)
             seen = max(filter(None, (row["last_seen_at"], row["state_since"])), default=None)
             idle = seen is None or now - clock.to_seconds(seen) > keep
-            if idle and fingerprint not in self._held and not lifecycle.open_attempts(row):
+            if idle and fingerprint not in self._held and not open_attempts(row):
                 del self.alerts[fingerprint]
                 self.recent.forget(fingerprint)
         longest = max((seconds for _, seconds in self._settings.admission.rates), default=0)
@@ -227,7 +242,7 @@ class Ledger:
         for attempt in row["attempts"]:
             if attempt["dispatched_at"]:
                 self._note_attempt(row, attempt)
-        hold = lifecycle.hold(row)
+        hold = current_hold(row)
         held = hold and (hold["state"], hold["cause"])
         if held != self._held.get(fingerprint):
             self.version += 1
@@ -247,12 +262,12 @@ class Ledger:
         elif identity not in self._open:
             self._open[identity] = row["fingerprint"]
             self.version += 1
-        if lifecycle.awaits(attempt) != (identity in self._awaiting):
+        if awaits_approval(attempt) != (identity in self._awaiting):
             self._awaiting ^= {identity}
             self.version += 1
         times = self._times.setdefault(admission.rate_key(row), {})
         times[identity] = clock.to_seconds(attempt["dispatched_at"])
-        if attempt["outcome"] in lifecycle.UNCOUNTED:
+        if attempt["outcome"] in UNCOUNTED:
             del times[identity]
         fares = self._fares.setdefault(name, {})
         known = fares.get(identity)
@@ -288,8 +303,8 @@ class Ledger:
 
     def _open_request_ids(self):
         found = [(row, attempt["starts_at"], attempt["attempt"]) for row, attempt in self.flights()]
-        found += [(row, row["starts_at"], lifecycle.next_attempt(row)) for row in self.held]
-        return set().union(*(lifecycle.requests_of(*item) for item in found)) - {None}
+        found += [(row, row["starts_at"], next_attempt_number(row)) for row in self.held]
+        return set().union(*(request_ids_of(*item) for item in found)) - {None}
 
     def _complete_requests(self, row, at):
         """Write outcomes of an alert into the requests that brought it."""
@@ -304,21 +319,21 @@ class Ledger:
     def _with_outcomes(self, request, row):
         request = copy.deepcopy(request)
         for entry in request["alerts"]:
-            waits = entry["decision"] in (admission.DISPATCH, admission.PEND)
+            waits = entry["decision"] in (DISPATCH, PEND)
             if entry["fingerprint"] != row["fingerprint"] or entry["outcome"] or not waits:
                 continue
-            for attempt in lifecycle.attempts_of(row, entry["starts_at"]):
-                waited = lifecycle.requests_of(row, entry["starts_at"], attempt["attempt"])
+            for attempt in attempts_of(row, entry["starts_at"]):
+                waited = request_ids_of(row, entry["starts_at"], attempt["attempt"])
                 if request["request_id"] in waited:
                     entry["dispatch_id"] = attempt["dispatch_id"]
                     entry["outcome"] = attempt["outcome"]
-                    if attempt["outcome"] == lifecycle.NEVER_RAN and self._tries_again(row, entry):
+                    if attempt["outcome"] == NEVER_RAN and self._tries_again(row, entry):
                         entry["outcome"] = None
-            episode = lifecycle.episode(row, entry["starts_at"])
+            episode = find_episode(row, entry["starts_at"])
             if entry["dispatch_id"]:
                 continue
             if episode and episode["resolved_at"]:
-                entry["outcome"] = lifecycle.RESOLVED
+                entry["outcome"] = RESOLVED
             elif episode and episode["acknowledged"]:
                 entry["outcome"] = "acknowledged"
             elif entry["starts_at"] != row["starts_at"]:
@@ -327,13 +342,13 @@ class Ledger:
 
     def _tries_again(self, row, entry):
         fact = admission.after_attempt(row, self._settings)
-        follows = lifecycle.hold(row) or (fact and fact["kind"] == "held")
+        follows = current_hold(row) or (fact and fact["kind"] == "held")
         return follows and row["starts_at"] == entry["starts_at"]
 
 
 def _completed(request, at):
     waits = any(
-        entry["decision"] in (admission.DISPATCH, admission.PEND) and not entry["outcome"]
+        entry["decision"] in (DISPATCH, PEND) and not entry["outcome"]
         for entry in request["alerts"]
     )
     if not waits and not request["completed_at"]:

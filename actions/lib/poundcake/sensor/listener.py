@@ -15,7 +15,7 @@ import time
 import urllib.parse
 
 from poundcake.core import payload
-from poundcake.sensor.log import Events
+from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
 from poundcake.st2 import inbox
 from poundcake.st2.client import StackStormError
@@ -58,17 +58,17 @@ class Listener:
         self._pages = pages
         self._stackstorm = stackstorm
         self._controller = controller
-        self._log = Events(log)
+        self._log = EventLog(log)
 
     def __call__(self, environ, start_response):
         began = time.perf_counter()
         try:
             status, answer, headers = self._route(environ)
         except StackStormError as error:
-            self._log.tell("unavailable", "answered 503: %s" % error.brief)
+            self._log.record("unavailable", "answered 503: %s" % error.brief)
             status, answer, headers = _refuse("StackStorm: its datastore or API is not reachable")
         except Exception as error:  # whatever it is, Alertmanager must send it again
-            self._log.tell("fault", "answered 503", error)
+            self._log.record("fault", "answered 503", error)
             status, answer, headers = _refuse("listener: internal error, see the sensor's log")
         if environ["REQUEST_METHOD"] == "POST":  # on whatever path: a wrong one is worth knowing
             self._metrics.notified(inbox.LISTENER, status, time.perf_counter() - began)
@@ -122,7 +122,7 @@ class Listener:
             ]
             text = "Authorization: missing or wrong; send the token or the basic auth of the config"
             remote = environ.get("REMOTE_ADDR", "")
-            self._log.tell("refused", "answered 401: credentials missing or wrong", remote=remote)
+            self._log.record("refused", "answered 401: credentials missing or wrong", remote=remote)
             return 401, {"status": "rejected", "error": text}, challenge
         return handler(environ)
 
@@ -145,26 +145,26 @@ class Listener:
     def _webhook(self, environ):
         refusal = self._controller.refusal()
         if refusal:
-            self._log.tell("unavailable", "answered 503: %s" % refusal)
+            self._log.record("unavailable", "answered 503: %s" % refusal)
             return _refuse(refusal)
         limit = self._settings.listener.max_body_bytes
         body = environ["wsgi.input"].read(limit + 1)
         if len(body) > limit or int(environ.get("CONTENT_LENGTH") or 0) > limit:
             text = "body: larger than max_body_bytes (%d)" % limit
-            self._log.tell("rejected", "answered 413: %s" % text)
+            self._log.record("rejected", "answered 413: %s" % text)
             return 413, {"status": "rejected", "error": text}, []
         try:
             document = payload.load_json(body)
             entry, answer = inbox.accept(self._stackstorm, document, inbox.LISTENER)
         except payload.PayloadError as error:
             field = payload.field_of(str(error))
-            self._log.tell(
+            self._log.record(
                 "rejected", "answered 400: a notification cannot be used for its " + field
             )
             return 400, {"status": "rejected", "error": str(error)}, []
         self._controller.take(entry)
         received, rejected = answer["alerts_received"], answer["alerts_rejected"]
-        self._log.tell(
+        self._log.record(
             "accepted",
             "%d alerts, %d rejected" % (received, rejected),
             request_id=entry["request_id"],

@@ -10,7 +10,8 @@ import json
 import logging
 import traceback
 
-from poundcake.core import admission, lifecycle
+from poundcake.core.alert import EXHAUSTED, FAILED, REMEDIATED, UNMATCHED
+from poundcake.core.decisions import DUPLICATE, REJECTED, SUPPRESS
 from poundcake.st2 import triggers
 
 LONGEST = 300  # characters of a field
@@ -48,10 +49,10 @@ EVENTS = {
 }
 # The changes of state that are told here; the others follow from what is told already.
 _OF_STATE = {
-    lifecycle.REMEDIATED: "ended",
-    lifecycle.FAILED: "failed",
-    lifecycle.UNMATCHED: "unmatched",
-    lifecycle.EXHAUSTED: "exhausted",
+    REMEDIATED: "ended",
+    FAILED: "failed",
+    UNMATCHED: "unmatched",
+    EXHAUSTED: "exhausted",
     triggers.BREAKER_OPENED: "breaker_opened",
     triggers.BREAKER_CLOSED: "breaker_closed",
     triggers.HEARTBEAT_MISSING: "heartbeat_missing",
@@ -59,13 +60,13 @@ _OF_STATE = {
 }
 
 
-class Events:
+class EventLog:
     """Tells events to a logger."""
 
     def __init__(self, log):
         self._log = log
 
-    def tell(self, event, text, error=None, **fields):
+    def record(self, event, text, error=None, **fields):
         """Write the line of an event of EVENTS, at its level.
 
         :param text: for people.
@@ -78,9 +79,9 @@ class Events:
                 fields.update(error=type(error).__name__, where=_where(error))
             self._log.log(level, "%s", line(event, text, **fields))
 
-    def tell_held(self, event, row, cause, request_id):
+    def record_held(self, event, row, cause, request_id):
         """Tell that an alert waits, and for what in a word."""
-        self.tell(
+        self.record(
             event,
             "%s waits: %s" % (row["alertname"], cause),
             request_id=request_id,
@@ -89,14 +90,14 @@ class Events:
             cause=cause,
         )
 
-    def tell_decision(self, decision, row, request_id):
+    def record_decision(self, decision, row, request_id):
         """Tell a Decision on an alert when it is news: a repetition is in the request's counts."""
-        repeated = decision.kind == admission.DUPLICATE
-        held_on = decision.kind == admission.SUPPRESS and not decision.hold
+        repeated = decision.kind == DUPLICATE
+        held_on = decision.kind == SUPPRESS and not decision.hold
         if repeated or (held_on and not decision.exhausted):
             return
-        self.tell(
-            "rejected" if decision.kind == admission.REJECTED else "decided",
+        self.record(
+            "rejected" if decision.kind == REJECTED else "decided",
             "%s: %s, %s" % (row["alertname"], decision.kind, decision.cause),
             request_id=request_id,
             fingerprint=row["fingerprint"],
@@ -105,7 +106,7 @@ class Events:
             cause=decision.cause,
         )
 
-    def tell_change(self, change):
+    def record_change(self, change):
         """Tell a payload of ``poundcake.lifecycle`` when it ends something."""
         event = _OF_STATE.get(change["to"])
         if event:
@@ -113,7 +114,7 @@ class Events:
             if change["execution_id"]:
                 text += "; st2 execution get " + change["execution_id"]
             names = ("request_id", "fingerprint", "alertname", "attempt", "execution_id")
-            self.tell(event, text, **{name: change[name] for name in names})
+            self.record(event, text, **{name: change[name] for name in names})
 
 
 def line(event, text, **fields):

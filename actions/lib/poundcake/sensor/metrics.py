@@ -30,7 +30,9 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 
-from poundcake.core import admission, lifecycle, payload
+from poundcake.core import payload
+from poundcake.core.alert import ENDED_STATUSES, NEVER_RAN, STATES, UNMATCHED
+from poundcake.core.decisions import CAUSES, HOLD_CAUSES
 from poundcake.st2 import triggers
 
 SERIES = 200
@@ -52,7 +54,7 @@ _TRIGGERS = (
     triggers.LIFECYCLE,
     triggers.PROBE,
 )
-_OUTCOMES = ("succeeded", "failed", lifecycle.NEVER_RAN, lifecycle.UNMATCHED)
+_OUTCOMES = ("succeeded", "failed", NEVER_RAN, UNMATCHED)
 _OPERATIONS = {"get_key": "get", "set_key": "set", "delete_key": "delete", "list_keys": "list"}
 _NAMED_FIRST = "The first %d combinations that come have a name, all others are other." % SERIES
 
@@ -142,7 +144,7 @@ class Metrics:
             self._received.labels(*names, status).inc(status == alert.status)
 
     def decided(self, decision):
-        """Count an admission.Decision."""
+        """Count an Decision."""
         self._decisions.labels(decision.kind, decision.cause).inc()
 
     def attempt_ended(self, attempt):
@@ -157,9 +159,9 @@ class Metrics:
         """Count an execution, by its row, when it has ended; one that runs is shown as 0."""
         names = self._actions_named.admit(row["alertname"], row["action_ref"])
         duration = self._duration.labels(*names)
-        for status in lifecycle.ENDED_STATUSES:
+        for status in ENDED_STATUSES:
             self._executed.labels(*names, status).inc(status == row["status"])
-        if row["status"] in lifecycle.ENDED_STATUSES and row["elapsed"] is not None:
+        if row["status"] in ENDED_STATUSES and row["elapsed"] is not None:
             duration.observe(row["elapsed"])
 
     def dispatch_failed(self, trigger):
@@ -200,7 +202,7 @@ class Metrics:
         for source, codes in _CODES.items():
             for code in codes:
                 self._notifications.labels(source, code)
-        for kind, causes in admission.CAUSES.items():
+        for kind, causes in CAUSES.items():
             for cause in causes:
                 self._decisions.labels(kind, cause)
         for outcome in _OUTCOMES:
@@ -247,11 +249,9 @@ class _State:
 
 
 def _ledger(found):
-    states = {(state,): found["states"].get(state, 0) for state in lifecycle.STATES}
+    states = {(state,): found["states"].get(state, 0) for state in STATES}
     yield _gauge("alerts", "Alerts that are known, by state.", states, "state")
-    held = {
-        (state, cause): 0 for state, causes in admission.HOLD_CAUSES.items() for cause in causes
-    }
+    held = {(state, cause): 0 for state, causes in HOLD_CAUSES.items() for cause in causes}
     held.update(found["held"])
     text = "Alerts whose next attempt is held back, by state and cause."
     yield _gauge("held_alerts", text, held, "state", "cause")

@@ -9,7 +9,7 @@ import collections
 
 from poundcake import clock
 from poundcake.ids import new_uuid7
-from poundcake.sensor.log import Events
+from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
 from poundcake.st2 import executions, outbox, triggers
 
@@ -29,7 +29,7 @@ class BusBroken(Exception):
     """The bus is there and this process cannot send any more; only a new process can."""
 
 
-class Bus:
+class Publisher:
     """Sends triggers.
 
     :param stackstorm: stackstorm.StackStorm.
@@ -48,7 +48,7 @@ class Bus:
         self._dispatch = dispatch
         self._answers = answers
         self._schemas = schemas
-        self._log = Events(log)
+        self._log = EventLog(log)
         self._now = now
         self._metrics = metrics or Metrics()
         self._dispatches = collections.deque()
@@ -102,7 +102,7 @@ class Bus:
         except ValueError as error:
             self._metrics.dispatch_failed(trigger)
             text = "%s is not sent, as StackStorm would drop it: its field %s"
-            self._log.tell("unsendable", text % (trigger, error.field))
+            self._log.record("unsendable", text % (trigger, error.field))
             return True
         try:
             self._dispatch(trigger, payload, trace_tag)
@@ -171,12 +171,12 @@ class Bus:
             self._failing_since = now
         self.state = {"ok": False, "detail": "dispatch failed: %s" % type(error).__name__}
         self._probe_due = now + PROBE_AGAIN_SECONDS
-        self._log.tell("away", "the message bus is away, trying again", error)
+        self._log.record("away", "the message bus is away, trying again", error)
 
     def _tell_dispatched(self, payload):
         names = ("request_id", "fingerprint", "alertname", "dispatch_id", "attempt")
         text = "%s: attempt %d" % (payload["alertname"], payload["attempt"])
-        self._log.tell("dispatched", text, **{name: payload[name] for name in names})
+        self._log.record("dispatched", text, **{name: payload[name] for name in names})
 
     def _send_probe(self):
         probe_id = new_uuid7()

@@ -13,7 +13,7 @@ STUCK_SECONDS = 60
 TRACK = "poundcake.track"
 
 
-class Tracking:
+class Relay:
     """Has ``track`` write the batches of the outbox.
 
     :param stackstorm: stackstorm.StackStorm.
@@ -23,7 +23,7 @@ class Tracking:
 
     def __init__(self, stackstorm, bus, now):
         self._stackstorm = stackstorm
-        self._bus = bus
+        self._publisher = bus
         self._now = now
         self._newest = None  # id of the newest batch in the outbox
         self._waits_since = None  # since when something in the outbox has waited
@@ -75,8 +75,8 @@ class Tracking:
         pace = EVERY_STORM_SECONDS if storm else EVERY_SECONDS
         if self._newest and not now < self._send_due <= now + pace:
             self._send_due = now + pace
-            self._bus.save(self._newest)
-            if self._bus.emit(triggers.TRACKING, {"batch_id": self._newest}):
+            self._publisher.save(self._newest)
+            if self._publisher.emit(triggers.TRACKING, {"batch_id": self._newest}):
                 self._under_way = (self._newest, now)
         return removed
 

@@ -3,7 +3,7 @@
 import time
 
 from poundcake import clock
-from poundcake.core import lifecycle
+from poundcake.core.alert import ENDED_STATUSES, SUCCEEDED, open_inquiries
 from poundcake.st2 import triggers
 
 # The sensor's clock and StackStorm's may differ a little, and at worst by the wide margin.
@@ -35,7 +35,7 @@ def observe(stackstorm, flights, now=None):
     settled, started, lost = _settle(stackstorm, unsettled, now)
     for row, attempt in flights:
         for execution in attempt["executions"]:
-            if execution["status"] not in lifecycle.ENDED_STATUSES:
+            if execution["status"] not in ENDED_STATUSES:
                 started.append((row, attempt, execution["execution_id"]))
     found = _follow(stackstorm, started, now)
     changed = [fact for *_, fact in found if fact]
@@ -131,7 +131,7 @@ def _follow(stackstorm, started, now):
         return []
     name = triggers.ALERT.split(".", 1)[1]
     # A person may take hours: what waits for one does not widen the look at what runs.
-    waiting = {item["execution_id"] for _, a, _ in started for item in lifecycle.open_inquiries(a)}
+    waiting = {item["execution_id"] for _, a, _ in started for item in open_inquiries(a)}
     running = [_dispatched(attempt) for _, attempt, identity in started if identity not in waiting]
     listed = stackstorm.list_executions(name, status="paused") if waiting else []
     if running:
@@ -161,7 +161,7 @@ def _inquiries(stackstorm, found, now):
     pending = stackstorm.list_pending_inquiries() if paused else set()
     for row, attempt, execution, _ in found:
         identity = execution["execution_id"]
-        known = [i for i in lifecycle.open_inquiries(attempt) if i["execution_id"] == identity]
+        known = [i for i in open_inquiries(attempt) if i["execution_id"] == identity]
         waits = execution["status"] in PAUSED
         for inquiry in known:
             if not waits or inquiry["inquiry_id"] not in pending:
@@ -211,13 +211,13 @@ def _describe(stackstorm, execution_id, execution, now):
     error, ran = "", True
     if execution.get("gone"):
         error = "StackStorm no longer has this execution"
-    elif status in lifecycle.ENDED_STATUSES and status != lifecycle.SUCCEEDED:
+    elif status in ENDED_STATUSES and status != SUCCEEDED:
         whole = execution if "log" in execution else stackstorm.get_execution(execution_id)
         error = error_of((whole or {}).get("result"))
         # StackStorm writes every status that an execution goes through into its log.
         log = (whole or {}).get("log") or []
         ran = not log or any(entry.get("status") == "running" for entry in log)
-    ended = status in lifecycle.ENDED_STATUSES
+    ended = status in ENDED_STATUSES
     return {
         "execution_id": execution_id,
         "status": status,

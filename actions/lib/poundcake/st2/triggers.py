@@ -5,7 +5,7 @@ import os
 import jsonschema
 import yaml
 
-from poundcake.core import lifecycle
+from poundcake.core.alert import attempts_of, current_episode, find_episode
 from poundcake.ids import event_id
 from poundcake.inert import inert
 
@@ -44,13 +44,13 @@ def alert_payload(row, attempt, status="firing"):
 
     Built from the row, so that a dispatch which got lost can be sent again as it was.
     """
-    return _payload(row, lifecycle.episode(row, attempt["starts_at"]), status, attempt)
+    return _payload(row, find_episode(row, attempt["starts_at"]), status, attempt)
 
 
 def alert_resolved_payload(row):
     """Return the payload of ``poundcake.alert_resolved`` for the latest episode of a row."""
-    episode = lifecycle.current(row)
-    attempts = lifecycle.attempts_of(row, episode["starts_at"])
+    episode = current_episode(row)
+    attempts = attempts_of(row, episode["starts_at"])
     attempt = dict(attempts[-1] if attempts else {"dispatch_id": "", "attempt": 0})
     attempt["request_id"] = episode["resolved_request_id"]
     return _payload(row, episode, "resolved", attempt)

@@ -24,7 +24,7 @@ that are gone. A parameter that cannot be used is answered 400 with its name and
 
 import re
 
-from poundcake.core import lifecycle
+from poundcake.core.alert import ENDED_STATUSES, RESOLVED, STATES, current_episode
 from poundcake.errors import ExpectedError
 from poundcake.st2 import triggers
 from poundcake.views import overview
@@ -71,7 +71,7 @@ def list_alerts(snapshot, query):
     :param query: ``status`` (a state, or FIRING), ``alertname``, ``instance``, ``severity``.
     """
     query = _Query(query, 100, "status", "alertname", "instance", "severity")
-    status = query.one_of("status", lifecycle.STATES + (FIRING,))
+    status = query.one_of("status", STATES + (FIRING,))
     found = [row for row in overview.newest_first(snapshot.alerts) if _has_status(row, status)]
     found = query.matching(found, alertname="alertname", instance="instance", severity="severity")
     return query.answer("alerts", found, _summary)
@@ -114,7 +114,7 @@ def list_remediations(snapshot, query):
     found = [
         _remediation(*item)
         for item in overview.executions(snapshot.alerts)
-        if not active or item[2]["status"] not in lifecycle.ENDED_STATUSES
+        if not active or item[2]["status"] not in ENDED_STATUSES
     ]
     found = [item for item in found if not status or item["status"] == status]
     return query.answer("remediations", query.matching(found, alert_name="alert_name"))
@@ -235,7 +235,7 @@ def _page(answer, source):
 
 def _has_status(row, status):
     if status == FIRING:
-        return row["state"] != lifecycle.RESOLVED
+        return row["state"] != RESOLVED
     return not status or row["state"] == status
 
 
@@ -247,7 +247,7 @@ def _ran(row):
 def _summary(row):
     statuses = [_status(execution) for _, _, execution in _ran(row)]
     errors = [execution["error"] for _, _, execution in _ran(row) if execution["error"]]
-    episode = lifecycle.current(row)
+    episode = current_episode(row)
     return {
         "fingerprint": row["fingerprint"],
         "alertname": row["alertname"],

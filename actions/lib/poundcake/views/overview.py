@@ -5,20 +5,28 @@ StackStorm is not.
 """
 
 from poundcake import clock
-from poundcake.core import lifecycle
+from poundcake.core.alert import (
+    AWAITING_APPROVAL,
+    EXHAUSTED,
+    FAILED,
+    RESOLVED,
+    STATES,
+    UNMATCHED,
+    is_dismissed,
+)
 from poundcake.errors import ExpectedError
 from poundcake.views import queries
 
 ALL = "all"
 NO_SEVERITY = "none"  # what an alert without severity is called
 # States in which nothing goes on before a person has done something, then those that may need one.
-NEEDS_A_PERSON = (lifecycle.AWAITING_APPROVAL, lifecycle.EXHAUSTED)
-NEEDS_A_LOOK = (lifecycle.FAILED, lifecycle.UNMATCHED)
+NEEDS_A_PERSON = (AWAITING_APPROVAL, EXHAUSTED)
+NEEDS_A_LOOK = (FAILED, UNMATCHED)
 
 
 def by_state(alerts):
     """Return ``{state: how many}`` with every state there is, in the order of a lifecycle."""
-    found = {state: 0 for state in lifecycle.STATES}
+    found = {state: 0 for state in STATES}
     for row in alerts:
         found[row["state"]] += 1
     return found
@@ -38,8 +46,8 @@ def choose(alerts, state="", alertname="", severity=""):
     :param severity: the severity, NO_SEVERITY for none, "" for any.
     :raises ExpectedError: for a state that is none.
     """
-    if state and state != ALL and state not in lifecycle.STATES:
-        known = ", ".join(lifecycle.STATES + (ALL,))
+    if state and state != ALL and state not in STATES:
+        known = ", ".join(STATES + (ALL,))
         raise ExpectedError('state: "%s" is none; there are %s' % (state, known))
     part = alertname.casefold()
     found = [
@@ -59,7 +67,7 @@ def newest_first(alerts):
 
 def is_active(row):
     """True for an alert that is neither resolved nor dismissed."""
-    return row["state"] != lifecycle.RESOLVED and not lifecycle.is_dismissed(row)
+    return row["state"] != RESOLVED and not is_dismissed(row)
 
 
 def executions(alerts):

@@ -10,9 +10,15 @@ import time
 from poundcake import tables
 from poundcake.arguments import check_exists, label_pairs, unknown
 from poundcake.clock import elapsed
-from poundcake.core import lifecycle
+from poundcake.core.alert import (
+    ENDED_STATUSES,
+    STATES,
+    SUCCEEDED,
+    attempts_of,
+    current_hold,
+    is_dismissed,
+)
 from poundcake.core.controls import unreadable_text
-from poundcake.core.lifecycle import is_dismissed
 from poundcake.errors import ExpectedError
 from poundcake.st2 import controls, rows
 
@@ -85,7 +91,7 @@ def get_alert(stackstorm, fingerprint):
         entry["seconds"] = elapsed(entry["at"], following["at"]) if following else None
     names = ("episodes", "extra")
     shown = {name: value for name, value in _without_rev(row).items() if name not in names}
-    hold = lifecycle.hold(row)
+    hold = current_hold(row)
     return dict(
         shown,
         held=hold and {name: hold[name] for name in ("state", "cause", "reason", "at", "until")},
@@ -99,10 +105,8 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
 
     :param label: ``name=value`` pairs, comma-separated; all must hold.
     """
-    if state and state not in lifecycle.STATES:
-        raise ExpectedError(
-            'state: "%s" is none; there are %s' % (state, ", ".join(lifecycle.STATES))
-        )
+    if state and state not in STATES:
+        raise ExpectedError('state: "%s" is none; there are %s' % (state, ", ".join(STATES)))
     wanted_labels = label_pairs(label)
     found = rows.read_all(stackstorm, rows.ALERT)
     check_exists("alertname", alertname, found)
@@ -125,8 +129,8 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
             "severity": row["severity"],
             "host": row["host"],
             "occurrences": row["occurrences"],
-            "attempts": len(lifecycle.attempts_of(row, row["starts_at"])),
-            "ineffective": _ineffective(lifecycle.attempts_of(row, row["starts_at"])),
+            "attempts": len(attempts_of(row, row["starts_at"])),
+            "ineffective": _ineffective(attempts_of(row, row["starts_at"])),
             "reason": row["reason"],
         }
         for row in chosen[:limit]
@@ -167,7 +171,7 @@ def get_stats(stackstorm):
         by_action.setdefault(row["action_ref"], []).append(row)
     return {
         "alerts": len(alerts),
-        "by_state": {state: _count(alerts, "state", state) for state in lifecycle.STATES},
+        "by_state": {state: _count(alerts, "state", state) for state in STATES},
         "by_severity": {
             severity or "none": _count(alerts, "severity", severity)
             for severity in sorted({row["severity"] for row in alerts})
@@ -198,7 +202,7 @@ def list_maintenance(stackstorm, now=None):
 
 
 def _held_by(row):
-    hold = lifecycle.hold(row)
+    hold = current_hold(row)
     return hold and hold["cause"]
 
 
@@ -220,8 +224,8 @@ def _table(history):
 
 def workflow(ref, executions):
     """Return how a workflow fares; of each execution ``status`` and ``elapsed`` are asked."""
-    ended = [row for row in executions if row["status"] in lifecycle.ENDED_STATUSES]
-    good = [row for row in ended if row["status"] == lifecycle.SUCCEEDED]
+    ended = [row for row in executions if row["status"] in ENDED_STATUSES]
+    good = [row for row in ended if row["status"] == SUCCEEDED]
     times = sorted(row["elapsed"] for row in ended if row["elapsed"] is not None)
     return {
         "action_ref": ref,

@@ -15,11 +15,24 @@ from urllib.parse import quote, urlencode
 import jinja2
 
 from poundcake import clock
-from poundcake.core import controls, lifecycle
+from poundcake.core import controls
+from poundcake.core.alert import (
+    AWAITING_APPROVAL,
+    EXHAUSTED,
+    FAILED,
+    PENDING,
+    REMEDIATED,
+    RESOLVED,
+    STATES,
+    SUPPRESSED,
+    UNMATCHED,
+    open_attempts,
+    open_inquiries,
+)
 from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
 from poundcake.views import overview
-from poundcake.views.impatient import Impatient
+from poundcake.views.time_limited import TimeLimited
 
 PATH = re.compile("/")
 PATIENCE_SECONDS = 3
@@ -39,7 +52,7 @@ _TONES = dict(
     {state: ACT for state in overview.NEEDS_A_PERSON},
     **{state: LOOK for state in overview.NEEDS_A_LOOK},
 )
-_TONES.update({lifecycle.REMEDIATED: GOOD, lifecycle.RESOLVED: GOOD, lifecycle.SUPPRESSED: IDLE})
+_TONES.update({REMEDIATED: GOOD, RESOLVED: GOOD, SUPPRESSED: IDLE})
 _LEVERS = (
     ("Stop everything", 'st2 run poundcake.pause reason="WHY"'),
     ("Stop one alertname", 'st2 run poundcake.pause alertname=ALERTNAME reason="WHY"'),
@@ -63,7 +76,7 @@ class StatusPage:
         self._settings = settings
         self._snapshot = snapshot
         # When StackStorm hangs, this page must not.
-        self._health = Impatient(health, PATIENCE_SECONDS, _hangs)
+        self._health = TimeLimited(health, PATIENCE_SECONDS, _hangs)
         folder = os.path.dirname(os.path.abspath(__file__))
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(folder),
@@ -249,7 +262,7 @@ def _counts(snapshot, counts, wanted):
 
 def _choices():
     found = [("", "active: not over")]
-    found += [(state, state) for state in lifecycle.STATES + (overview.ALL,)]
+    found += [(state, state) for state in STATES + (overview.ALL,)]
     return [{"value": value, "title": title} for value, title in found]
 
 
@@ -270,10 +283,10 @@ def _nothing(wanted, snapshot):
 
 def _counted(state, counts):
     said = {
-        lifecycle.AWAITING_APPROVAL: "each row has the command that answers",
-        lifecycle.EXHAUSTED: "no attempt is left",
-        lifecycle.FAILED: "the last attempt failed; the next notification may bring another",
-        lifecycle.UNMATCHED: "no rule took it",
+        AWAITING_APPROVAL: "each row has the command that answers",
+        EXHAUSTED: "no attempt is left",
+        FAILED: "the last attempt failed; the next notification may bring another",
+        UNMATCHED: "no rule took it",
     }
     text = "%s %s" % (_many(counts[state], "alert is", "alerts are"), state.replace("_", " "))
     return _reason(": ".join(filter(None, (text, said.get(state, "")))), "?state=" + state)
@@ -286,7 +299,7 @@ def _reason(text, href):
 def _going(snapshot, counts):
     text = "%s in flight, %d pending" % (
         _many(snapshot.running, "remediation", "remediations"),
-        counts[lifecycle.PENDING],
+        counts[PENDING],
     )
     if snapshot.undecided:
         text += ", %s undecided" % _many(snapshot.undecided, "notification", "notifications")
@@ -315,9 +328,9 @@ def _commands(row):
     """Return ``(what it does, the command)`` for an alert, "" where it cannot be written."""
     name = "fingerprint=" + shlex.quote(row["fingerprint"])
     found = [("See all of it", "st2 run poundcake.get_alert " + name)]
-    if row["state"] != lifecycle.RESOLVED:
-        for attempt in lifecycle.open_attempts(row):
-            for inquiry in lifecycle.open_inquiries(attempt):
+    if row["state"] != RESOLVED:
+        for attempt in open_attempts(row):
+            for inquiry in open_inquiries(attempt):
                 found.append(("Answer", "st2 inquiry respond " + inquiry["inquiry_id"]))
         because = name + ' reason="WHY"'
         silenced = "alertname=" + shlex.quote(row["alertname"]) + ' reason="WHY"'

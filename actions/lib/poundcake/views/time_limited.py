@@ -4,7 +4,7 @@ import threading
 import time
 
 
-class Impatient:
+class TimeLimited:
     """A callable that gives what ``question`` answers, or says that it takes too long.
 
     The question is asked in a thread of its own, and by one at a time: while it hangs, whoever asks
