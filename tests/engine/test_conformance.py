@@ -40,3 +40,25 @@ def test_disagreement_is_told(tmp_path, capsys):
     assert len(lines) == 2
     assert '"matches": false' in lines[0]
     assert lines[-1] == "1 passed, 1 failed"
+
+
+def test_an_operator_that_does_not_exist_is_an_error():
+    """Not only "does not match": StackStorm marks the trigger instance as failed."""
+    got = conformance.run_criteria(
+        {"criteria": {"trigger.a": {"type": "like", "pattern": 1}}}, {"a": 1}
+    )
+    assert got == {"matches": False, "error": True}
+
+
+@pytest.mark.parametrize(
+    "tasks, branches",
+    [
+        ("  a:\n    next:\n      - do: b\n  b: {}\n", False),
+        ("  a:\n    next:\n      - do: [b, c]\n  b: {}\n  c: {}\n", True),
+        ("  a:\n    next:\n      - do: b, c\n  b: {}\n  c: {}\n", True),
+        ("  a: {}\n  b: {}\n", True),
+    ],
+)
+def test_only_branches_may_end_in_another_order(tasks, branches):
+    """The order of one branch is part of the recording on however busy a machine."""
+    assert conformance._has_branches("version: 1.0\ntasks:\n" + tasks) == branches
