@@ -6,7 +6,6 @@ run only when ``ST2_API_URL`` says against which StackStorm.
 """
 
 import contextlib
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -14,11 +13,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-STACKSTORM_INSTALLED = importlib.util.find_spec("st2common") is not None
-REAL_API = os.environ.get("ST2_API_URL")
-
 for folder in ("", "actions", "actions/lib", "sensors"):
     sys.path.insert(0, str(ROOT / folder))
+
+# Before the stand-ins are on the path: it looks for StackStorm itself.
+from tests.support.environment import REAL_API, STACKSTORM_INSTALLED  # noqa: E402
+
 if not STACKSTORM_INSTALLED:
     sys.path.append(str(ROOT / "tests/engine/standins"))
 

@@ -12,7 +12,7 @@ import yaml
 
 from tests.bench.rates import bare_rate, poundcake_rate, quiet
 from tests.bench.report import print_table, say
-from tests.e2e.test_notifications import max_overlap
+from tests.support.tracking import max_overlap
 from tests.support.world import alert, notification, unique
 
 ALERTS = 60

@@ -6,7 +6,7 @@ import re
 
 import requests
 
-from tests.e2e.test_notifications import max_overlap
+from tests.support.tracking import max_overlap
 
 FINAL = ("remediated", "failed", "exhausted", "unmatched", "suppressed", "resolved")
 PAGE = 100

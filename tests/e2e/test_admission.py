@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.crash import checks
-from tests.e2e.test_notifications import executions_of, max_overlap, states_of
+from tests.support.tracking import executions_of, max_overlap, states_of
 from tests.support.world import alert, open_world, unique
 
 COOLDOWN_SECONDS = 6

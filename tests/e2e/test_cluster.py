@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from tests.demo import servers
-from tests.e2e.test_notifications import states_of
+from tests.support.guarded import reach, remediations
+from tests.support.tracking import states_of
 from tests.support.world import unique
-from tests.test_e2e_servers import reach, remediations
 
 pytestmark = pytest.mark.skipif(
     servers.PROGRAMS["alertmanager"][0] in servers.missing(),

@@ -16,9 +16,8 @@ import yaml
 
 from tests.support.local_server import LocalServer, QuietHandler
 from tests.support.pack import Pack
-from tests.support.remediations import children_of, output_of, run
+from tests.support.remediations import asked, children_of, output_of, run
 from tests.support.world import World, alert, unique
-from tests.test_e2e_remediations import asked
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)

@@ -11,9 +11,8 @@ import uuid
 
 import pytest
 
+from tests.support.injection import EXPRESSIONS, JINJA, JINJA_FILTER, SECRET_KEY, YAQL
 from tests.support.world import alert, notification, unique
-
-SECRET_KEY = "poundcake_e2e_secret"
 
 # Every value that a rule hands on: the workflow's inputs, each from another place of the payload.
 PLACES = {
@@ -116,22 +115,6 @@ def secret(world):
     world.st2("key", "set", SECRET_KEY, value, "--encrypt")
     yield value
     world.st2("key", "delete", SECRET_KEY)
-
-
-JINJA = "{{ st2kv('system.%s', decrypt=true) }}" % SECRET_KEY
-JINJA_FILTER = "{{ st2kv.system.%s | decrypt_kv }}" % SECRET_KEY
-YAQL = "<%% st2kv('system.%s', decrypt => true) %%>" % SECRET_KEY
-BLOCK = "{%% set x = st2kv.system.%s | decrypt_kv %%}{{ x }}" % SECRET_KEY
-EXPRESSIONS = [
-    JINJA,
-    JINJA_FILTER,
-    YAQL,
-    BLOCK,
-    "{{ '{{' }}" + JINJA_FILTER[2:],  # nested: the outer one would open the inner
-    "<% '<' + '" + YAQL[1:].replace("'", '"') + "' %>",
-    "{{{{{{" + JINJA_FILTER + "}}}}}}",
-    "<<%%>" + YAQL,
-]
 
 
 @pytest.mark.parametrize("expression", [JINJA_FILTER, YAQL])

@@ -12,8 +12,8 @@ import requests
 import yaml
 
 from tests.demo import servers
+from tests.support.guarded import TOKEN, world_of
 from tests.support.world import alert, unique
-from tests.test_e2e_servers import TOKEN, world_of
 
 MONITORING = Path(__file__).resolve().parents[2] / "monitoring"
 RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text())

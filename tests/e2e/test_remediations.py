@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.support.remediations import CASES, EVIL_TEXTS, output_of
+from tests.support.remediations import CASES, EVIL_TEXTS, asked, output_of
 from tests.support.world import unique
 
 SECRET_KEY = "poundcake_e2e_evidence"
@@ -61,19 +61,6 @@ def test_a_dry_run_looks_and_touches_nothing(place, workflow):
     assert output["remediation"].startswith("none, this is a dry run")
     assert "it is broken" in output["evidence"]
     assert set(place.log()) == {"look"}
-
-
-def asked(place, execution_id):
-    """The inquiry that an execution waits for, as ``st2 inquiry get`` has it."""
-    world = place.world
-    query = "/executions?action=core.ask&status=pending&parent=" + execution_id
-
-    def find():
-        if world.execution(execution_id)["status"] == "paused":
-            return [item["id"] for item in world.api("GET", query)]
-
-    (found,) = world.wait(find, "a person to be asked")
-    return world.api("GET", "/inquiries/" + found)
 
 
 @pytest.mark.parametrize("workflow", sorted(CASES))

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from tests.conftest import REAL_API
 from tests.demo import servers
+from tests.support.environment import REAL_API
 from tests.support.git_servers import TOKEN, GitHubHost, Repository
 
 pytestmark = pytest.mark.skipif(

@@ -7,7 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.crash import checks
-from tests.e2e.test_notifications import max_overlap
+from tests.support.tracking import max_overlap
 from tests.support.world import alert, notification, unique
 
 ALERTS = int(os.environ.get("STORM_ALERTS") or (100 if os.environ.get("ST2_API_URL") else 1000))

@@ -4,7 +4,6 @@ One seam is replaced: ``PackAction``'s StackStorm, by the one in memory.
 """
 
 import json
-from unittest import mock
 
 import get_alert
 import get_request
@@ -21,51 +20,17 @@ from poundcake.core.alert import STATES
 from poundcake.sensor.ledger import Ledger
 from poundcake.st2 import inbox, outbox, rows
 from poundcake.st2.client import StackStormError
-from st2tests.base import BaseActionTestCase
 
+from tests.support.actions import PackActionTestCase
 from tests.support.fakes import (
     JSON_VALUES,
     PROPERTY,
-    Clock,
-    FakeStackStorm,
     alert,
     assert_inert,
     load_fixture,
     make_settings,
     notification,
 )
-
-
-class PackActionTestCase(BaseActionTestCase):
-    """Runs an action of the pack with StackStorm in memory."""
-
-    __test__ = False
-
-    def setUp(self):
-        super(PackActionTestCase, self).setUp()
-        self.clock = Clock()
-        self.stackstorm = FakeStackStorm(self.clock)
-        patch = mock.patch("poundcake.st2.action.StackStorm", lambda get_client: self.stackstorm)
-        patch.start()
-        self.addCleanup(patch.stop)
-
-    def run_action(self, config=None, **parameters):
-        """Return ``(succeeded, result)`` as StackStorm's runner reads it."""
-        result = self.get_action_instance(config).run(**parameters)
-        return result if isinstance(result, tuple) else (True, result)
-
-    def succeed(self, **parameters):
-        ok, result = self.run_action(**parameters)
-        self.assertTrue(ok, result)
-        json.dumps(result)
-        return result
-
-    def fail_with(self, **parameters):
-        """Run an action that must fail as expected; return its sentence."""
-        ok, result = self.run_action(**parameters)
-        self.assertFalse(ok)
-        assert_inert(result)
-        return result["error"]
 
 
 class RowsTestCase(PackActionTestCase):

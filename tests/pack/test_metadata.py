@@ -11,16 +11,16 @@ from glob import glob
 
 import pytest
 import yaml
-from poundcake import clock, settings
-from poundcake.core import admission, lifecycle, payload
+from poundcake import settings
+from poundcake.core import admission, payload
 from poundcake.core.history import transitions
 from poundcake.st2 import triggers
 from st2common.runners.base_action import Action
 
-from tests.conftest import STACKSTORM_INSTALLED
+from tests.support.environment import STACKSTORM_INSTALLED
 from tests.support.fakes import NOW, PACK, alert, assert_inert, load_fixture, notification
+from tests.support.rows import STARTS_AT, a_row
 
-STARTS_AT = "2026-11-21T08:00:00.000000000Z"
 METADATA_ORDER = ["name", "runner_type", "description", "enabled", "entry_point", "parameters"]
 PARAMETER_ORDER = ["type", "description", "required", "default"]
 PLUMBING = {"receive_webhook", "track"}
@@ -373,24 +373,6 @@ def rows_to_send():
     for entry in (alert(x="\ud800"), dict(alert(), annotations=None, generatorURL=None)):
         parsed = payload.parse(notification(entry))
         yield a_row(parsed.alerts[0], parsed)
-
-
-def a_row(one, parsed):
-    """Return the row of an alert that was notified, dispatched, settled and resolved."""
-    fact = {"fingerprint": one.fingerprint, "episode": STARTS_AT, "request_id": "r1"}
-    described = lifecycle.describe(one, parsed)
-    row = None
-    for second, (kind, more) in enumerate(
-        [
-            ("notified", {"status": "firing", "alert": described}),
-            ("dispatched", {"dispatch_id": "d1", "attempt": 1}),
-            ("settled", {"dispatch_id": "d1", "reason": "{{ no rule }}"}),
-            ("notified", {"status": "resolved", "alert": described, "request_id": "r2"}),
-        ]
-    ):
-        moment = clock.to_text(NOW + second)
-        row = lifecycle.apply(row, dict(fact, kind=kind, at=moment, **more))
-    return row
 
 
 def test_every_payload_fits_its_schema():

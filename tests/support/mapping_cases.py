@@ -112,3 +112,32 @@ def mappings(draw, alertname=None):
         parameters={"unit": draw(st.sampled_from(["nginx", "yes", ""])), "more": [1, {"a": None}]},
         steps=tuple(draw(steps("step_%d" % (number + 1))) for number in range(count)),
     )
+
+
+OLDER = """\
+alerts:
+  HighCPUUsage:
+    description: "Remediate high CPU usage"
+    handler: yaml_config
+    actions:
+      - name: identify_cpu_process
+        action: core.remote
+        description: "Identify CPU-intensive processes"
+        parameters:
+          hosts: "{{instance}}"
+          cmd: "ps aux --sort=-%cpu | head -10"
+        timeout: 60
+
+      - name: restart_service
+        action: linux.service
+        description: "Restart the problematic service"
+        conditions:
+          severity: critical
+          has_labels:
+            - service
+        parameters:
+          host: "{{instance}}"
+          service: "{{labels.service}}"
+          action: restart
+        timeout: 120
+"""

@@ -193,3 +193,16 @@ def reason_of(world, action, parameters):
     shown = world.ask("get_alert", fingerprint=row["alerts"][0]["fingerprint"])
     assert shown["state"] == "failed"
     return shown["reason"]
+
+
+def asked(place, execution_id):
+    """The inquiry that an execution waits for, as ``st2 inquiry get`` has it."""
+    world = place.world
+    query = "/executions?action=core.ask&status=pending&parent=" + execution_id
+
+    def find():
+        if world.execution(execution_id)["status"] == "paused":
+            return [item["id"] for item in world.api("GET", query)]
+
+    (found,) = world.wait(find, "a person to be asked")
+    return world.api("GET", "/inquiries/" + found)

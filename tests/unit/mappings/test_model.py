@@ -9,37 +9,10 @@ from poundcake.mappings import content as mapping_content
 from poundcake.mappings.content import ContentError
 
 from tests.support.fakes import PROPERTY, assert_inert
-from tests.support.mapping_cases import ACTIONS
+from tests.support.mapping_cases import ACTIONS, OLDER
 from tests.support.mapping_cases import mappings as some_mappings
 
 # The example of the older documentation.
-OLDER = """\
-alerts:
-  HighCPUUsage:
-    description: "Remediate high CPU usage"
-    handler: yaml_config
-    actions:
-      - name: identify_cpu_process
-        action: core.remote
-        description: "Identify CPU-intensive processes"
-        parameters:
-          hosts: "{{instance}}"
-          cmd: "ps aux --sort=-%cpu | head -10"
-        timeout: 60
-
-      - name: restart_service
-        action: linux.service
-        description: "Restart the problematic service"
-        conditions:
-          severity: critical
-          has_labels:
-            - service
-        parameters:
-          host: "{{instance}}"
-          service: "{{labels.service}}"
-          action: restart
-        timeout: 120
-"""
 
 
 def parsed(text, file="m.yaml", secrets=()):

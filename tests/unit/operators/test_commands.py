@@ -14,7 +14,7 @@ from poundcake.errors import ExpectedError
 from poundcake.operators import commands
 from poundcake.st2 import inbox, rows
 
-from tests.pack.test_actions import PackActionTestCase
+from tests.support.actions import PackActionTestCase
 from tests.support.fakes import JSON_TEXT, NOW, PROPERTY, Clock, FakeStackStorm
 
 FINGERPRINT = "0123456789abcdef"

@@ -14,7 +14,7 @@ from poundcake.operators import controls
 from poundcake.st2 import rows
 from poundcake.views import queries
 
-from tests.pack.test_actions import PackActionTestCase
+from tests.support.actions import PackActionTestCase
 from tests.support.fakes import JSON_TEXT, JSON_VALUES, NOW, PROPERTY, Clock, FakeStackStorm
 
 LABELS = {"alertname": "HostDown", "host": "db1", "severity": "critical"}

@@ -11,7 +11,7 @@ from poundcake.st2 import rows, triggers
 from poundcake.st2.client import StackStormError
 from poundcake.views import health
 
-from tests.pack.test_actions import PackActionTestCase
+from tests.support.actions import PackActionTestCase
 from tests.support.fakes import Clock, FakeStackStorm, assert_inert
 
 RULES = ("receive_webhook", "track")

@@ -1,0 +1,40 @@
+"""The tests' own house: shared code stands in tests/support, and folders decide what runs where."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.support.fakes import PACK
+
+TESTS = Path(PACK, "tests")
+FILES = sorted(str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py"))
+
+
+def modules_of(path):
+    """Yield the dotted names that a file imports."""
+    for node in ast.walk(ast.parse((TESTS / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield "%s.%s" % (node.module, alias.name)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_nothing_imports_from_a_test_module(path):
+    """A helper that two tests need stands in tests/support."""
+    parts = [name.split(".") for name in modules_of(path) if name.startswith("tests.")]
+    assert not [name for name in parts if any(part.startswith("test_") for part in name)]
+
+
+UNIT = [path for path in FILES if path.startswith(("unit/", "model/"))]
+SERVERS = ("tests.demo", "tests.engine.testing", "tests.support.world", "subprocess", "socket")
+
+
+@pytest.mark.parametrize("path", UNIT)
+def test_a_unit_test_starts_no_process_and_opens_no_socket(path):
+    """`make test-unit` needs nothing but Python packages."""
+    used = {name for name in modules_of(path) for server in SERVERS if name.startswith(server)}
+    assert not used
