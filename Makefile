@@ -6,14 +6,21 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help demo test up bench lint format servers clean
+.PHONY: help demo up test-unit test soak bench lint format docs screenshots servers clean
 
 help:
-	@echo "make demo    the main job for real: a service dies, PoundCake restarts it"
-	@echo "make test    all tests"
-	@echo "make up      the embedded engine with the pack, in the foreground"
-	@echo "make bench   how fast, for the engine at hand"
-	@echo "make lint    ruff check and format"
+	@echo "make demo         the main job for real: a service dies, PoundCake restarts it (30 s)"
+	@echo "make up           the embedded engine with the pack, in the foreground"
+	@echo "make test-unit    what needs no process and no socket (under a minute)"
+	@echo "make test         everything a change can break, real servers included (about 15 minutes)"
+	@echo "make soak         kills, storms, mutations, an hour of traffic (about 8 minutes)"
+	@echo "make lint         ruff, mypy, and whether docs/reference is up to date"
+	@echo "make format       let ruff repair what it can"
+	@echo "make docs         write docs/reference from the metadata"
+	@echo "make screenshots  write docs/images from the real status page"
+	@echo "make bench        how fast, for the engine at hand"
+	@echo "make servers      install the real Prometheus, Alertmanager, SSH server and Chromium"
+	@echo "make clean        remove what runs and tests have left"
 
 # The virtual environment; made anew when a requirements file has changed.
 $(READY): requirements.txt requirements-tests.txt tests/engine/requirements.txt
@@ -31,8 +38,18 @@ demo: $(READY)
 	@bash tests/demo/install_servers demo
 	$(PY) -m tests.demo
 
+# Fewer examples of each property than `make test` tries.
+test-unit: $(READY)
+	@echo "make test-unit usually takes under a minute"
+	HYPOTHESIS_EXAMPLES=20 $(PY) -m pytest -q -n 2 tests/unit
+
 test: $(READY) servers
-	$(PY) -m pytest -n 4 --dist loadfile tests
+	@echo "make test usually takes about 15 minutes"
+	$(PY) -m pytest -n 4 --dist loadfile -m "not soak" tests
+
+soak: $(READY) servers
+	@echo "make soak usually takes about 8 minutes"
+	$(PY) -m pytest -n 2 --dist loadfile -m soak tests
 
 up: $(READY)
 	$(PY) -m tests.demo.up --api-port $(API_PORT) --listener-port $(LISTENER_PORT)
@@ -41,8 +58,17 @@ bench: $(READY)
 	$(PY) -m tests.bench
 
 lint: $(READY)
+	@echo "make lint usually takes under a minute"
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m tests.support.reference --check
+
+docs: $(READY)
+	$(PY) -m tests.support.reference
+
+screenshots: $(READY) servers
+	$(PY) -m tests.demo.screenshots
 
 format: $(READY)
 	$(PY) -m ruff check --fix .

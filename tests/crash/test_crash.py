@@ -19,6 +19,8 @@ from tests.crash.stream import Stream
 from tests.crash.world import open_crash_world
 from tests.support.world import alert, notification
 
+pytestmark = pytest.mark.soak
+
 NAME = "CrashTest"
 ALERTS = 6
 WIDE, NARROW = 10, 2

@@ -17,6 +17,8 @@ from tests.crash.checks import listing
 from tests.demo import servers
 from tests.support.world import World, alert
 
+pytestmark = pytest.mark.soak
+
 NOTIFICATIONS = 10000
 CONNECTIONS = 8
 MAX_BODY_BYTES = 65536

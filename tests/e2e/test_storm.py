@@ -6,9 +6,13 @@ Against a real StackStorm, which takes 0.1 to 0.5 s of CPU for each, ``STORM_ALE
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.crash import checks
 from tests.support.tracking import max_overlap
 from tests.support.world import alert, notification, unique
+
+pytestmark = pytest.mark.soak
 
 ALERTS = int(os.environ.get("STORM_ALERTS") or (100 if os.environ.get("ST2_API_URL") else 1000))
 NOTIFICATIONS = 20

@@ -10,11 +10,14 @@ import itertools
 import os
 import random
 
+import pytest
 from poundcake import clock
 from poundcake.st2 import rows, triggers
 
 from tests.support.fakes import alert
 from tests.support.pack import Pack
+
+pytestmark = pytest.mark.soak
 
 HOUR = 3600
 ALERTS_OF_A_KIND = 2

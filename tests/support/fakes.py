@@ -21,7 +21,11 @@ NOW = clock.to_seconds("2026-11-21T08:20:00Z")
 OPENERS = ("{{", "{%", "{#", "<%")
 
 # Shared machines are slow now and then: no deadline, and no complaint about slow examples.
-PROPERTY = settings(deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")),
+)
 
 # Text that is likely to open an expression, or to break something: joined from small pieces.
 TRICKY_TEXT = st.lists(
