@@ -38,3 +38,18 @@ def test_a_unit_test_starts_no_process_and_opens_no_socket(path):
     """`make test-unit` needs nothing but Python packages."""
     used = {name for name in modules_of(path) for server in SERVERS if name.startswith(server)}
     assert not used
+
+
+LIBRARY = Path(PACK, "actions", "lib", "poundcake")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY))
+)
+def test_modules_and_functions_stay_short(path):
+    """Under 500 lines a module and 50 a function."""
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 500
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno + 1 < 50, node.name
