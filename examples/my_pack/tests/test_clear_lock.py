@@ -26,6 +26,6 @@ def test_a_name_that_leaves_the_folder_is_refused(tmp_path):
     try:
         done = engine.run("my_pack.clear_lock", name="../x", lock_dir=str(tmp_path))
         assert done["status"] == "failed"
-        assert "no name of an import" in done["result"]["output"]["reason"]
+        assert "not the name of an import" in done["result"]["output"]["reason"]
     finally:
         engine.stop()
