@@ -1,14 +1,16 @@
 """What the documentation says works: its commands, its chat commands and its files are tried.
 
-Every command of a fenced block is run as it stands against the embedded engine, but for addresses,
-paths and placeholders (``<fingerprint>``); what cannot be run is listed with the reason. A command
-that is neither run nor listed does not get by.
+Every command of a fenced block runs as it stands against the embedded engine. Only addresses, paths
+and placeholders (``<fingerprint>``) are replaced. A command that cannot run here is listed with the
+reason; one that is neither run nor listed fails.
 """
 
 import functools
+import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,12 +29,15 @@ from tests.demo import servers
 from tests.engine import aliases
 from tests.support.world import ROOT, alert, notification, open_world, unique
 
-PAGES = ["README.md"] + sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGES.md"]
+PAGES += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))
+EXAMPLE = ROOT / "examples" / "my_pack"
 PROGRAMS = (
     "st2 ",
     "curl ",
     "sudo ",
     "make",
+    "cp ",
     "git ",
     ". ",
     "export ",
@@ -51,12 +56,16 @@ alerts:
         parameters: {cmd: uptime}
 """
 # What is not run here, and why.
+UNINSTALL = r"st2 (pack remove|key delete|key delete_by_prefix) "
 NOT_RUN = {
+    UNINSTALL: "test_uninstalling_leaves_nothing runs it in a StackStorm of its own",
+    r"make demo": "tests/e2e/test_demo.py runs it",
+    r"make test-unit": "it runs all tests of pure Python, which .ci/run does before this",
     r"sudo ": "there is no StackStorm installation to reload, restart or read the log of",
     r"st2 pack install https://": "installs from a place of the reader's own",
-    r"kubectl ": "there is no Kubernetes; tests/test_rule_resources.py works with this very role",
+    r"kubectl ": "there is no Kubernetes here",
     r"st2 run poundcake\.(\w+_prometheus_rules?|\w+_rule_\w+|check_remediation_coverage)": (
-        "needs Prometheus, Kubernetes or git: tests/test_e2e_alert_rules.py and test_e2e_rules.py"
+        "needs Prometheus, Kubernetes or git: test_alert_rules.py and test_rules.py run them"
     ),
     r"\. \.engine/env": "its effect is the environment in which all commands run here",
 }
@@ -120,24 +129,20 @@ def documents(language):
 # --- the world in which they run ------------------------------------------------------------------
 
 
+def made_repository(folder):
+    """Copy the example pack to a folder and commit it, as the guide does; returns the folder."""
+    if not folder.exists():
+        shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    git = ["git", "-c", "user.name=docs", "-c", "user.email=docs@example.com", "-C", str(folder)]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "--allow-empty", "-m", "docs"]):
+        subprocess.run(git + words, check=True)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def my_pack(tmp_path_factory):
     """The pack that the documentation writes, as a git repository."""
-    folder = tmp_path_factory.mktemp("docs") / "my_pack"
-    for block in BLOCKS:
-        name = re.match(r"# (my_pack/\S+)$", block.lines[0] if block.lines else "")
-        if name:
-            path = folder.parent / name.group(1)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text, encoding="utf-8")
-    (folder / "pack.yaml").write_text(
-        "{ref: my_pack, name: my_pack, description: Of the docs., version: 1.0.0,"
-        " author: Docs, email: docs@example.com}\n"
-    )
-    git = ["git", "-c", "user.name=docs", "-c", "user.email=docs@example.com", "-C", str(folder)]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "as the docs have it"]):
-        subprocess.run(git + words, check=True)
-    return folder
+    return made_repository(tmp_path_factory.mktemp("docs") / "my_pack")
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +243,9 @@ BEFORE = {
     ),
     r"list_executions status=failed": alert_that_failed,
     r"alertname=ImportLockStale": lock_alert,
+    r"git (init|-C).* my_pack|file://\$PWD/my_pack": lambda world: made_repository(
+        world.folder / "my_pack"
+    ),
 }
 
 
@@ -253,6 +261,9 @@ def places(world, my_pack):
         "/etc/poundcake/mappings": str(mappings),
         "/tmp/poundcake-docs": str(locks),
         "file:///path/to/my_pack": "file://%s" % my_pack,
+        "make help": "make -C %s help" % ROOT,
+        "cp -r examples/my_pack": "cp -rT %s" % EXAMPLE,
+        " commit -qm": " commit --allow-empty -qm",
     }
 
 
@@ -275,7 +286,7 @@ def filled(world, my_pack, line):
 
 
 @pytest.fixture
-def levers(world):
+def controls(world):
     """Nothing is paused or in maintenance afterwards."""
     yield
     for key in world.api("GET", "/keys", params={"prefix": "poundcake.control."}):
@@ -286,8 +297,8 @@ def levers(world):
 
 
 @pytest.mark.parametrize("page, line", COMMANDS, ids=lambda text: text[:90])
-def test_a_command_does_what_it_says(world, my_pack, levers, page, line):
-    """It ends well; what it runs in StackStorm succeeds."""
+def test_a_command_does_what_it_says(world, my_pack, controls, page, line):
+    """It exits with 0, and what it runs in StackStorm succeeds."""
     reasons = [reason for pattern, reason in NOT_RUN.items() if re.match(pattern, line)]
     if reasons:
         pytest.skip(reasons[0])
@@ -314,13 +325,29 @@ def test_a_command_does_what_it_says(world, my_pack, levers, page, line):
 
 @pytest.mark.parametrize("pattern", sorted(NOT_RUN))
 def test_what_is_not_run_is_there(pattern):
-    """A reason for nothing is taken off the list."""
+    """A reason that applies to no command is removed from the list."""
     assert any(re.match(pattern, line) for _, line in COMMANDS)
+
+
+def test_uninstalling_leaves_nothing(tmp_path):
+    """The commands of the README, in their order, leave no key in the datastore."""
+    lines = [line for page, line in COMMANDS if page == "README.md" and re.match(UNINSTALL, line)]
+    assert len(lines) == 3
+    with open_world(tmp_path) as world:
+        world.st2("key", "set", "poundcake_token", "x")
+        world.completed(world.accept(alert(unique("Docs"))))
+        assert world.api("GET", "/keys", params={"prefix": "poundcake."})
+        for line in lines:
+            printed = world.st2(*line.split()[1:])
+            while "Deleted" in printed and "Deleted 0 keys" not in printed:
+                printed = world.st2(*line.split()[1:])
+        assert world.api("GET", "/keys", params={"prefix": "poundcake"}) == []
+        assert world.api("GET", "/actions", params={"pack": "poundcake"}) == []
 
 
 @pytest.mark.parametrize("block", documents("chat"), ids=repr)
 def test_a_chat_command_is_one(block):
-    """Of one alias of the pack, and of no second."""
+    """It belongs to exactly one alias of the pack."""
     found = [
         yaml.safe_load(path.read_text(encoding="utf-8")) for path in ROOT.glob("aliases/*.yaml")
     ]
@@ -330,12 +357,12 @@ def test_a_chat_command_is_one(block):
 
 @pytest.mark.parametrize("block", documents("yaml"), ids=repr)
 def test_yaml_can_be_read(block):
-    """Somebody will paste it."""
+    """It is valid YAML, because someone will paste it."""
     assert yaml.safe_load(block.text)
 
 
 def test_the_test_of_the_documentation_passes(my_pack):
-    """As it stands there, in a clone with its virtual environment."""
+    """It passes as it stands, in a clone with its virtual environment."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(my_pack / "tests")],
         env=dict(os.environ, PYTHONPATH=str(ROOT)),
@@ -345,6 +372,35 @@ def test_the_test_of_the_documentation_passes(my_pack):
         timeout=300,
     )
     assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_guide_shows_the_files_of_the_example():
+    """Every file of examples/my_pack stands in the guide, word for word, and no other does."""
+    shown = {}
+    for block in BLOCKS:
+        name = re.match(r"# my_pack/(\S+)$", block.lines[0] if block.lines else "")
+        if name:
+            shown[name.group(1)] = block.text
+    files = {
+        str(path.relative_to(EXAMPLE)): path.read_text(encoding="utf-8")
+        for path in EXAMPLE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert shown == files
+
+
+def test_the_path_of_a_notification_is_as_the_architecture_lists_it():
+    """At most 30 functions that exist, and no file is returned to."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    hops = re.findall(r"^\| (\d+) \| `(\S+)` \| `(\w+)` \|", text, re.MULTILINE)
+    assert [int(number) for number, _, _ in hops] == list(range(1, len(hops) + 1))
+    assert 20 <= len(hops) <= 30
+    files = [file for file, _ in itertools.groupby(file for _, file, _ in hops)]
+    assert len(files) == len(set(files)), "a file is returned to"
+    for _, file, function in hops:
+        path = ROOT / ("" if file.startswith("actions/") else "actions/lib/poundcake") / file
+        source = path.read_text(encoding="utf-8")
+        assert re.search(r"^\s*def %s\(" % function, source, re.MULTILINE), (file, function)
 
 
 def test_the_log_is_as_the_guide_shows_it(world):
@@ -364,7 +420,7 @@ def test_the_log_is_as_the_guide_shows_it(world):
 
 
 def test_links_lead_somewhere():
-    """Within the repository."""
+    """Links within the repository name a file and a heading that exist."""
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         for target, heading in re.findall(r"\]\((?!\w+://)([^)#\s]*)(?:#([\w-]*))?\)", text):

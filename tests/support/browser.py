@@ -41,6 +41,7 @@ class Browser:
         options = ["--headless=new", "--remote-debugging-port=0", "--user-data-dir=%s" % profile]
         options += ["--no-first-run", "--disable-background-networking", "--disable-gpu"]
         options += ["--disable-dev-shm-usage", "--remote-allow-origins=*", "--hide-scrollbars"]
+        options += ["--disable-quic", "--disable-component-update", "--disable-sync"]
         if os.geteuid() == 0:
             options.append("--no-sandbox")  # Chromium refuses to start as root otherwise
         with open(self._folder / "chromium.log", "wb") as log:
