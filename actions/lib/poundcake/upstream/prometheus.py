@@ -7,7 +7,7 @@ import time
 import urllib.parse
 
 from poundcake.errors import ExpectedError
-from poundcake.inert import ORIGINALS, inert_text
+from poundcake.inert import inert_text, original
 from poundcake.upstream import client
 
 POLL_SECONDS = 5
@@ -46,7 +46,7 @@ def expression_of(generator_url):
     """Return the expression in an alert's generatorURL (``g0.expr``), "" when there is none."""
     query = urllib.parse.urlsplit(generator_url).query
     text = (urllib.parse.parse_qs(query).get("g0.expr") or [""])[0]
-    return "".join(ORIGINALS.get(character, character) for character in text)
+    return original(text)
 
 
 def _is_still(settings, expression, labels, own):
