@@ -1,7 +1,7 @@
+from poundcake.operators import silences
 from poundcake.st2.action import PackAction
-from poundcake.upstream import alertmanager
 
 
 class ListSilences(PackAction):
     def run(self, state):
-        return self.answer(alertmanager.list_silences, self.settings, state)
+        return self.answer(silences.list_silences, self.settings, state)

@@ -8,7 +8,7 @@ import requests
 from poundcake import matchers
 from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
-from poundcake.upstream import alertmanager
+from poundcake.operators import silences
 
 from tests.support.fakes import make_settings
 
@@ -88,7 +88,7 @@ def settings(am, **more):
 
 def create(am, matcher_text="", labels=None, duration="1h", reason="upgrade", by="ann", **more):
     found = settings(am, **more)
-    return alertmanager.create_silence(found, matcher_text, labels or {}, duration, reason, by)
+    return silences.create_silence(found, matcher_text, labels or {}, duration, reason, by)
 
 
 def state_of(am, labels):
@@ -134,7 +134,7 @@ def test_a_silence_silences_until_it_is_expired(am):
     assert sorted(made["matchers"]) == sorted(
         ['alertname="%s"' % name, 'host=~"db.*"', 'host!="db2"']
     )
-    ended = alertmanager.expire_silence(settings(am), made["id"])
+    ended = silences.expire_silence(settings(am), made["id"])
     assert (ended["id"], ended["state"]) == (made["id"], "expired")
     servers.wait_until(lambda: state_of(am, ours) == "active", "the silence to end")
 
@@ -142,8 +142,8 @@ def test_a_silence_silences_until_it_is_expired(am):
 def test_a_silence_that_has_ended_can_be_ended_again(am):
     """A workflow that is run twice does no harm."""
     made = create(am, labels={"alertname": unique("Twice")})
-    once = alertmanager.expire_silence(settings(am), made["id"])
-    assert alertmanager.expire_silence(settings(am), made["id"]) == once
+    once = silences.expire_silence(settings(am), made["id"])
+    assert silences.expire_silence(settings(am), made["id"]) == once
 
 
 @pytest.mark.parametrize("op", ["=", "!=", "=~", "!~"])
@@ -169,16 +169,16 @@ def test_the_labels_of_an_alert_match_it_alone(am, value):
         made = create(am, labels=dict(labels, evil=seen, empty=""))
         servers.wait_until(lambda labels=labels: state_of(am, labels) == "suppressed", "silence")
         assert state_of(am, near) == "active"
-        alertmanager.expire_silence(settings(am), made["id"])
+        silences.expire_silence(settings(am), made["id"])
 
 
 def test_silences_are_listed_by_state(am):
     """The active ones unless asked otherwise, the next to end first."""
     ids = [create(am, labels={"a": "b"}, duration=length)["id"] for length in ("3h", "2h", "1h")]
-    alertmanager.expire_silence(settings(am), ids[0])
+    silences.expire_silence(settings(am), ids[0])
 
     def listed(state):
-        found = alertmanager.list_silences(settings(am), state)["silences"]
+        found = silences.list_silences(settings(am), state)["silences"]
         return [item["id"] for item in found if item["id"] in ids]
 
     assert listed("active") == [ids[2], ids[1]]
@@ -189,9 +189,9 @@ def test_silences_are_listed_by_state(am):
 @pytest.mark.parametrize(
     "more, start",
     [
-        ({}, "matchers, labels: name nothing"),
-        ({"labels": {"a": ""}}, "matchers, labels: name nothing"),
-        ({"labels": {"a": 1}}, "labels: a is no text"),
+        ({}, "matchers, labels: both are empty; expected matchers such as "),
+        ({"labels": {"a": ""}}, "matchers, labels: both are empty"),
+        ({"labels": {"a": 1}}, "labels: the value of a is not a string"),
         ({"matcher_text": "a"}, "matchers: a: has none of ="),
         ({"matcher_text": 'a=~".*"'}, "matchers: "),
         ({"matcher_text": "a=b", "duration": "soon"}, 'duration: "soon" is no length of time'),
@@ -203,26 +203,26 @@ def test_silences_are_listed_by_state(am):
 )
 def test_a_silence_that_names_nothing_is_refused(am, more, start):
     """With the parameter, what is wrong and what to write."""
-    before = alertmanager.list_silences(settings(am), "all")
+    before = silences.list_silences(settings(am), "all")
     with pytest.raises(ExpectedError) as caught:
         create(am, **more)
     assert str(caught.value).startswith(start)
-    assert alertmanager.list_silences(settings(am), "all") == before
+    assert silences.list_silences(settings(am), "all") == before
 
 
 @pytest.mark.parametrize("id", ["", "x", "../status", "0b4f7a5e-6f0a-4d7e-9a55-3f6d4c8f1b2e"])
 def test_a_silence_that_does_not_exist_cannot_be_ended(am, id):
     """The answer says where to look."""
     with pytest.raises(ExpectedError) as caught:
-        alertmanager.expire_silence(settings(am), id)
+        silences.expire_silence(settings(am), id)
     assert str(caught.value).startswith("id: ") and "list_silences" in str(caught.value)
 
 
-def test_a_state_that_is_none_is_refused(am):
-    """With those that there are."""
+def test_an_unknown_state_is_refused(am):
+    """The error lists the known ones."""
     with pytest.raises(ExpectedError) as caught:
-        alertmanager.list_silences(settings(am), "gone")
-    said = 'state: "gone" is none; write one of active, pending, expired, all'
+        silences.list_silences(settings(am), "gone")
+    said = 'state: unknown state "gone"; expected one of active, pending, expired, all'
     assert str(caught.value) == said
 
 
@@ -231,7 +231,7 @@ def test_basic_auth_is_sent(tmp_path):
     with GuardedAlertmanager(tmp_path, []) as guarded:
         login = {"alertmanager_username": "admin", "alertmanager_password": "test"}
         made = create(guarded, "a=b", **login)
-        assert alertmanager.expire_silence(settings(guarded, **login), made["id"])
+        assert silences.expire_silence(settings(guarded, **login), made["id"])
         for wrong in ({}, dict(login, alertmanager_password="s3cret"), {"alertmanager_token": "t"}):
             with pytest.raises(ExpectedError) as caught:
                 create(guarded, "a=b", **wrong)
@@ -248,7 +248,7 @@ def test_a_token_is_sent(am, tmp_path, monkeypatch):
     with answering(401, behind=am.url, token="t0ken") as url:
         made = create(am, "a=b", alertmanager_url=url + "/", alertmanager_token="t0ken")
         found = settings(am, alertmanager_url=url, alertmanager_token="t0ken")
-        assert alertmanager.expire_silence(found, made["id"])["state"] == "expired"
+        assert silences.expire_silence(found, made["id"])["state"] == "expired"
         with pytest.raises(ExpectedError):
             create(am, "a=b", alertmanager_url=url, alertmanager_token="wrong")
 
@@ -256,15 +256,15 @@ def test_a_token_is_sent(am, tmp_path, monkeypatch):
 def test_an_alertmanager_that_is_not_there_is_told():
     """Unset, away, or something else."""
     with pytest.raises(ExpectedError) as caught:
-        alertmanager.list_silences(make_settings(), "all")
+        silences.list_silences(make_settings(), "all")
     assert str(caught.value).startswith("alertmanager_url: is not set")
     for url in ("http://127.0.0.1:1", "no url"):
         with pytest.raises(ExpectedError) as caught:
-            alertmanager.list_silences(make_settings(alertmanager_url=url), "all")
+            silences.list_silences(make_settings(alertmanager_url=url), "all")
         assert "cannot be reached" in str(caught.value)
     for status, body, said in ((200, b"<html>", "answers no JSON"), (500, b"oops", "500: oops")):
         with answering(status, body) as url, pytest.raises(ExpectedError) as caught:
-            alertmanager.list_silences(make_settings(alertmanager_url=url), "all")
+            silences.list_silences(make_settings(alertmanager_url=url), "all")
         assert str(caught.value).startswith("alertmanager_url: ") and said in str(caught.value)
 
 
@@ -298,7 +298,7 @@ def test_a_silence_lasts_as_long_as_a_remediation(world, am, fix, status):
     assert (execution["status"], fixed["status"]) == (status, status), execution["result"]
     assert world.execution(fixed["id"])["result"]["return_code"] in (0, 1)
     silence = output_of(execution)["silence"]
-    found = alertmanager.list_silences(settings(am), "expired")["silences"]
+    found = silences.list_silences(settings(am), "expired")["silences"]
     assert silence in [item["id"] for item in found]
 
 
@@ -310,4 +310,4 @@ def test_the_commands_of_a_person(world):
     assert made["id"] in [item["id"] for item in listed]
     assert world.ask("expire_silence", id=made["id"])["state"] == "expired"
     status, result = world.run("expire_silence", id="x")
-    assert status == "failed" and result["error"].startswith('id: "x" is no id of a silence')
+    assert status == "failed" and result["error"].startswith('id: "x" is not the id of a silence')

@@ -200,7 +200,7 @@ class TestGetAlert(RowsTestCase):
     def test_an_unknown_alert_fails_with_what_exists(self):
         """A sentence that names the parameter and the alerts there are."""
         error = self.fail_with(fingerprint="nope")
-        self.assertTrue(error.startswith('fingerprint: "nope" is not known; '))
+        self.assertTrue(error.startswith('fingerprint: unknown fingerprint "nope"; '))
         for fingerprint in (self.one, self.two, self.three):
             self.assertIn(fingerprint, error)
 

@@ -78,10 +78,10 @@ def test_filters_leave_what_was_asked_for(prometheus, filters, wanted):
 @pytest.mark.parametrize(
     "filters, start",
     [
-        ({"state": "on"}, 'state: "on" is none; write one of firing, pending, inactive'),
-        ({"kind": "x"}, 'kind: "x" is none'),
-        ({"group": "x"}, 'group: "x" is not known; there are these group values: demo'),
-        ({"name": "x"}, 'name: "x" is not known; '),
+        ({"state": "on"}, 'state: unknown state "on"; expected one of firing, pending, inactive'),
+        ({"kind": "x"}, 'kind: unknown kind "x"; expected one of alerting, recording'),
+        ({"group": "x"}, 'group: unknown group "x"; expected one of demo'),
+        ({"name": "x"}, 'name: unknown name "x"; expected one of '),
         ({"label": "team"}, 'label: "team" has no ='),
     ],
 )

@@ -148,7 +148,7 @@ def test_an_alert_is_not_retried_while_its_remediation_runs(stackstorm, kinds, n
 def test_an_unknown_fingerprint_is_an_error_that_says_what_exists(stackstorm):
     """A person finds the right one in it."""
     with pytest.raises(
-        ExpectedError, match='fingerprint: "f" is not known; there are no alerts yet'
+        ExpectedError, match='fingerprint: unknown fingerprint "f"; there are no alerts yet'
     ):
         order(stackstorm, commands.RETRY, fingerprint="f")
     bring(stackstorm, FAILED)

@@ -29,8 +29,8 @@ def command(stackstorm, do, fingerprint, reason, by, now=None):
     :param do: RETRY, ACKNOWLEDGE or DISMISS.
     :param now: Unix time in seconds; the clock when None.
     :returns: status, request_id, fingerprint, alertname, and the alert's state at present.
-    :raises ExpectedError: when the alert is not known or is resolved, when it is to be retried while
-        its remediation runs, and when ``by`` or ``reason`` does not do.
+    :raises ExpectedError: when the alert is unknown or resolved, when a retry is asked for while a
+        remediation runs, and when ``by`` or ``reason`` is empty or too long.
     """
     by, reason = person(by), why(reason)
     alert = queries.get_alert(stackstorm, fingerprint)

@@ -6,8 +6,7 @@ https://prometheus.io/docs/prometheus/latest/querying/api/#rules
 import os
 import re
 
-from poundcake.arguments import check_exists, label_pairs
-from poundcake.errors import ExpectedError
+from poundcake.arguments import check_exists, label_pairs, one_of
 from poundcake.upstream import client
 
 FIRING, PENDING, INACTIVE = STATES = ("firing", "pending", "inactive")
@@ -70,9 +69,8 @@ def list_rules(settings, state, kind, group, name, label, limit):
     :raises ExpectedError: for a filter that names what is not there.
     """
     for parameter, value, known in (("state", state, STATES), ("kind", kind, KINDS)):
-        if value and value not in known:
-            text = '%s: "%s" is none; write one of %s'
-            raise ExpectedError(text % (parameter, value, ", ".join(known)))
+        if value:
+            one_of(parameter, value, known)
     labels = label_pairs(label)
     found = load(settings)
     check_exists("group", group, found)

@@ -8,7 +8,7 @@ import statistics
 import time
 
 from poundcake import tables
-from poundcake.arguments import check_exists, label_pairs, unknown
+from poundcake.arguments import check_exists, label_pairs, one_of, unknown
 from poundcake.clock import elapsed
 from poundcake.core.alert import (
     ENDED_STATUSES,
@@ -19,7 +19,6 @@ from poundcake.core.alert import (
     is_dismissed,
 )
 from poundcake.core.controls import unreadable_text
-from poundcake.errors import ExpectedError
 from poundcake.st2 import controls, rows
 
 
@@ -30,7 +29,7 @@ def get_request(stackstorm, request_id):
         known = sorted(
             (row["request_id"] for row in rows.read_all(stackstorm, rows.REQUEST)), reverse=True
         )
-        raise ExpectedError(unknown("request_id", request_id, "requests", known))
+        raise unknown("request_id", request_id, "requests", known)
     return found
 
 
@@ -85,7 +84,7 @@ def get_alert(stackstorm, fingerprint):
     row = rows.read(stackstorm, rows.ALERT, fingerprint)
     if row is None:
         known = sorted(row["fingerprint"] for row in rows.read_all(stackstorm, rows.ALERT))
-        raise ExpectedError(unknown("fingerprint", fingerprint, "alerts", known))
+        raise unknown("fingerprint", fingerprint, "alerts", known)
     history = row["history"]
     for entry, following in zip(history, history[1:] + [None]):
         entry["seconds"] = elapsed(entry["at"], following["at"]) if following else None
@@ -105,8 +104,8 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
 
     :param label: ``name=value`` pairs, comma-separated; all must hold.
     """
-    if state and state not in STATES:
-        raise ExpectedError('state: "%s" is none; there are %s' % (state, ", ".join(STATES)))
+    if state:
+        one_of("state", state, STATES)
     wanted_labels = label_pairs(label)
     found = rows.read_all(stackstorm, rows.ALERT)
     check_exists("alertname", alertname, found)
