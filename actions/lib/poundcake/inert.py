@@ -1,8 +1,8 @@
 """Alert text is data: make it inert before StackStorm sees it.
 
 StackStorm evaluates Jinja and YAQL expressions that it finds inside values, so anyone who controls
-a label could read secrets. Expressions open with ``{{``, ``{%``, ``{#`` or ``<%``. Looking for those
-pairs is not enough: a template may join two values, cut a value into pieces, or write a literal
+a label could read secrets. Expressions open with ``{{``, ``{%``, ``{#`` or ``<%``. It is not enough
+to replace those pairs: a template may join two values, cut a value into pieces, or write a literal
 ``<`` in front of it. So every ``{`` and ``<`` is replaced, and a ``%`` at the beginning. They turn
 into look-alikes that no Unicode normalization turns back; ``original`` does. Rows keep the original
 text (see ``rows.dump``).
