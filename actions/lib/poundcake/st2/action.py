@@ -28,7 +28,9 @@ class PackAction(Action):
         """Return who acts: ``by`` if it is given, otherwise the user of this execution."""
         return people.operator(self.action_service, by)
 
-    def answer(self, function: Callable[..., Any], *args: Any, safe=inert) -> Any:
+    def answer(
+        self, function: Callable[..., Any], *args: Any, safe: Callable[[Any], Any] = inert
+    ) -> Any:
         """Call a function of the library and return its answer as the result of the action.
 
         A workflow may publish the result, and StackStorm evaluates expressions in what a workflow

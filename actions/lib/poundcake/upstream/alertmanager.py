@@ -31,7 +31,8 @@ def create_silence(
         "createdBy": by,
         "comment": reason,
     }
-    return _call(settings, "POST", "/silences", json=body).get("silenceID")
+    answer = _call(settings, "POST", "/silences", json=body)
+    return str(answer.get("silenceID"))
 
 
 def get_silence(settings: Settings, silence_id: str) -> Optional[Silence]:

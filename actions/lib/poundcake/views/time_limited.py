@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any, Callable, Optional
 
 
 class TimeLimited:
@@ -15,14 +16,16 @@ class TimeLimited:
     :param otherwise: callable that returns the substitute, given the seconds since the call began.
     """
 
-    def __init__(self, function, seconds, otherwise):
+    def __init__(
+        self, function: Callable[[], Any], seconds: float, otherwise: Callable[[float], Any]
+    ):
         self._function = function
         self._seconds = seconds
         self._otherwise = otherwise
         self._lock = threading.Lock()
-        self._call = None  # the _Call that is running or ran last
+        self._call: Optional[_Call] = None  # the _Call that is running or ran last
 
-    def __call__(self):
+    def __call__(self) -> Any:
         with self._lock:
             if self._call is None or self._call.done.is_set():
                 self._call = _Call(self._function)
@@ -33,18 +36,19 @@ class TimeLimited:
 
 
 class _Call:
-    def __init__(self, function):
+    def __init__(self, function: Callable[[], Any]):
+        self._value: Any = None
+        self._error: Optional[Exception] = None
         self.since = time.monotonic()
         self.done = threading.Event()
         threading.Thread(target=self._run, args=(function,), daemon=True).start()
 
-    def result(self):
+    def result(self) -> Any:
         if self._error:
             raise self._error
         return self._value
 
-    def _run(self, function):
-        self._value = self._error = None
+    def _run(self, function: Callable[[], Any]) -> None:
         try:
             self._value = function()
         except Exception as error:
