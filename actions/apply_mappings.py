@@ -4,4 +4,4 @@ from poundcake.st2.action import PackAction
 
 class ApplyMappings(PackAction):
     def run(self, path, mappings, pack):
-        return self.answer(sync.apply, path, mappings, pack)
+        return self.answer(sync.apply, self.stackstorm, path, mappings, pack)

@@ -4,4 +4,4 @@ from poundcake.views import health
 
 class CheckHealth(PackAction):
     def run(self):
-        return self.answer(health.check_health, self.config)
+        return self.answer(health.check_health, self.stackstorm, self.config)

@@ -1,4 +1,3 @@
-from poundcake import people, settings
 from poundcake.alert_rules import edit
 from poundcake.alert_rules.change import CREATE
 from poundcake.st2.action import PackAction
@@ -6,19 +5,8 @@ from poundcake.st2.action import PackAction
 
 class CreatePrometheusRule(PackAction):
     def run(
-        self,
-        resource,
-        group,
-        rule,
-        expr,
-        for_duration,
-        severity,
-        labels,
-        annotations,
-        reason,
-        by,
+        self, resource, group, rule, expr, for_duration, severity, labels, annotations, reason, by
     ):
-        found = settings.from_config(self.config)
-        by = people.operator(self.action_service, by)
-        made = (CREATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
-        return self.answer_of(edit.change, found, made, "", reason, by)
+        change = (CREATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
+        person = self.acting_person(by)
+        return self.answer(edit.change, self.settings, change, "", reason, person)

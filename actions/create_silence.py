@@ -1,11 +1,9 @@
-from poundcake import people, settings
+from poundcake.operators import silences
 from poundcake.st2.action import PackAction
-from poundcake.upstream import alertmanager
 
 
 class CreateSilence(PackAction):
     def run(self, matchers, labels, duration, reason, by):
-        by = people.operator(self.action_service, by) or "poundcake"
-        found = settings.from_config(self.config)
-        create = alertmanager.create_silence
-        return self.answer_of(create, found, matchers, labels, duration, reason, by)
+        person = self.acting_person(by) or "poundcake"
+        silence = (matchers, labels, duration, reason, person)
+        return self.answer(silences.create_silence, self.settings, *silence)

@@ -1,9 +1,8 @@
-from poundcake import people
 from poundcake.operators import commands
 from poundcake.st2.action import PackAction
 
 
 class DismissAlert(PackAction):
     def run(self, fingerprint, reason, by):
-        by = people.operator(self.action_service, by)
-        return self.answer(commands.command, commands.DISMISS, fingerprint, reason, by)
+        command = (commands.DISMISS, fingerprint, reason, self.acting_person(by))
+        return self.answer(commands.command, self.stackstorm, *command)

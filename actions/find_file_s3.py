@@ -1,8 +1,7 @@
-from poundcake import settings
 from poundcake.flight_recorder import s3
 from poundcake.st2.action import PackAction
 
 
 class FindFileS3(PackAction):
     def run(self, key):
-        return self.answer_of(s3.find, settings.from_config(self.config), key)
+        return self.answer(s3.find, self.settings, key)

@@ -4,4 +4,4 @@ from poundcake.views import queries
 
 class GetAlert(PackAction):
     def run(self, fingerprint):
-        return self.answer(queries.get_alert, fingerprint)
+        return self.answer(queries.get_alert, self.stackstorm, fingerprint)

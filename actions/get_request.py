@@ -4,4 +4,4 @@ from poundcake.views import queries
 
 class GetRequest(PackAction):
     def run(self, request_id):
-        return self.answer(queries.get_request, request_id)
+        return self.answer(queries.get_request, self.stackstorm, request_id)

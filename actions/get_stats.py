@@ -4,4 +4,4 @@ from poundcake.views import queries
 
 class GetStats(PackAction):
     def run(self):
-        return self.answer(queries.get_stats)
+        return self.answer(queries.get_stats, self.stackstorm)

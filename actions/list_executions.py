@@ -4,4 +4,5 @@ from poundcake.views import queries
 
 class ListExecutions(PackAction):
     def run(self, request_id, fingerprint, status, limit):
-        return self.answer(queries.list_executions, request_id, fingerprint, status, limit)
+        filters = (request_id, fingerprint, status)
+        return self.answer(queries.list_executions, self.stackstorm, *filters, limit)

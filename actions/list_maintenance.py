@@ -4,4 +4,4 @@ from poundcake.views import queries
 
 class ListMaintenance(PackAction):
     def run(self):
-        return self.answer(queries.list_maintenance)
+        return self.answer(queries.list_maintenance, self.stackstorm)

@@ -1,10 +1,8 @@
-from poundcake import settings
 from poundcake.st2.action import PackAction
 from poundcake.upstream import rules
 
 
 class ListPrometheusRules(PackAction):
     def run(self, state, kind, group, name, label, limit):
-        found = settings.from_config(self.config)
-        asked = (state, kind, group, name, label, limit)
-        return self.answer_of(rules.list_rules, found, *asked)
+        filters = (state, kind, group, name, label)
+        return self.answer(rules.list_rules, self.settings, *filters, limit)

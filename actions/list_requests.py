@@ -4,4 +4,4 @@ from poundcake.views import queries
 
 class ListRequests(PackAction):
     def run(self, limit):
-        return self.answer(queries.list_requests, limit)
+        return self.answer(queries.list_requests, self.stackstorm, limit)

@@ -1,8 +1,7 @@
-from poundcake import settings
+from poundcake.operators import silences
 from poundcake.st2.action import PackAction
-from poundcake.upstream import alertmanager
 
 
 class ListSilences(PackAction):
     def run(self, state):
-        return self.answer_of(alertmanager.list_silences, settings.from_config(self.config), state)
+        return self.answer(silences.list_silences, self.settings, state)

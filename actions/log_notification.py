@@ -4,4 +4,5 @@ from st2common.runners.base_action import Action
 class LogNotification(Action):
     def run(self, message):
         self.logger.warning("notification: %s", message)
-        return {"message": message, "told": "nobody: set notify_action in the config of poundcake"}
+        note = "nobody was notified; set notify_action in the config of poundcake"
+        return {"message": message, "note": note}

@@ -1,7 +1,6 @@
 import contextlib
 import signal
 
-from poundcake import settings
 from poundcake.errors import ExpectedError
 from poundcake.operators import rebuild
 from poundcake.st2 import outbox
@@ -14,18 +13,17 @@ LIMIT_SECONDS = 120
 
 class Track(PackAction):
     def run(self, batch_id="", since=""):
-        return self.answer(_track, batch_id, since, settings.from_config(self.config))
+        return self.answer(_track, self.stackstorm, batch_id, since, self.settings)
 
 
-def _track(stackstorm, batch_id, since, found):
+def _track(stackstorm, batch_id, since, settings):
     if bool(batch_id) == bool(since):
-        raise ExpectedError(
-            "batch_id, since: give one of them; since=24h rebuilds the rows of the last day"
-        )
+        remedy = "For example, since=24h rebuilds the rows of the last day"
+        raise ExpectedError("batch_id, since", "give one of them", remedy=remedy)
     if since:
-        return rebuild.rebuild(stackstorm, since, found)
+        return rebuild.rebuild(stackstorm, since, settings)
     with _limit(LIMIT_SECONDS):
-        return outbox.track(stackstorm, batch_id, found)
+        return outbox.track(stackstorm, batch_id, settings)
 
 
 @contextlib.contextmanager
@@ -33,7 +31,7 @@ def _limit(seconds):
     """Raise TimeoutError in the block when it takes longer."""
 
     def stop(signum, frame):
-        raise TimeoutError("not done within %s s" % seconds)
+        raise TimeoutError(f"not done within {seconds} s")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)

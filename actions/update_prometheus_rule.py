@@ -1,4 +1,3 @@
-from poundcake import people, settings
 from poundcake.alert_rules import edit
 from poundcake.alert_rules.change import UPDATE
 from poundcake.st2.action import PackAction
@@ -19,7 +18,6 @@ class UpdatePrometheusRule(PackAction):
         reason,
         by,
     ):
-        found = settings.from_config(self.config)
-        by = people.operator(self.action_service, by)
-        made = (UPDATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
-        return self.answer_of(edit.change, found, made, expected, reason, by)
+        change = (UPDATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
+        person = self.acting_person(by)
+        return self.answer(edit.change, self.settings, change, expected, reason, person)

@@ -26,21 +26,21 @@ def checked(world):
 
 
 def test_an_installed_pack_is_healthy(world):
-    """As soon as the sensor's first probe has come through."""
+    """It is as soon as the first probe of the sensor has got through."""
 
-    def well():
+    def healthy():
         _, answer, found = checked(world)
-        # A StackStorm without a coordination backend is told so; that is its own affair here.
+        # This StackStorm may lack a coordination backend; that does not matter here.
         at_fault = [name for name in found if found[name]["status"] == "fault"]
         return found if set(at_fault) <= {"coordination"} else None
 
-    found = world.wait(well, "everything to be well")
+    found = world.wait(healthy, "everything to be healthy")
     assert found["listener"]["detail"].startswith("ready at http://")
     assert "track" in found["rules"]["detail"] and "track.retry" in found["policies"]["detail"]
 
 
 def test_a_fault_fails_it_and_its_remedy_helps(world):
-    """A rule of the plumbing is disabled, and enabled by the command that the answer gives."""
+    """A disabled plumbing rule is enabled by the command in the answer."""
     world.st2("rule", "disable", "poundcake.receive_webhook")
     try:
         status, answer, found = checked(world)
@@ -57,21 +57,21 @@ def test_a_fault_fails_it_and_its_remedy_helps(world):
 
 @needs_servers
 def test_a_real_alertmanager_and_a_real_prometheus_answer(tmp_path):
-    """Through the APIs that PoundCake uses."""
+    """They answer on the APIs that PoundCake uses."""
     with servers.Alertmanager(tmp_path / "am", []) as am:
         with servers.Prometheus(tmp_path / "prometheus", []) as prometheus:
-            settings = make_settings(alertmanager_url=am.url, prometheus_url=prometheus.url)
-            assert [item.status for item in ask_both(settings)] == [health.OK] * 2
-    # And the same servers, when they are gone.
-    assert [item.status for item in ask_both(settings)] == [health.FAULT] * 2
+            urls = {"alertmanager_url": am.url, "prometheus_url": prometheus.url}
+            assert [item.status for item in ask_both(urls)] == [health.OK] * 2
+    # The same servers after they have stopped.
+    assert [item.status for item in ask_both(urls)] == [health.FAULT] * 2
 
 
-# --- servers that answer as the test wants it -----------------------------------------------------
+# --- fake servers ---------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def answering(answers):
-    """The address of a server: ``answers`` is {path: (status, JSON value)}; it notes headers."""
+    """A server and the headers it saw; ``answers`` is {path: (status, JSON value)}."""
 
     class Handler(QuietHandler):
         seen = []
@@ -108,16 +108,16 @@ def closed_port():
         return server.getsockname()[1]
 
 
-def test_a_listener_that_is_ready_is_fine():
-    """Asked on loopback when it listens everywhere."""
+def test_a_ready_listener_is_ok():
+    """The check connects to loopback when it listens on every address."""
     with listener() as (server, _):
         for host in ("127.0.0.1", "0.0.0.0"):
             (found,) = health.check_listener(make_settings(host=host, port=port_of(server)))
             assert found == health.Finding("listener", health.OK, "ready at " + server.url)
 
 
-def test_a_listener_that_is_not_ready_says_each_reason():
-    """As /ready does."""
+def test_a_listener_that_is_not_ready_gives_each_reason():
+    """The reasons are those of /ready."""
     with listener(False, tracking="rows wait", api="connection refused") as (server, _):
         found = health.check_listener(make_settings(port=port_of(server)))
     assert [item.detail for item in found] == [
@@ -128,40 +128,40 @@ def test_a_listener_that_is_not_ready_says_each_reason():
 
 
 def test_a_listener_that_is_away_is_a_fault():
-    """In the operating system's words."""
+    """The detail is the error of the operating system."""
     (found,) = health.check_listener(make_settings(port=closed_port()))
     assert found.status == health.FAULT and found.detail.endswith(": Connection refused")
     assert "another node" in found.remedy
 
 
-def ask_both(settings):
-    """Ask as check_health does."""
-    found = dict(health.checks(None, vars(settings)))
-    return found["alertmanager"]() + found["prometheus"]()
+def ask_both(config):
+    """Check both servers as check_health does."""
+    checks = dict(health.checks(None, config))
+    return checks["alertmanager"]() + checks["prometheus"]()
 
 
-def test_alertmanager_and_prometheus_are_asked_when_the_config_says_where():
-    """With what they want as credentials, which no answer shows."""
-    assert [item.status for item in ask_both(make_settings())] == [health.INFO] * 2
+def test_alertmanager_and_prometheus_are_checked_when_their_urls_are_set():
+    """The check sends their credentials, which no answer shows."""
+    assert [item.status for item in ask_both({})] == [health.INFO] * 2
     answers = {"/api/v2/status": (200, {}), "/api/v1/query": (200, {"status": "success"})}
     with answering(answers) as (server, seen):
-        settings = make_settings(
-            alertmanager_url=server.url,
-            alertmanager_token=SECRET,
-            prometheus_url=server.url + "/",
-            prometheus_username="a",
-            prometheus_password="b",
-        )
-        assert [item.status for item in ask_both(settings)] == [health.OK] * 2
+        config = {
+            "alertmanager_url": server.url,
+            "alertmanager_token": SECRET,
+            "prometheus_url": server.url + "/",
+            "prometheus_username": "a",
+            "prometheus_password": "b",
+        }
+        assert [item.status for item in ask_both(config)] == [health.OK] * 2
         assert seen == ["Bearer " + SECRET, "Basic YTpi"]
 
 
 @pytest.mark.parametrize("answer", [(401, {}), (500, {}), (200, b"<html>")], ids=str)
-def test_a_server_that_answers_otherwise_is_a_fault(answer):
-    """Whatever it is that listens there."""
+def test_a_server_with_another_answer_is_a_fault(answer):
+    """It may be any kind of server."""
     with answering({"/api/v2/status": answer, "/api/v1/query": answer}) as (server, _):
         urls = {"alertmanager_url": server.url, "prometheus_url": server.url}
-        settings = make_settings(alertmanager_token=SECRET, prometheus_token=SECRET, **urls)
-        for found in ask_both(settings):
+        config = dict(urls, alertmanager_token=SECRET, prometheus_token=SECRET)
+        for found in ask_both(config):
             assert found.status == health.FAULT and found.remedy
             assert SECRET not in str(found)

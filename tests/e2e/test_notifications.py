@@ -255,10 +255,26 @@ def test_unknown_ids_and_filters_say_what_exists(world):
     """An expected failure is a failed execution with a sentence, not a stack trace."""
     world.completed(world.accept(alert(unique("E2eKnown"))))
     for action, parameters, text in (
-        ("get_request", {"request_id": "none"}, 'request_id: "none" is not known; there are'),
-        ("get_alert", {"fingerprint": "none"}, 'fingerprint: "none" is not known; there are'),
-        ("list_alerts", {"state": "burning"}, 'state: "burning" is none; there are received'),
-        ("list_alerts", {"alertname": "None"}, 'alertname: "None" is not known; there are'),
+        (
+            "get_request",
+            {"request_id": "none"},
+            'request_id: unknown request id "none"; expected one of',
+        ),
+        (
+            "get_alert",
+            {"fingerprint": "none"},
+            'fingerprint: unknown fingerprint "none"; expected one of',
+        ),
+        (
+            "list_alerts",
+            {"state": "burning"},
+            'state: unknown state "burning"; expected one of received',
+        ),
+        (
+            "list_alerts",
+            {"alertname": "None"},
+            'alertname: unknown alertname "None"; expected one of',
+        ),
     ):
         status, result = world.run(action, **parameters)
         assert status == "failed"

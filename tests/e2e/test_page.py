@@ -33,12 +33,12 @@ def get(world, path):
 @pytest.mark.skipif(
     bool(os.environ.get("LISTENER_TOKEN")), reason="a browser sends basic auth, not a token"
 )
-def test_an_operator_sees_what_became_of_an_alert_whose_labels_attack(world, tmp_path):
-    """It comes, is remediated and resolves while the page is looked at; its labels are text."""
+def test_an_operator_follows_an_alert_with_hostile_labels(world, tmp_path):
+    """It fires, is remediated and resolves while the page is open; its labels stay text."""
     name = unique("Page")
     with chromium.Browser(tmp_path) as browser, world.workflow(WORKFLOW) as action:
         page = browser.open("%s/?state=all&alertname=%s" % (world.listener_url, name))
-        assert "No alert is like that." in page.text("main")
+        assert "No alerts match." in page.text("main")
         with world.rule(name, action):
             request_id = world.accept(alert(name, summary=ATTACK, **{"team": ATTACK}))
             page.wait(lambda: "✓ remediated" in page.text(".alerts"), "the remediation")
@@ -57,8 +57,8 @@ def test_an_operator_sees_what_became_of_an_alert_whose_labels_attack(world, tmp
         assert all(url.startswith((world.listener_url, "data:")) for url in page.requests)
 
 
-def test_the_command_that_the_page_shows_shows_the_execution(world):
-    """The id of the page is the one of StackStorm."""
+def test_the_command_on_the_page_shows_the_execution(world):
+    """The page shows StackStorm's own id of the execution."""
     name = unique("Page")
     with world.workflow(WORKFLOW) as action, world.rule(name, action):
         world.completed(world.accept(alert(name)))
@@ -67,8 +67,8 @@ def test_the_command_that_the_page_shows_shows_the_execution(world):
     assert action in world.st2("execution", "get", found["execution_id"])
 
 
-def test_an_older_client_finds_its_answers(world):
-    """What it asks, in the order in which it would."""
+def test_an_older_client_gets_its_answers(world):
+    """It sends its requests in the order in which such a client does."""
     name = unique("Older")
     with world.workflow(WORKFLOW) as action, world.rule(name, action) as rule:
         request_id = world.accept(alert(name))

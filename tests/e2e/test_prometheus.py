@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     bool(servers.missing()), reason="bash tests/demo/install_servers installs Prometheus"
 )
 
-# The rule gives the alert a severity of its own; the series has another.
+# The rule sets a severity that differs from that of the series.
 RULES = [
     {
         "alert": "QueueLong",
@@ -33,7 +33,7 @@ WAIT_SECONDS = 30
 
 
 class Queues:
-    """Some queues as metrics; ``lengths`` is what is scraped next."""
+    """Queue lengths as metrics; Prometheus scrapes ``lengths``."""
 
     def __init__(self):
         self.lengths = {}
@@ -76,13 +76,13 @@ def lengths(queues):
 
 
 def firing(prom):
-    """The alerts of Prometheus, as its API has them."""
+    """The firing alerts of Prometheus, as in its API."""
     found = requests.get(prom.url + "/api/v1/alerts", timeout=5).json()["data"]["alerts"]
     return [item for item in found if item["state"] == "firing"]
 
 
 def alert_of(prom, queue):
-    """An alert as rules get it in ``trigger``: with what Prometheus would send."""
+    """An alert as rules get it in ``trigger``, with the values that Prometheus would send."""
     (found,) = [item for item in firing(prom) if item["labels"]["queue"] == queue]
     expression = requests.utils.quote(RULES[0]["expr"])
     url = "http://prometheus.example.com/graph?g0.expr=%s&g0.tab=1" % expression
@@ -95,24 +95,24 @@ def ask(prom, alert, wait_seconds=0, **more):
 
 
 @pytest.mark.parametrize("queue", ["mail", "{{ 7*7 }}"])
-def test_an_expression_that_holds_is_told(prom, queue):
-    """For this alert, whose labels the rule has changed, and which reached us inert."""
+def test_an_expression_that_holds_is_recognized(prom, queue):
+    """The rule has changed the labels of the alert, and they reach us inert."""
     servers.wait_until(lambda: len(firing(prom)) == 2, "two alerts to fire")
     found = ask(prom, alert_of(prom, queue))
     assert found["holds"] is True
     assert found["expression"] == RULES[0]["expr"]
 
 
-def test_it_is_asked_until_it_no_longer_holds(prom, queues):
-    """Prometheus must scrape first what has changed. Another queue of the rule does not count."""
+def test_it_keeps_asking_until_the_expression_no_longer_holds(prom, queues):
+    """Prometheus has to scrape the change first. Other queues of the rule do not count."""
     servers.wait_until(lambda: len(firing(prom)) == 2, "two alerts to fire")
     alert = alert_of(prom, "mail")
     queues.lengths = {"mail": 0, "{{ 7*7 }}": 9}
     assert ask(prom, alert, WAIT_SECONDS)["holds"] is False
 
 
-def test_what_cannot_be_asked_is_neither_true_nor_false(prom):
-    """And the answer says why."""
+def test_the_answer_is_none_when_prometheus_cannot_tell(prom):
+    """The detail says why."""
     alert = {"labels": {"alertname": "QueueLong"}, "generator_url": "http://x/graph?g0.expr=up"}
     for more, said in (
         ({"prometheus_url": ""}, "prometheus_url is not set"),
@@ -128,7 +128,7 @@ def test_what_cannot_be_asked_is_neither_true_nor_false(prom):
 
 
 def test_a_scalar_holds_and_an_empty_result_does_not(prom):
-    """Prometheus fires an alert for a scalar expression, too."""
+    """Prometheus fires alerts for scalar expressions, too."""
     url = "http://x/graph?g0.expr="
     assert ask(prom, {"generator_url": url + "vector(1)"})["holds"] is True
     assert ask(prom, {"generator_url": url + "scalar(vector(1))"})["holds"] is True
@@ -140,7 +140,7 @@ def test_a_scalar_holds_and_an_empty_result_does_not(prom):
 
 @pytest.fixture(scope="module")
 def world(prom, tmp_path_factory):
-    """An embedded engine whose pack knows the Prometheus."""
+    """An embedded engine whose pack is configured with the Prometheus."""
     folder = tmp_path_factory.mktemp("verified")
     with servers.Engine(folder, prometheus_url=prom.url) as engine:
         yield World(engine.api_url, engine.api_key, engine.listener_url, engine.env)
@@ -160,8 +160,8 @@ def service_down(world, prom, folder, verify_seconds):
     )
 
 
-def test_a_restart_that_leaves_the_symptom_is_no_success(world, prom, tmp_path):
-    """The service is up, and Prometheus says that the alert's expression holds as before."""
+def test_a_restart_that_does_not_end_the_symptom_fails(world, prom, tmp_path):
+    """The service is up, but Prometheus says that the expression still holds."""
     servers.wait_until(lambda: len(firing(prom)) == 2, "two alerts to fire")
     execution = service_down(world, prom, tmp_path, 0)
     assert execution["status"] == "failed"
@@ -172,8 +172,8 @@ def test_a_restart_that_leaves_the_symptom_is_no_success(world, prom, tmp_path):
     )
 
 
-def test_a_restart_that_ends_the_symptom_is_one(world, prom, queues, tmp_path):
-    """As Prometheus says."""
+def test_a_restart_that_ends_the_symptom_succeeds(world, prom, queues, tmp_path):
+    """Prometheus says that the expression no longer holds."""
     servers.wait_until(lambda: len(firing(prom)) == 2, "two alerts to fire")
     alert_of(prom, "mail")
     queues.lengths = {"mail": 0, "{{ 7*7 }}": 9}

@@ -8,7 +8,7 @@ import requests
 from poundcake import matchers
 from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
-from poundcake.upstream import alertmanager
+from poundcake.operators import silences
 
 from tests.support.fakes import make_settings
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 # The password "test", as Prometheus' documentation of basic auth has it.
 HASH = "$2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay"
 
-# A silence while the fix runs, ended by both ways out of it.
+# A silence while the fix runs; it ends whether the fix succeeds or fails.
 QUIET_FIX = """
 version: 1.0
 input: [labels, fix]
@@ -64,7 +64,7 @@ output:
 
 
 class GuardedAlertmanager(servers.Alertmanager):
-    """Alertmanager that wants basic auth: admin, test."""
+    """An Alertmanager with basic auth: admin, test."""
 
     def _command(self):
         path = self.folder / "web.yml"
@@ -77,7 +77,7 @@ class GuardedAlertmanager(servers.Alertmanager):
 
 @pytest.fixture(scope="module")
 def am(tmp_path_factory):
-    """An Alertmanager that takes alerts and tells nobody."""
+    """An Alertmanager that receives alerts and notifies nobody."""
     with servers.Alertmanager(tmp_path_factory.mktemp("am"), []) as found:
         yield found
 
@@ -88,18 +88,18 @@ def settings(am, **more):
 
 def create(am, matcher_text="", labels=None, duration="1h", reason="upgrade", by="ann", **more):
     found = settings(am, **more)
-    return alertmanager.create_silence(found, matcher_text, labels or {}, duration, reason, by)
+    return silences.create_silence(found, matcher_text, labels or {}, duration, reason, by)
 
 
 def state_of(am, labels):
-    """Whether Alertmanager has an alert as active or suppressed."""
+    """The state of an alert in Alertmanager: active or suppressed."""
     (found,) = [one for one in am.alerts() if one["labels"] == labels]
     return found["status"]["state"]
 
 
 @contextlib.contextmanager
 def answering(status, body=b"", behind=None, token=""):
-    """The address of a server with one answer, or one that asks for a token before another."""
+    """The URL of a server with one fixed answer, or of a proxy that requires a token."""
 
     class Handler(QuietHandler):
         def handle_any(self):
@@ -122,7 +122,7 @@ def answering(status, body=b"", behind=None, token=""):
 
 
 def test_a_silence_silences_until_it_is_expired(am):
-    """What matches, and nothing else."""
+    """It silences what matches and nothing else."""
     name = unique("Silenced")
     ours, other = {"alertname": name, "host": "db1"}, {"alertname": name, "host": "web1"}
     am.fire(ours)
@@ -134,21 +134,21 @@ def test_a_silence_silences_until_it_is_expired(am):
     assert sorted(made["matchers"]) == sorted(
         ['alertname="%s"' % name, 'host=~"db.*"', 'host!="db2"']
     )
-    ended = alertmanager.expire_silence(settings(am), made["id"])
+    ended = silences.expire_silence(settings(am), made["id"])
     assert (ended["id"], ended["state"]) == (made["id"], "expired")
     servers.wait_until(lambda: state_of(am, ours) == "active", "the silence to end")
 
 
 def test_a_silence_that_has_ended_can_be_ended_again(am):
-    """A workflow that is run twice does no harm."""
+    """Running a workflow twice does no harm."""
     made = create(am, labels={"alertname": unique("Twice")})
-    once = alertmanager.expire_silence(settings(am), made["id"])
-    assert alertmanager.expire_silence(settings(am), made["id"]) == once
+    once = silences.expire_silence(settings(am), made["id"])
+    assert silences.expire_silence(settings(am), made["id"]) == once
 
 
 @pytest.mark.parametrize("op", ["=", "!=", "=~", "!~"])
-def test_every_matcher_comes_back_as_it_went(am, op):
-    """Through Alertmanager's own form of it."""
+def test_every_matcher_comes_back_unchanged(am, op):
+    """Alertmanager's own form of it loses nothing."""
     name = unique("Matcher")
     text = 'alertname="%s", a%s"x\\"y\\\\.z|ä"' % (name, op)
     made = create(am, text)
@@ -160,7 +160,7 @@ def test_every_matcher_comes_back_as_it_went(am, op):
     ['x",alertname=~".+', "x.*", "{{ 1 }} <% 2 %>", "% 3", "a\nb", "\\", "käse ☂ 𝄞", "a b-c.d"],
 )
 def test_the_labels_of_an_alert_match_it_alone(am, value):
-    """As Alertmanager has them, and as a workflow sees them, whatever is in them."""
+    """In their original form and in the form that a workflow sees, with any characters."""
     for seen in (value, inert_text(value)):
         labels = {"alertname": unique("Labels"), "evil": value}
         near = dict(labels, evil=value.replace("x.*", "xyz") + "z")
@@ -169,16 +169,16 @@ def test_the_labels_of_an_alert_match_it_alone(am, value):
         made = create(am, labels=dict(labels, evil=seen, empty=""))
         servers.wait_until(lambda labels=labels: state_of(am, labels) == "suppressed", "silence")
         assert state_of(am, near) == "active"
-        alertmanager.expire_silence(settings(am), made["id"])
+        silences.expire_silence(settings(am), made["id"])
 
 
 def test_silences_are_listed_by_state(am):
-    """The active ones unless asked otherwise, the next to end first."""
+    """The next to end comes first."""
     ids = [create(am, labels={"a": "b"}, duration=length)["id"] for length in ("3h", "2h", "1h")]
-    alertmanager.expire_silence(settings(am), ids[0])
+    silences.expire_silence(settings(am), ids[0])
 
     def listed(state):
-        found = alertmanager.list_silences(settings(am), state)["silences"]
+        found = silences.list_silences(settings(am), state)["silences"]
         return [item["id"] for item in found if item["id"] in ids]
 
     assert listed("active") == [ids[2], ids[1]]
@@ -189,10 +189,10 @@ def test_silences_are_listed_by_state(am):
 @pytest.mark.parametrize(
     "more, start",
     [
-        ({}, "matchers, labels: name nothing"),
-        ({"labels": {"a": ""}}, "matchers, labels: name nothing"),
-        ({"labels": {"a": 1}}, "labels: a is no text"),
-        ({"matcher_text": "a"}, "matchers: a: has none of ="),
+        ({}, "matchers, labels: both are empty; expected matchers such as "),
+        ({"labels": {"a": ""}}, "matchers, labels: both are empty"),
+        ({"labels": {"a": 1}}, "labels: the value of a is not a string"),
+        ({"matcher_text": "a"}, "matchers: a: no operator after the name"),
         ({"matcher_text": 'a=~".*"'}, "matchers: "),
         ({"matcher_text": "a=b", "duration": "soon"}, 'duration: "soon" is no length of time'),
         ({"matcher_text": "a=b", "reason": " "}, "reason: is empty"),
@@ -201,71 +201,73 @@ def test_silences_are_listed_by_state(am):
         ({"matcher_text": 'a=~"(?!x)y"'}, "alertmanager_url: POST "),
     ],
 )
-def test_a_silence_that_names_nothing_is_refused(am, more, start):
-    """With the parameter, what is wrong and what to write."""
-    before = alertmanager.list_silences(settings(am), "all")
+def test_a_silence_with_a_mistake_is_refused(am, more, start):
+    """The error names the parameter, the problem and what is expected."""
+    before = silences.list_silences(settings(am), "all")
     with pytest.raises(ExpectedError) as caught:
         create(am, **more)
     assert str(caught.value).startswith(start)
-    assert alertmanager.list_silences(settings(am), "all") == before
+    assert silences.list_silences(settings(am), "all") == before
 
 
 @pytest.mark.parametrize("id", ["", "x", "../status", "0b4f7a5e-6f0a-4d7e-9a55-3f6d4c8f1b2e"])
 def test_a_silence_that_does_not_exist_cannot_be_ended(am, id):
-    """The answer says where to look."""
+    """The error says how to list silences."""
     with pytest.raises(ExpectedError) as caught:
-        alertmanager.expire_silence(settings(am), id)
+        silences.expire_silence(settings(am), id)
     assert str(caught.value).startswith("id: ") and "list_silences" in str(caught.value)
 
 
-def test_a_state_that_is_none_is_refused(am):
-    """With those that there are."""
+def test_an_unknown_state_is_refused(am):
+    """The error lists the known ones."""
     with pytest.raises(ExpectedError) as caught:
-        alertmanager.list_silences(settings(am), "gone")
-    said = 'state: "gone" is none; write one of active, pending, expired, all'
+        silences.list_silences(settings(am), "gone")
+    said = 'state: unknown state "gone"; expected one of active, pending, expired, all'
     assert str(caught.value) == said
 
 
 def test_basic_auth_is_sent(tmp_path):
-    """And its lack is told with the settings that are missing."""
+    """Without it, the error names the missing settings."""
     with GuardedAlertmanager(tmp_path, []) as guarded:
         login = {"alertmanager_username": "admin", "alertmanager_password": "test"}
         made = create(guarded, "a=b", **login)
-        assert alertmanager.expire_silence(settings(guarded, **login), made["id"])
+        assert silences.expire_silence(settings(guarded, **login), made["id"])
         for wrong in ({}, dict(login, alertmanager_password="s3cret"), {"alertmanager_token": "t"}):
             with pytest.raises(ExpectedError) as caught:
                 create(guarded, "a=b", **wrong)
-            said = str(caught.value)
-            assert said.startswith("alertmanager_token: ") and "answers 401; set it" in said
-            assert "s3cret" not in said
+            error = str(caught.value)
+            assert error.startswith("alertmanager_token: ")
+            assert "answers 401; expected valid credentials. Set it" in error
+            assert "s3cret" not in error
 
 
 def test_a_token_is_sent(am, tmp_path, monkeypatch):
-    """To the proxy that asks for one, and whatever ~/.netrc says."""
+    """A proxy gets it, whatever ~/.netrc says."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
     with answering(401, behind=am.url, token="t0ken") as url:
         made = create(am, "a=b", alertmanager_url=url + "/", alertmanager_token="t0ken")
         found = settings(am, alertmanager_url=url, alertmanager_token="t0ken")
-        assert alertmanager.expire_silence(found, made["id"])["state"] == "expired"
+        assert silences.expire_silence(found, made["id"])["state"] == "expired"
         with pytest.raises(ExpectedError):
             create(am, "a=b", alertmanager_url=url, alertmanager_token="wrong")
 
 
-def test_an_alertmanager_that_is_not_there_is_told():
-    """Unset, away, or something else."""
+def test_an_alertmanager_that_cannot_be_used_is_an_error():
+    """It may be unset, unreachable, or another kind of server."""
     with pytest.raises(ExpectedError) as caught:
-        alertmanager.list_silences(make_settings(), "all")
+        silences.list_silences(make_settings(), "all")
     assert str(caught.value).startswith("alertmanager_url: is not set")
     for url in ("http://127.0.0.1:1", "no url"):
         with pytest.raises(ExpectedError) as caught:
-            alertmanager.list_silences(make_settings(alertmanager_url=url), "all")
+            silences.list_silences(make_settings(alertmanager_url=url), "all")
         assert "cannot be reached" in str(caught.value)
-    for status, body, said in ((200, b"<html>", "answers no JSON"), (500, b"oops", "500: oops")):
+    wrong = ((200, b"<html>", "does not answer JSON"), (500, b"oops", "500: oops"))
+    for status, body, problem in wrong:
         with answering(status, body) as url, pytest.raises(ExpectedError) as caught:
-            alertmanager.list_silences(make_settings(alertmanager_url=url), "all")
-        assert str(caught.value).startswith("alertmanager_url: ") and said in str(caught.value)
+            silences.list_silences(make_settings(alertmanager_url=url), "all")
+        assert str(caught.value).startswith("alertmanager_url: ") and problem in str(caught.value)
 
 
 # --- as tasks ---------------------------------------------------------------------------------
@@ -273,7 +275,7 @@ def test_an_alertmanager_that_is_not_there_is_told():
 
 @pytest.fixture(scope="module")
 def world(am, tmp_path_factory):
-    """An embedded engine whose pack knows the Alertmanager."""
+    """An embedded engine whose pack is configured with the Alertmanager."""
     folder = tmp_path_factory.mktemp("silences")
     with servers.Engine(folder, alertmanager_url=am.url) as engine:
         yield World(engine.api_url, engine.api_key, engine.listener_url, engine.env)
@@ -281,12 +283,12 @@ def world(am, tmp_path_factory):
 
 @pytest.mark.parametrize("fix, status", [("true", "succeeded"), ("false", "failed")])
 def test_a_silence_lasts_as_long_as_a_remediation(world, am, fix, status):
-    """It is active while the fix runs, and ended by it, whether the fix works or not."""
+    """It is active while the fix runs, and ends whether the fix succeeds or fails."""
     labels = {"alertname": unique("QuietFix"), "note": "it's {{ 1 }}"}
     am.fire(labels)
     alerts = am.url + "/api/v2/alerts?active=false"
     suppressed = "curl -s '%s' | grep -q %s" % (alerts, labels["alertname"])
-    # Alertmanager marks an alert as silenced when it looks at it the next time.
+    # Alertmanager marks an alert as silenced only at its next evaluation.
     fix = "for n in $(seq 300); do %s && exec %s; sleep 0.1; done; exit 9" % (suppressed, fix)
     with world.workflow(QUIET_FIX, ("fix",)) as action:
         body = {"labels": {name: inert_text(value) for name, value in labels.items()}}
@@ -298,16 +300,16 @@ def test_a_silence_lasts_as_long_as_a_remediation(world, am, fix, status):
     assert (execution["status"], fixed["status"]) == (status, status), execution["result"]
     assert world.execution(fixed["id"])["result"]["return_code"] in (0, 1)
     silence = output_of(execution)["silence"]
-    found = alertmanager.list_silences(settings(am), "expired")["silences"]
+    found = silences.list_silences(settings(am), "expired")["silences"]
     assert silence in [item["id"] for item in found]
 
 
 def test_the_commands_of_a_person(world):
-    """With the st2 command: create, list, expire."""
+    """Through the st2 command: create, list, expire."""
     made = world.ask("create_silence", matchers='alertname="X"', duration="1h", reason="upgrade")
     assert made["state"] == "active" and made["by"]
     listed = world.ask("list_silences")["silences"]
     assert made["id"] in [item["id"] for item in listed]
     assert world.ask("expire_silence", id=made["id"])["state"] == "expired"
     status, result = world.run("expire_silence", id="x")
-    assert status == "failed" and result["error"].startswith('id: "x" is no id of a silence')
+    assert status == "failed" and result["error"].startswith('id: "x" is not the id of a silence')

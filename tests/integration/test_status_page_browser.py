@@ -1,4 +1,4 @@
-"""The status page in a real browser: safe, fresh, readable on a phone, in the dark and unseen."""
+"""The status page in a real browser: safe, fresh, and readable by anyone on any screen."""
 
 import contextlib
 import logging
@@ -21,7 +21,7 @@ LOG = logging.getLogger("poundcake.test_status_page_browser")
 PASSWORD = "passw0rd"
 ATTACK = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\" onx=\"'"
 LONG = "long-" * 60
-# How a reader without eyes finds their way: every landmark, by role and name.
+# What a screen reader navigates by: every landmark, by role and name.
 LANDMARKS = {
     ("banner", ""),
     ("main", ""),
@@ -34,7 +34,7 @@ LANDMARKS = {
     ("region", "Workflows"),
     ("region", "Recent requests"),
 }
-# Colours as the browser paints them, laid over each other; the ratio is WCAG 2's.
+# Contrast ratios of WCAG 2, of the colours as the browser paints them over each other.
 CONTRASTS = """(() => {
   const ink = (text) => {
     const [r, g, b, a] = text.match(/[0-9.]+/g).map(Number);
@@ -77,14 +77,14 @@ def browser(tmp_path_factory):
 
 
 class Site:
-    """A Pack with a real listener, as long as it is open."""
+    """A Pack with a real listener while it is open."""
 
     def __init__(self, **config):
         config = dict({"token": "", "username": "ann", "password": PASSWORD}, **config)
         self.pack = Pack(**config)
         self.port = free_port()
         self.url = "http://127.0.0.1:%d/" % self.port
-        self.parts = None  # a health of the test's own
+        self.parts = None  # replaces the health of the controller
         self._sockets = {}
 
     def __enter__(self):
@@ -101,7 +101,7 @@ class Site:
         return self
 
     def __exit__(self, *_):
-        # All of them: a browser keeps its connection, and would be answered on it.
+        # Close every socket: the browser keeps its connection and would get answers on it.
         for item in list(self._sockets.values()):
             item.close()
         self._server.task_dispatcher.shutdown()
@@ -112,7 +112,7 @@ class Site:
         return browser.open(self.url.replace("//", "//" + user) + query, **options)
 
     def _run(self):
-        with contextlib.suppress(OSError, ValueError):  # its sockets are closed under it
+        with contextlib.suppress(OSError, ValueError):  # __exit__ closes its sockets
             self._server.run()
 
     def _health(self):
@@ -127,7 +127,7 @@ def site():
 
 @pytest.fixture(scope="module")
 def busy():
-    """A bit of everything: every tone, long values, an attack, pauses, a part that is not well."""
+    """A bit of everything: every tone, long values, an attack, pauses, a failing part."""
     with Site(max_attempts=1, max_concurrent=3, breaker_failures=2) as found:
         pack = found.pack
         pack.stackstorm.rule("mine.fix", matches=lambda p: p["alertname"] == "ServiceDown")
@@ -158,7 +158,7 @@ def open_all(page):
 
 
 def is_quiet(page, site):
-    """Nothing was complained of, and nobody else asked."""
+    """The browser reported no problem and sent requests to this server alone."""
     assert page.complaints == []
     assert page.requests
     asked = {urlsplit(url) for url in page.requests if not url.startswith("data:")}
@@ -170,8 +170,8 @@ def is_quiet(page, site):
 # --- safe -----------------------------------------------------------------------------------------
 
 
-def test_text_of_an_alert_is_text(browser, busy):
-    """No tag of it is one, nothing of it runs, and nothing is asked for."""
+def test_text_of_an_alert_stays_text(browser, busy):
+    """Its tags do not become elements, and nothing in it runs or loads."""
     page = busy.open(browser, "?state=all")
     open_all(page)
     assert page.evaluate("window.hacked") is None
@@ -194,7 +194,7 @@ def test_text_of_an_alert_is_text(browser, busy):
     ids=["handler", "inline", "source", "address"],
 )
 def test_markup_that_got_in_would_not_run(browser, site, attempt):
-    """Were the escaping to fail, the policy stands."""
+    """If the escaping failed, the content security policy would still hold."""
     page = site.open(browser)
     page.evaluate(attempt)
     page.wait(lambda: page.complaints, "the browser to refuse")
@@ -202,19 +202,19 @@ def test_markup_that_got_in_would_not_run(browser, site, attempt):
     assert page.evaluate("window.hacked") is None
 
 
-def test_without_credentials_there_is_nothing(browser, site):
-    """The browser asks a person for them; there is none here."""
+def test_without_credentials_nothing_is_shown(browser, site):
+    """The browser would ask a person for them; nobody answers here."""
     page = site.open(browser, user="")
     assert "status of 401" in page.complaints[0]
     assert "PoundCake" not in page.text()
 
 
-# --- to be worked with ----------------------------------------------------------------------------
+# --- usable ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["with-script", "without-script"])
 def test_the_filter_is_a_plain_form(browser, site, script):
-    """It works without the script, and the address may be passed on."""
+    """It works without the script, and its URL can be shared."""
     site.pack.post(alert(1), alert(2, alertname="DiskFull"))
     site.pack.steps(3)
     page = site.open(browser, script=script)
@@ -231,7 +231,7 @@ def test_the_filter_is_a_plain_form(browser, site, script):
 
 @pytest.mark.parametrize("script", [True, False], ids=["with-script", "without-script"])
 def test_a_row_opens_by_mouse_and_by_keyboard(browser, site, script):
-    """With or without the script."""
+    """It opens with and without the script."""
     site.pack.post(alert(1))
     site.pack.steps(3)
     page = site.open(browser, script=script)
@@ -244,12 +244,12 @@ def test_a_row_opens_by_mouse_and_by_keyboard(browser, site, script):
     assert not page.evaluate(opened)
 
 
-def test_who_uses_the_keyboard_sees_where_they_are(browser, site):
-    """And may skip to the alerts."""
+def test_keyboard_users_see_where_they_are(browser, site):
+    """And they can skip to the alerts."""
     page = site.open(browser)
     focus = "document.activeElement.matches(':focus-visible') && document.activeElement.innerText"
     page.press("Tab")
-    assert page.evaluate(focus) == "To the alerts"
+    assert page.evaluate(focus) == "Skip to the alerts"
     box = page.evaluate("document.activeElement.getBoundingClientRect().left")
     assert box >= 0
     for _ in range(3):
@@ -261,8 +261,8 @@ def test_who_uses_the_keyboard_sees_where_they_are(browser, site):
 # --- fresh ----------------------------------------------------------------------------------------
 
 
-def test_what_changes_appears_and_what_is_open_and_focused_stays(browser, site):
-    """Every five seconds; also the row that has changed."""
+def test_changes_appear_while_open_rows_and_focus_stay(browser, site):
+    """It refreshes every five seconds; a changed row stays open, too."""
     site.pack.stackstorm.rule("mine.fix", matches=lambda p: p["alertname"] == "ServiceDown")
     site.pack.post(alert(1))
     site.pack.step()
@@ -281,12 +281,12 @@ def test_what_changes_appears_and_what_is_open_and_focused_stays(browser, site):
     assert "no luck" in page.text(".alerts [open]")
     assert page.evaluate("document.activeElement.id") == focused
     assert "Nothing urgent" in page.evaluate("document.title")
-    assert "Nothing urgent" in page.evaluate("document.getElementById('told').textContent")
+    assert "Nothing urgent" in page.evaluate("document.getElementById('announcement').textContent")
     is_quiet(page, site)
 
 
-def test_what_is_the_same_is_left_alone(browser, site):
-    """So that a reader, or a screen reader, is not thrown out of it."""
+def test_what_did_not_change_is_left_alone(browser, site):
+    """A refresh does not interrupt a reader or a screen reader."""
     site.pack.post(alert(1, status="resolved"), alert(2, status="resolved"))
     site.pack.steps(3)
     page = site.open(browser, "?state=all")
@@ -298,7 +298,7 @@ def test_what_is_the_same_is_left_alone(browser, site):
 
 
 def test_selected_text_stays_selected(browser, site):
-    """Somebody copies a command; the page waits."""
+    """The page does not refresh while somebody copies a command."""
     site.pack.post(alert(1))
     site.pack.steps(3)
     page = site.open(browser)
@@ -314,21 +314,21 @@ def test_selected_text_stays_selected(browser, site):
 
 
 def test_it_says_when_the_sensor_cannot_be_reached_and_when_it_can_again(browser):
-    """What is seen is old meanwhile, and stays to be read."""
+    """The old content stays readable meanwhile."""
     site = Site()
     site.pack.post(alert(1))
     site.pack.steps(3)
     with site:
         page = site.open(browser)
     news = "document.getElementById('news').innerText"
-    page.wait(lambda: "cannot be reached since" in page.evaluate(news), "the news")
+    page.wait(lambda: "has been unreachable since" in page.evaluate(news), "the news")
     assert "ServiceDown" in page.text(".alerts")
     with site:
-        page.wait(lambda: page.evaluate(news) == "The sensor answers again.", "the news")
+        page.wait(lambda: page.evaluate(news) == "The sensor can be reached again.", "the news")
         page.wait(lambda: page.evaluate(news) == "", "silence")
 
 
-def test_a_hidden_tab_asks_nothing_and_a_shown_one_asks_at_once(browser, site):
+def test_a_hidden_tab_sends_no_requests_and_refreshes_when_shown(browser, site):
     """Many tabs stay open for days."""
     page = site.open(browser)
     browser.open("about:blank").send("Page.bringToFront")
@@ -346,7 +346,7 @@ def test_a_hidden_tab_asks_nothing_and_a_shown_one_asks_at_once(browser, site):
 @pytest.mark.parametrize("query", ["", "?state=all", "?state=bad", "?state=pending"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_never_scrolls_sideways(browser, busy, query, width):
-    """On a phone, with everything open and values of any length."""
+    """Also on a phone, with everything open and values of any length."""
     page = busy.open(browser, query, width=width)
     open_all(page)
     assert page.evaluate("innerWidth") == width
@@ -362,7 +362,7 @@ def test_the_page_never_scrolls_sideways(browser, busy, query, width):
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_every_text_can_be_read(browser, busy, dark, width):
-    """Contrast as WCAG 2 AA wants it, in both schemes."""
+    """The contrast meets WCAG 2 AA in both colour schemes."""
     page = busy.open(browser, "?state=all", dark=dark, width=width)
     open_all(page)
     found = page.evaluate(CONTRASTS)
@@ -370,16 +370,16 @@ def test_every_text_can_be_read(browser, busy, dark, width):
     assert [item for item in found if item["ratio"] < item["needed"]] == []
 
 
-def test_it_is_dark_where_the_reader_prefers_that(browser, site):
-    """And light elsewhere."""
+def test_it_is_dark_for_readers_who_prefer_dark(browser, site):
+    """And light for the others."""
     colour = "getComputedStyle(document.body).backgroundColor"
     light = site.open(browser).evaluate(colour)
     dark = site.open(browser, dark=True).evaluate(colour)
     assert (light, dark) == ("rgb(244, 245, 247)", "rgb(13, 17, 23)")
 
 
-def test_who_does_not_see_it_finds_their_way(browser, busy):
-    """Landmarks, headings in order, and a name for everything that can be used."""
+def test_screen_readers_can_navigate_it(browser, busy):
+    """It has landmarks, ordered headings, and a name for every control."""
     page = busy.open(browser, "?state=all")
     open_all(page)
     tree = page.tree()
@@ -393,15 +393,15 @@ def test_who_does_not_see_it_finds_their_way(browser, busy):
     assert [role for role, name, _ in tree if role in used and not name.strip()] == []
 
 
-def test_a_row_is_read_out_with_what_its_columns_mean(browser, busy):
-    """The names of the columns are not seen in it."""
+def test_a_row_is_read_out_with_the_names_of_its_columns(browser, busy):
+    """Sighted readers see the names in the head of the list only."""
     page = busy.open(browser, "?state=exhausted")
     (name,) = {n for role, n, _ in page.tree() if role == "DisclosureTriangle" and "web1" in n}
     for words in ("State", "exhausted", "severity critical", "ServiceDown", "web1", "since"):
         assert words in name
 
 
-def test_tables_say_what_their_columns_and_rows_are(browser, busy):
+def test_tables_have_headers_for_columns_and_rows(browser, busy):
     """Every cell has a header in both directions."""
     page = busy.open(browser, "?state=all")
     open_all(page)
@@ -414,8 +414,8 @@ def test_tables_say_what_their_columns_and_rows_are(browser, busy):
     assert len(tables) >= 5 and {tuple(table) for table in tables} == {(True, True, True)}
 
 
-def test_news_is_told_politely(browser, site):
-    """Without taking the word from anybody."""
+def test_changes_are_announced_politely(browser, site):
+    """An announcement does not interrupt a screen reader."""
     page = site.open(browser)
     assert page.evaluate(
         "[...document.querySelectorAll('[role=status]')].map(e => e.getAttribute('aria-live'))"
@@ -423,7 +423,7 @@ def test_news_is_told_politely(browser, site):
 
 
 def test_colour_is_never_the_only_sign(browser, busy):
-    """Every badge has a word and a sign of its tone, every count its state."""
+    """Every badge has a word and the symbol of its tone, every count its state."""
     page = busy.open(browser, "?state=all")
     open_all(page)
     badges = page.evaluate(

@@ -1,6 +1,6 @@
-"""The actions: each carries values in and out, and answers in a way that is safe to pass on.
+"""The actions: each passes values in and out, and its answer is safe for workflows.
 
-One seam is replaced: ``PackAction``'s StackStorm, by the one in memory.
+The tests replace one thing: the StackStorm of ``PackAction``, by an in-memory one.
 """
 
 import json
@@ -34,7 +34,7 @@ from tests.support.fakes import (
 
 
 class RowsTestCase(PackActionTestCase):
-    """With rows of three alerts: one remediated, one failed, one pending; made by facts."""
+    """Has rows of three alerts, made from facts: one remediated, one failed, one pending."""
 
     __test__ = False
 
@@ -50,7 +50,7 @@ class RowsTestCase(PackActionTestCase):
         self.track()
 
     def track(self):
-        """Write what the facts so far have changed, as the sensor and ``track`` do."""
+        """Write the rows that the facts so far have changed, as the sensor and ``track`` do."""
         batch_id = outbox.put(self.stackstorm, *self.ledger.take_changed())
         outbox.track(self.stackstorm, batch_id, make_settings())
 
@@ -125,7 +125,7 @@ class TestGetAlert(RowsTestCase):
     action_cls = get_alert.GetAlert
 
     def test_an_alert_is_shown_with_history_and_durations(self):
-        """How long it stood in each state; the last has no end yet."""
+        """The history says how long each state lasted; the last one has no end yet."""
         found = self.succeed(fingerprint=self.one)
         self.assertEqual(found["state"], "remediated")
         history = [(entry["state"], entry["seconds"]) for entry in found["history"]]
@@ -134,7 +134,7 @@ class TestGetAlert(RowsTestCase):
         self.assertNotIn("rev", found)
 
     def test_the_history_is_a_table_as_well(self):
-        """For a terminal: a line a state, when, for how many seconds, which attempt and why."""
+        """Each state is a line for the terminal: when, how long, which attempt and why."""
         table = self.succeed(fingerprint=self.two)["table"].split("\n")
         names = ["at", "state", "seconds", "attempt", "reason"]
         self.assertEqual(table[0].split(), names)
@@ -144,8 +144,8 @@ class TestGetAlert(RowsTestCase):
         self.assertEqual(lines[1][1:], ["remediating", "20.0", "1", "attempt 1"])
         self.assertEqual(lines[2][1:], ["failed", "", "1", "mine.fix failed: unit not found"])
 
-    def test_what_holds_an_alert_back_is_shown_as_long_as_it_does(self):
-        """State, cause and reason; nothing once a person took it over."""
+    def test_a_hold_is_shown_while_it_lasts(self):
+        """It has state, cause and reason, and ends when a person takes over."""
         held = self.succeed(fingerprint=self.three)["held"]
         self.assertEqual(
             (held["state"], held["cause"], held["reason"]), ("pending", "window", "no room")
@@ -156,16 +156,16 @@ class TestGetAlert(RowsTestCase):
         self.assertIsNone(self.succeed(fingerprint=self.three)["held"])
 
     def test_attempts_that_did_not_help_are_counted(self):
-        """They succeeded, and the alert fired on."""
+        """They succeeded, but the alert kept firing."""
         self.assertEqual(self.succeed(fingerprint=self.one)["ineffective"], 0)
         self.fact(self.one, "ineffective", dispatch_id="dispatch-execution1")
         self.track()
         self.assertEqual(self.succeed(fingerprint=self.one)["ineffective"], 1)
 
-    def test_an_unknown_alert_fails_with_what_exists(self):
-        """A sentence that names the parameter and the alerts there are."""
+    def test_an_unknown_alert_is_an_error_with_the_known_ones(self):
+        """The error names the parameter and the known fingerprints."""
         error = self.fail_with(fingerprint="nope")
-        self.assertTrue(error.startswith('fingerprint: "nope" is not known; '))
+        self.assertTrue(error.startswith('fingerprint: unknown fingerprint "nope"; '))
         for fingerprint in (self.one, self.two, self.three):
             self.assertIn(fingerprint, error)
 
@@ -175,7 +175,7 @@ class TestGetRequest(RowsTestCase):
     action_cls = get_request.GetRequest
 
     def test_a_request_is_shown_with_its_alerts_and_executions(self):
-        """Decision, reason, present state, and what was executed."""
+        """It shows decision, reason, present state and executions."""
         found = self.succeed(request_id="request2")
         self.assertEqual(found["status"], "complete")
         self.assertEqual(found["alerts"][0]["state"], "failed")
@@ -184,7 +184,7 @@ class TestGetRequest(RowsTestCase):
         self.assertEqual(self.succeed(request_id="request3")["status"], "in progress")
 
     def test_a_request_that_is_not_decided_yet_is_found_in_the_inbox(self):
-        """An answer right after the acknowledgement."""
+        """There is an answer right after the request was accepted."""
         _, answer = inbox.accept(self.stackstorm, notification(alert()), inbox.LISTENER)
         found = self.succeed(request_id=answer["request_id"])
         self.assertEqual(found["status"], "accepted")
@@ -197,8 +197,8 @@ class TestGetRequest(RowsTestCase):
             (found["alerts"][0]["state"], found["alerts"][0]["outcome"]), (None, "succeeded")
         )
 
-    def test_an_unknown_request_fails_with_what_exists(self):
-        """Newest first."""
+    def test_an_unknown_request_is_an_error_with_the_known_ones(self):
+        """The newest come first."""
         error = self.fail_with(request_id="a/b?c#d {{ 7*7 }}")
         self.assertIn("request3, request2, request1", error)
 
@@ -208,7 +208,7 @@ class TestListRequests(RowsTestCase):
     action_cls = list_requests.ListRequests
 
     def test_the_newest_come_first_up_to_the_limit(self):
-        """With how many there are in all."""
+        """The answer says how many there are in total."""
         found = self.succeed(limit=2)
         self.assertEqual((found["total"], found["shown"]), (3, 2))
         self.assertEqual(
@@ -230,13 +230,13 @@ class TestListAlerts(RowsTestCase):
         return [item["fingerprint"] for item in found["alerts"]]
 
     def test_without_filters_all_are_listed_latest_change_first(self):
-        """One line's worth of fields each."""
+        """Each has the fields for a line of a list."""
         self.assertEqual(self.names(), [self.three, self.two, self.one])
         item = self.succeed(**self.ask())["alerts"][1]
         self.assertEqual((item["state"], item["host"], item["attempts"]), ("failed", "web2", 1))
 
     def test_filters_narrow_the_list(self):
-        """By state, name, severity and labels; all given ones must hold."""
+        """An alert must match all given filters: state, name, severity and labels."""
         self.assertEqual(self.names(state="pending"), [self.three])
         self.assertEqual(self.names(state="resolved"), [])
         self.assertEqual(self.names(alertname="ServiceDown"), [self.two, self.one])
@@ -246,16 +246,16 @@ class TestListAlerts(RowsTestCase):
         self.assertEqual(self.names(label="team=db,severity=critical"), [])
         self.assertEqual(self.names(state="failed", alertname="HostDown"), [])
 
-    def test_what_a_person_dismissed_is_hidden_until_it_is_asked_for(self):
-        """What was acknowledged is not: somebody works on it."""
+    def test_dismissed_alerts_are_hidden_unless_a_state_is_given(self):
+        """Acknowledged ones are shown: somebody is working on them."""
         self.acknowledge(self.two, dismissed=True)
         self.acknowledge(self.three, dismissed=False)
         self.track()
         self.assertEqual(self.names(), [self.three, self.one])
         self.assertEqual(self.names(state="suppressed"), [self.three, self.two])
 
-    def test_a_dismissed_alert_that_fires_anew_is_listed_again(self):
-        """It was dismissed for one episode."""
+    def test_a_dismissed_alert_that_fires_again_is_listed_again(self):
+        """It was dismissed for one episode only."""
         self.acknowledge(self.two, dismissed=True)
         later = "2026-11-21T09:00:00.000000000Z"
         received = {"status": "firing", "request_id": "request8", "alert": {}}
@@ -264,12 +264,12 @@ class TestListAlerts(RowsTestCase):
         self.assertIn(self.two, self.names())
 
     def test_the_limit_cuts_the_list_and_not_the_total(self):
-        """So that a person sees that there is more."""
+        """So a person sees that there are more."""
         found = self.succeed(**self.ask(limit=1))
         self.assertEqual((found["total"], found["shown"]), (3, 1))
 
-    def test_an_unknown_filter_value_fails_with_what_exists(self):
-        """For every filter."""
+    def test_an_unknown_filter_value_is_an_error_with_the_known_ones(self):
+        """That goes for every filter."""
         self.assertIn(", ".join(STATES), self.fail_with(**self.ask(state="broken")))
         self.assertIn("HostDown, ServiceDown", self.fail_with(**self.ask(alertname="Nope")))
         self.assertIn("critical, warning", self.fail_with(**self.ask(severity="nope")))
@@ -281,7 +281,7 @@ class TestListAlertsEmpty(PackActionTestCase):
     action_cls = list_alerts.ListAlerts
 
     def test_nothing_tracked_yet_is_an_empty_list(self):
-        """And no error."""
+        """It is not an error."""
         wanted = {"state": "", "alertname": "", "severity": "", "label": "", "limit": 5}
         self.assertEqual(self.succeed(**wanted), {"total": 0, "shown": 0, "alerts": []})
         error = self.fail_with(**dict(wanted, alertname="x"))
@@ -297,7 +297,7 @@ class TestListExecutions(RowsTestCase):
         return dict(wanted, **more)
 
     def test_executions_are_listed_newest_first_with_the_link_to_the_alert(self):
-        """Request, alert, dispatch, rule, action, status, times and error."""
+        """Each has request, alert, dispatch, rule, action, status, times and error."""
         found = self.succeed(**self.ask())
         ids = [item["execution_id"] for item in found["executions"]]
         self.assertEqual(ids, ["execution2", "execution1"])
@@ -307,7 +307,7 @@ class TestListExecutions(RowsTestCase):
         self.assertNotIn("rev", item)
 
     def test_filters_narrow_the_list(self):
-        """By request, alert and status."""
+        """The filters are request, alert and status."""
         for more in (
             {"request_id": "request1"},
             {"fingerprint": self.one},
@@ -316,8 +316,8 @@ class TestListExecutions(RowsTestCase):
             found = self.succeed(**self.ask(**more))["executions"]
             self.assertEqual([item["execution_id"] for item in found], ["execution1"])
 
-    def test_an_unknown_filter_value_fails_with_what_exists(self):
-        """For every filter."""
+    def test_an_unknown_filter_value_is_an_error_with_the_known_ones(self):
+        """That goes for every filter."""
         self.assertIn("request1, request2", self.fail_with(**self.ask(request_id="nope")))
         self.assertIn("failed, succeeded", self.fail_with(**self.ask(status="nope")))
         self.assertIn(self.one, self.fail_with(**self.ask(fingerprint="nope")))
@@ -328,7 +328,7 @@ class TestGetStats(RowsTestCase):
     action_cls = get_stats.GetStats
 
     def test_alerts_are_counted_by_state_and_severity(self):
-        """Every state is there, zero or not."""
+        """Every state is listed, even at zero."""
         found = self.succeed()
         self.assertEqual(found["alerts"], 3)
         self.assertEqual(set(found["by_state"]), set(STATES))
@@ -336,8 +336,8 @@ class TestGetStats(RowsTestCase):
         self.assertEqual(counted, {"remediated": 1, "failed": 1, "pending": 1})
         self.assertEqual(found["by_severity"], {"critical": 2, "warning": 1})
 
-    def test_what_is_held_back_is_counted_by_cause_and_what_did_not_help_in_all(self):
-        """The numbers to look at when nothing seems to happen."""
+    def test_holds_are_counted_by_cause_and_ineffective_attempts_in_total(self):
+        """People look at these numbers when nothing seems to happen."""
         self.hold(self.two, "suppressed", "rate", "rate limit", attempt=2)
         self.fact(self.one, "ineffective", dispatch_id="dispatch-execution1")
         self.track()
@@ -345,8 +345,8 @@ class TestGetStats(RowsTestCase):
         self.assertEqual(found["held"], {"window": 1, "rate": 1})
         self.assertEqual(found["ineffective"], 1)
 
-    def test_each_workflow_says_how_it_fares(self):
-        """Rate and durations in seconds."""
+    def test_each_workflow_has_its_figures(self):
+        """They are the success rate, and durations in seconds."""
         (found,) = self.succeed()["workflows"]
         self.assertEqual(
             found,
@@ -364,7 +364,7 @@ class TestGetStats(RowsTestCase):
         )
 
     def test_the_95th_percentile_is_one_of_the_durations(self):
-        """The smallest that 95 of 100 do not exceed."""
+        """It is the smallest one that 95 of 100 do not exceed."""
         for number in range(1, 101):
             row = {"action_ref": "a.b", "status": "succeeded", "elapsed": float(number)}
             rows.write(self.stackstorm, rows.EXECUTION, "n%03d" % number, row)
@@ -372,20 +372,20 @@ class TestGetStats(RowsTestCase):
         self.assertEqual((found["p95_seconds"], found["mean_seconds"]), (95.0, 50.5))
 
     def test_nothing_tracked_yet_is_zero(self):
-        """And no division by it."""
+        """Nothing divides by zero."""
         self.stackstorm.keys.clear()
         found = self.succeed()
         self.assertEqual((found["alerts"], found["workflows"]), (0, []))
 
 
 class TestAnswersAreInert(RowsTestCase):
-    """A workflow may publish an answer, and StackStorm evaluates what it finds in it."""
+    """A workflow may publish an answer, and StackStorm evaluates expressions in it."""
 
     __test__ = True
     action_cls = get_alert.GetAlert
 
     def test_no_answer_holds_an_expression(self):
-        """Of every action that reads rows, about an alert that is full of them."""
+        """That goes for every action that reads rows, even of an alert full of expressions."""
         document = load_fixture("expressions")
         parsed = payload.parse(document)
         described = lifecycle.describe(parsed.alerts[0], parsed)
@@ -416,11 +416,11 @@ class TestReceiveWebhook(PackActionTestCase):
 
     @staticmethod
     def as_the_rule_writes_it(document):
-        """What rules/receive_webhook.yaml makes of ``trigger.body``."""
+        """Return what rules/receive_webhook.yaml makes of ``trigger.body``."""
         return json.dumps(document).replace("{", "\u2774").replace("<", "\u2039")
 
     def test_a_notification_reaches_the_inbox_as_it_was_posted(self):
-        """Expressions, unicode and look-alikes included; the answer is the listener's."""
+        """Expressions, Unicode and look-alikes stay; the answer is that of the listener."""
         for name in ("firing_group", "expressions", "unicode_labels", "nine_good_one_bad"):
             document = load_fixture(name)
             document["alerts"][0]["labels"]["look_alikes"] = "\u2774\u2039"
@@ -430,8 +430,8 @@ class TestReceiveWebhook(PackActionTestCase):
             self.assertEqual(entry["source"], inbox.ST2_WEBHOOK)
             self.assertEqual(answer["alerts_received"], len(document["alerts"]))
 
-    def test_what_is_no_notification_fails_with_the_field(self):
-        """An expected failure: the execution is failed and says what was wrong."""
+    def test_an_invalid_notification_is_an_error_that_names_the_field(self):
+        """It is an expected failure: the execution fails and says what is wrong."""
         for body, start in (
             ("", "body: not valid JSON"),
             ("not json", "body: not valid JSON"),
@@ -443,14 +443,14 @@ class TestReceiveWebhook(PackActionTestCase):
             self.assertTrue(self.fail_with(body=body).startswith(start), body)
         self.assertEqual(self.stackstorm.keys, {})
 
-    def test_an_inbox_that_is_away_is_no_expected_failure(self):
-        """It raises, so the execution fails with its cause."""
+    def test_an_unreachable_inbox_is_not_an_expected_failure(self):
+        """It raises, so the execution fails with the cause."""
         self.stackstorm.away = True
         with self.assertRaises(StackStormError):
             self.run_action(body=self.as_the_rule_writes_it(notification(alert())))
 
-    def test_any_json_is_taken_or_refused(self):
-        """Nothing else happens, whatever was posted."""
+    def test_any_json_is_accepted_or_rejected(self):
+        """Nothing else happens, whatever is posted."""
 
         @PROPERTY
         @given(JSON_VALUES)
@@ -467,7 +467,7 @@ class TestTrack(PackActionTestCase):
     action_cls = track.Track
 
     def test_the_rows_of_a_batch_are_written_with_the_retention_of_the_config(self):
-        """And running it again with the same batch changes nothing."""
+        """Running it again with the same batch changes nothing."""
         row = {"request_id": "request1", "rev": 1}
         changed = {"alerts": {}, "executions": {}, "requests": {"request1": row}}
         batch_id = outbox.put(self.stackstorm, changed)
@@ -488,7 +488,7 @@ class TestLogNotification(PackActionTestCase):
     action_cls = log_notification.LogNotification
 
     def test_the_message_is_in_the_result_with_what_to_configure(self):
-        """Nobody is told until notify_action names an action that does."""
+        """Nobody is notified until notify_action names an action that does so."""
         result = self.succeed(message="web1 is down")
         self.assertEqual(result["message"], "web1 is down")
-        self.assertIn("notify_action", result["told"])
+        self.assertIn("notify_action", result["note"])

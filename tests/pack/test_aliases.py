@@ -1,7 +1,7 @@
-"""ChatOps: what people write is understood as one command, and the answers read well in chat.
+"""ChatOps: every message matches at most one command, and the answers read well in chat.
 
-The matching is StackStorm's: its own where it is installed, else the embedded engine's, which
-agrees with cases that were recorded from StackStorm (test_engine_aliases.py).
+StackStorm does the matching where it is installed, otherwise the embedded engine, which agrees with
+cases recorded from StackStorm (tests/engine/test_aliases.py).
 """
 
 import glob
@@ -26,7 +26,7 @@ for path in sorted(glob.glob(os.path.join(PACK, "aliases", "*.yaml"))):
         ALIASES[os.path.splitext(os.path.basename(path))[0]] = yaml.safe_load(handle)
 
 ID = "0193f3a2-0000-7000-8000-000000000000"
-# What people write: the alias that must take it, and the parameters that must come of it.
+# What people write: the alias that must match, and the parameters that it must give.
 COMMANDS = {
     "poundcake alerts": ("list_alerts", {"state": ""}),
     "poundcake list alerts": ("list_alerts", {"state": ""}),
@@ -151,7 +151,7 @@ class CommandTestCase(BaseActionAliasTestCase):
             self.assertEqual(taken, [], command)
 
     def test_every_format_has_a_command_here(self):
-        """So that none is untested."""
+        """So every format is tested."""
         for text in EVERY_FORMAT:
             self.assertTrue(any(self._takes(text, command) for command in COMMANDS), text)
 
@@ -172,7 +172,7 @@ class CommandTestCase(BaseActionAliasTestCase):
 
 
 @pytest.mark.parametrize("name", sorted(ALIASES))
-def test_an_alias_is_named_as_its_action_and_gives_it_what_it_takes(name):
+def test_an_alias_has_the_name_of_its_action_and_gives_valid_parameters(name):
     """Every parameter exists, and every required one is in every format."""
     alias = ALIASES[name]
     assert (alias["name"], alias["pack"]) == (name, "poundcake")
@@ -188,8 +188,8 @@ def test_an_alias_is_named_as_its_action_and_gives_it_what_it_takes(name):
 
 
 @pytest.mark.parametrize("name", sorted(ALIASES))
-def test_who_acts_is_who_chats(name):
-    """What asks for a name gets the one that chat knows, and no other can be given."""
+def test_the_acting_person_is_the_one_who_chats(name):
+    """An action that needs a name gets the one that chat knows; nobody can give another."""
     with open(os.path.join(PACK, "actions", name + ".yaml"), encoding="utf-8") as handle:
         asks = "by" in yaml.safe_load(handle)["parameters"]
     fixed = ALIASES[name].get("immutable_parameters", {})
@@ -200,7 +200,7 @@ def test_who_acts_is_who_chats(name):
 
 
 def chat(name, answer, status="succeeded"):
-    """Return what StackStorm's ChatOps says of an execution that answered so."""
+    """Return what StackStorm's ChatOps shows for an execution with this answer."""
     result = answer
     if not isinstance(answer, dict) or "traceback" not in answer:
         result = {"result": inert(answer), "exit_code": 0, "stdout": "", "stderr": ""}
@@ -212,7 +212,7 @@ def chat(name, answer, status="succeeded"):
 
 @pytest.fixture
 def pack():
-    """One alert whose remediation runs."""
+    """One alert with a running remediation."""
     pack = Pack()
     pack.stackstorm.rule("my_pack.fix")
     pack.post(alert(1))
@@ -222,9 +222,11 @@ def pack():
 
 @pytest.mark.parametrize("name", sorted(ALIASES))
 def test_a_failure_says_why(name):
-    """In the words of the action, on one line."""
-    said = chat(name, {"error": 'state: "x" is none;\nthere are received, pending'}, "failed")
-    assert said.strip() == 'Failed: state: "x" is none; there are received, pending'
+    """It shows the error of the action on one line."""
+    said = chat(
+        name, {"error": 'state: unknown state "x";\nexpected one of received, pending'}, "failed"
+    )
+    assert said.strip() == 'Failed: state: unknown state "x"; expected one of received, pending'
 
 
 @pytest.mark.parametrize("name", sorted(ALIASES))
@@ -237,15 +239,15 @@ def test_a_failure_says_why(name):
     ],
     ids=["timeout", "exception", "nothing"],
 )
-def test_what_ended_without_an_answer_says_so(name, result):
-    """And where more can be seen."""
+def test_an_execution_without_an_answer_says_so(name, result):
+    """And it says where to see more."""
     said = chat(name, result, "timeout")
     assert said.startswith("Failed (timeout): ")
     assert "it took too long" in said or "st2 execution get 69202e0e4f3d" in said
 
 
-def test_alerts_are_a_line_each(pack):
-    """With what one needs for the next command."""
+def test_each_alert_is_a_line(pack):
+    """The line has what the next command needs."""
     fingerprint = pack.alert()["fingerprint"]
     said = chat("list_alerts", queries.list_alerts(pack.stackstorm, "", "", "", "", 50))
     assert said.splitlines() == [
@@ -258,7 +260,7 @@ def test_alerts_are_a_line_each(pack):
 
 
 def test_a_long_list_is_cut_and_says_so(pack):
-    """Nobody wants four hundred lines in a channel."""
+    """A channel must not get four hundred lines."""
     for number in range(2, 44):
         pack.post(alert(number))
     pack.settle()
@@ -268,9 +270,9 @@ def test_a_long_list_is_cut_and_says_so(pack):
     assert lines[-1].startswith("… and 33 more; ")
 
 
-def test_alert_text_cannot_forge_a_line_nor_call_the_channel(pack):
-    """It is one line, cut, and what would be a mention is none."""
-    text = "down\n✔ all is well @channel <!here> " + "x" * 1000
+def test_alert_text_cannot_forge_a_line_or_mention_the_channel(pack):
+    """It becomes one line, is cut, and loses its mentions."""
+    text = "down\n✔ all is OK @channel <!here> " + "x" * 1000
     pack.post(alert(2, alertname=text, severity="@all"))
     pack.steps(3)
     said = chat("list_alerts", queries.list_alerts(pack.stackstorm, "", "", "", "", 50))
@@ -278,8 +280,8 @@ def test_alert_text_cannot_forge_a_line_nor_call_the_channel(pack):
     assert "@channel" not in said and "@all" not in said and "<!" not in said
 
 
-def test_an_alert_shows_its_way(pack):
-    """State, why, and what ran."""
+def test_an_alert_shows_its_history(pack):
+    """It shows the state, the reason, and what ran."""
     pack.finish("failed", {"error": "no route to host"})
     pack.steps(3)
     row = pack.alert()
@@ -292,7 +294,7 @@ def test_an_alert_shows_its_way(pack):
 
 
 def test_a_request_shows_every_decision(pack):
-    """Ten of them."""
+    """It shows ten of them and counts the rest."""
     request_id = pack.post(*[alert(number) for number in range(20, 35)])
     pack.settle()
     lines = chat("get_request", queries.get_request(pack.stackstorm, request_id)).splitlines()
@@ -301,7 +303,7 @@ def test_a_request_shows_every_decision(pack):
 
 
 def test_stats_are_two_lines(pack):
-    """Without the states in which nothing is."""
+    """States without alerts are left out."""
     lines = chat("get_stats", queries.get_stats(pack.stackstorm)).splitlines()
     assert lines == [
         "1 alert: 1 remediating.",
@@ -309,13 +311,13 @@ def test_stats_are_two_lines(pack):
     ]
 
 
-def test_health_shows_what_is_at_fault_with_the_remedy():
-    """And no long table when all is well."""
-    sick = [
+def test_health_shows_each_fault_with_its_remedy():
+    """It shows no long table when there is no fault."""
+    findings = [
         health.Finding("api", health.OK, "answers"),
         health.Finding("rules", health.FAULT, "poundcake.track is disabled", "st2 rule enable x"),
     ]
-    checks = [asdict(item) for item in sick]
+    checks = [asdict(item) for item in findings]
     said = chat("check_health", {"error": "1 at fault: rules", "checks": checks}, "failed")
     assert said.splitlines() == [
         "Failed: 1 at fault: rules",
@@ -323,13 +325,16 @@ def test_health_shows_what_is_at_fault_with_the_remedy():
     ]
     said = chat("check_health", {"error": "20 at fault", "checks": checks * 20}, "failed")
     assert len(said.splitlines()) == 12 and said.splitlines()[-1] == "… and 10 more faults."
-    well = [asdict(sick[0]), asdict(health.Finding("remediations", health.INFO, "enabled: a"))]
-    said = chat("check_health", {"status": "ok", "checks": well})
-    assert said.splitlines() == ["PoundCake is well.", "• remediations: enabled: a"]
+    healthy = [
+        asdict(findings[0]),
+        asdict(health.Finding("remediations", health.INFO, "enabled: a")),
+    ]
+    said = chat("check_health", {"status": "ok", "checks": healthy})
+    assert said.splitlines() == ["PoundCake is OK.", "• remediations: enabled: a"]
 
 
-def test_the_levers_say_what_they_did_and_how_to_end_it(pack):
-    """With commands that chat understands."""
+def test_controls_say_what_they_did_and_how_to_end_it(pack):
+    """The answers give commands that chat understands."""
     stackstorm, now = pack.stackstorm, pack.clock()
     said = chat("pause", controls.pause(stackstorm, "", "the database moves", "ann", now))
     assert said.startswith("Everything is paused by ann: the database moves\n1 unresolved alert ")
@@ -343,7 +348,7 @@ def test_the_levers_say_what_they_did_and_how_to_end_it(pack):
     ]
     said = chat("resume", controls.resume(stackstorm, "", "ann"))
     assert said.splitlines() == [
-        "Everything goes on. It was paused by ann: the database moves",
+        "Everything is resumed. It was paused by ann: the database moves",
         "Still paused: HighCpu.",
     ]
     controls.resume(stackstorm, "HighCpu", "ann")
@@ -359,15 +364,15 @@ def test_the_levers_say_what_they_did_and_how_to_end_it(pack):
     assert said.strip() == "Nothing is paused, and nothing is in maintenance."
 
 
-def test_a_pause_that_nobody_can_read_is_told(pack):
-    """With what to do about it: it holds everything."""
+def test_an_unreadable_pause_is_shown_with_its_remedy(pack):
+    """It holds everything."""
     pack.stackstorm.set_key(rows.CONTROL + "pause", "{")
     said = chat("list_maintenance", queries.list_maintenance(pack.stackstorm, pack.clock()))
     assert "st2 key delete poundcake.control.pause" in said
 
 
-def test_what_is_asked_for_one_alert_names_its_request(pack):
-    """Which tells what becomes of it."""
+def test_a_command_about_an_alert_names_its_request(pack):
+    """The request shows what becomes of the command."""
     fingerprint = pack.alert()["fingerprint"]
     pack.finish("failed")
     pack.steps(3)

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from poundcake.inert import inert, inert_text
+from poundcake.inert import inert, inert_text, original
 
 from tests.support.fakes import JSON_TEXT, JSON_VALUES, OPENERS, PROPERTY, TRICKY_TEXT, assert_inert
 
@@ -50,6 +50,12 @@ def test_harmless_text_stays_as_it_is(text):
 def test_every_character_that_is_replaced_stays_readable():
     """A person who reads an execution still sees what the alert said."""
     assert inert_text("{{ a }} <b>") == "\u2774\u2774 a }} \u2039b>"
+
+
+@pytest.mark.parametrize("text", ["", "{{ a }} <b> 5 %", " % ctx().x %>", "plain"])
+def test_the_original_can_be_restored(text):
+    """A person may give back what PoundCake showed."""
+    assert original(inert_text(text)) == text
 
 
 def test_what_the_bus_and_processes_cannot_carry_is_replaced():

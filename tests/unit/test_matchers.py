@@ -1,4 +1,4 @@
-"""Alertmanager's label matchers: what parses, what matches, and what is said when neither does."""
+"""Alertmanager's label matchers: what parses, what matches, and the errors."""
 
 import re
 
@@ -15,7 +15,7 @@ MATCHERS = st.one_of(
     st.builds(Matcher, TEXT.filter(bool), st.sampled_from(["=", "!="]), TEXT),
     st.builds(Matcher, TEXT.filter(bool), st.sampled_from(["=~", "!~"]), TEXT.map(re.escape)),
 )
-# What matcher texts are made of, so that many of the joins are almost or quite right.
+# Pieces of matchers: many of their combinations are valid or nearly so.
 PIECES = ["alertname", "=", "=~", "!=", "!~", '"', "'", "\\", ",", "{", "}", "(", "[a", "+", " "]
 PIECES += ["\n", "n", '"x"', 'a="b"', "ü", "\ud800", "a=b,", '=~".+"']
 
@@ -41,8 +41,8 @@ PIECES += ["\n", "n", '"x"', 'a="b"', "ü", "\ud800", "a=b,", '=~".+"']
         ('a="",b="c"', [("a", "=", ""), ("b", "=", "c")]),
     ],
 )
-def test_what_alertmanager_takes_is_understood(text, expected):
-    """With and without braces, quotes, spaces and a comma at the end."""
+def test_what_alertmanager_accepts_is_parsed(text, expected):
+    """With and without braces, quotes, spaces and a trailing comma."""
     assert [(m.name, m.op, m.value) for m in parse(text)] == expected
 
 
@@ -53,40 +53,40 @@ def test_what_alertmanager_takes_is_understood(text, expected):
         ("{}", "no matchers"),
         ('{a="b"', "brace"),
         ('a="b"}', "brace"),
-        ("alertname", "alertname: has none of =, !=, =~ and !~"),
-        ('alertname>"x"', 'alertname>"x": has none of'),
-        ("a=", "a=: has nothing where a value in double quotes is expected"),
-        ("a='b'", "a='b': has 'b' where a value"),
-        ('a="b', 'a="b: has a quote that does not end'),
-        ('a="b\\"', 'a="b\\": has a quote that does not end'),
-        ('a="b" c="d"', 'a="b" c="d": has c="d" after its value; expected a comma'),
+        ("alertname", "alertname: no operator after the name; expected =, !=, =~ or !~"),
+        ('alertname>"x"', 'alertname>"x": no operator after the name'),
+        ("a=", "a=: found nothing; expected a value in double quotes"),
+        ("a='b'", "a='b': found 'b'; expected a value"),
+        ('a="b', 'a="b: the closing quote is missing'),
+        ('a="b\\"', 'a="b\\": the closing quote is missing'),
+        ('a="b" c="d"', 'a="b" c="d": c="d" after the value; expected a comma'),
         ("a=x{2}", "quotes around a value with braces"),
-        ("a=x{2}y", "a=x{2}y: has {2}y after its value; expected a comma, or quotes around"),
-        ('a="b",,c="d"', ',c="d": has ,c="d" where the name of a label is expected'),
-        ('=~"x"', '=~"x": has =~"x" where the name of a label is expected'),
-        ('""="x"', '""="x": has an empty name'),
-        ('good="x",bad=~"("', 'bad=~"(": is no regular expression: '),
-        ('a=~"x{99999999999999}"', 'a=~"x{99999999999999}": is no regular expression'),
+        ("a=x{2}y", "a=x{2}y: {2}y after the value; expected a comma, or quotes around"),
+        ('a="b",,c="d"', ',c="d": found ,c="d"; expected the name of a label'),
+        ('=~"x"', '=~"x": found =~"x"; expected the name of a label'),
+        ('""="x"', '""="x": the name is empty'),
+        ('good="x",bad=~"("', 'bad=~"(": not a valid regular expression: '),
+        ('a=~"x{99999999999999}"', 'a=~"x{99999999999999}": not a valid regular expression'),
     ],
 )
-def test_what_does_not_parse_is_an_error_with_the_matcher_and_what_was_expected(text, named):
-    """A person corrects it from the sentence alone."""
+def test_an_error_has_the_matcher_and_what_was_expected(text, named):
+    """A person can correct the text from the error alone."""
     with pytest.raises(ValueError) as caught:
         parse(text)
     assert named in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ['host=""', 'host=~".*"', 'a="",b=~"x?"'])
-def test_a_list_that_names_nothing_in_particular_is_refused_with_the_remedy(text):
-    """As for a silence in Alertmanager: a slip of the pen must not cover everything."""
-    with pytest.raises(ValueError, match="where the labels are empty; add one"):
+def test_a_list_that_matches_empty_labels_is_refused_with_the_remedy(text):
+    """Alertmanager refuses such a silence, too: a typo must not cover everything."""
+    with pytest.raises(ValueError, match="matches empty labels; expected at least one"):
         parse(text)
     assert parse(text + ',alertname=~".+"')
 
 
 @pytest.mark.parametrize("text", ['host!="a"', 'host!~"a|b"', 'a="",b!="x"'])
-def test_a_list_may_name_only_what_it_spares(text):
-    """As for a silence in Alertmanager."""
+def test_a_list_may_name_only_what_to_leave_out(text):
+    """Alertmanager accepts such a silence, too."""
     assert ",".join(str(matcher) for matcher in parse(text)) == text
 
 
@@ -112,8 +112,8 @@ def test_a_list_may_name_only_what_it_spares(text):
         ('host=~"(?i)WEB1"', "web1", True),
     ],
 )
-def test_a_matcher_matches_whole_values_and_takes_an_absent_label_for_empty(text, value, expected):
-    """As in Alertmanager, where regular expressions are anchored at both ends."""
+def test_a_matcher_matches_whole_values_and_an_absent_label_is_empty(text, value, expected):
+    """Alertmanager anchors regular expressions at both ends, too."""
     _, matcher = parse('alertname="x",' + text)
     assert matcher.matches({} if value is None else {"host": value}) is expected
 
@@ -121,7 +121,7 @@ def test_a_matcher_matches_whole_values_and_takes_an_absent_label_for_empty(text
 @PROPERTY
 @given(st.lists(MATCHERS, max_size=4))
 def test_the_canonical_text_gives_the_same_matchers(some):
-    """Whatever the names and values: the text is what a maintenance window keeps."""
+    """For any names and values: a maintenance window keeps that text."""
     some = tuple(some) + (NAMES_ONE,)
     assert parse(",".join(str(matcher) for matcher in some)) == some
     assert parse("{%s}" % ", ".join(str(matcher) for matcher in some)) == some
@@ -130,7 +130,7 @@ def test_the_canonical_text_gives_the_same_matchers(some):
 @PROPERTY
 @given(st.one_of(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.text()))
 def test_any_text_is_an_error_or_matchers_with_a_canonical_text(text):
-    """No text does anything else."""
+    """No text leads to anything else."""
     try:
         found = parse(text)
     except ValueError as error:
@@ -142,7 +142,7 @@ def test_any_text_is_an_error_or_matchers_with_a_canonical_text(text):
 @PROPERTY
 @given(TEXT.filter(bool), TEXT, TEXT)
 def test_opposite_operators_never_agree(name, value, label):
-    """For equality and for regular expressions, whatever the value."""
+    """For equality and regular expressions, with any value."""
     for one, other, written in (("=", "!=", value), ("=~", "!~", re.escape(value))):
         labels = {name: label}
         assert Matcher(name, one, written).matches(labels) is (value == label)

@@ -1,4 +1,6 @@
-"""What people write as parameters: checked, and refused in a sentence."""
+"""Checks of what people write as parameters; what does not do is refused in a sentence."""
+
+from typing import Any, Iterable, List, Mapping, Sequence, Tuple
 
 from poundcake import clock
 from poundcake.errors import ExpectedError
@@ -6,39 +8,51 @@ from poundcake.errors import ExpectedError
 MOST_NAMED = 10
 
 
-def span(name, text):
+def span(name: str, value: Any) -> float:
     """Return the length of time that a parameter or setting gives, in seconds."""
     try:
-        return clock.span(text)
+        return clock.span(value)
     except ValueError as error:
-        raise ExpectedError("%s: %s" % (name, error))
+        raise ExpectedError(name, str(error))
 
 
-def label_pairs(text):
+def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise ExpectedError when a parameter is none of the values that it may have."""
+    if value not in allowed:
+        expected = "one of " + ", ".join(allowed)
+        raise ExpectedError(name, f'unknown {_word(name)} "{value[:100]}"', expected)
+
+
+def label_pairs(pairs: str) -> List[Tuple[str, str]]:
     """Return the ``(name, value)`` of ``name=value`` pairs, comma-separated."""
-    pairs = []
-    for part in (text or "").split(","):
-        if not part.strip():
+    labels = []
+    for pair in (pairs or "").split(","):
+        if not pair.strip():
             continue
-        name, equals, value = part.partition("=")
+        name, equals, value = pair.partition("=")
         if not equals:
-            raise ExpectedError('label: "%s" has no =; write name=value,name=value' % part.strip())
-        pairs.append((name.strip(), value.strip().strip('"')))
-    return pairs
+            raise ExpectedError("label", f'"{pair.strip()}" has no =', "name=value,name=value")
+        labels.append((name.strip(), value.strip().strip('"')))
+    return labels
 
 
-def check_exists(name, value, found):
-    """Raise ExpectedError when no row found has this value; an empty one is no question."""
+def check_exists(name: str, value: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Raise ExpectedError when no row has this value; an empty value is not checked."""
     if not value:
         return
-    known = sorted({row[name] for row in found if row[name]})
+    known = sorted({row[name] for row in rows if row[name]})
     if value not in known:
-        raise ExpectedError(unknown(name, value, name + " values", known))
+        raise unknown(name, value, f"{name} values", known)
 
 
-def unknown(name, value, what, known):
-    text = '%s: "%s" is not known; ' % (name, value)
+def unknown(name: str, value: str, what: str, known: Sequence[str]) -> ExpectedError:
+    """Return the error of a value that is not among those stored, which ``what`` names."""
+    problem = f'unknown {_word(name)} "{value}"'
     if not known:
-        return text + "there are no %s yet" % what
-    more = ", ... (%d in all)" % len(known) if len(known) > MOST_NAMED else ""
-    return text + "there are these %s: %s%s" % (what, ", ".join(known[:MOST_NAMED]), more)
+        return ExpectedError(name, f"{problem}; there are no {what} yet")
+    more = f", ... ({len(known)} in all)" if len(known) > MOST_NAMED else ""
+    return ExpectedError(name, problem, "one of " + ", ".join(known[:MOST_NAMED]) + more)
+
+
+def _word(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,43 +1,45 @@
-"""The YAML that an action is given: as text, or as a file or folder on the StackStorm node."""
+"""Reads the YAML that an action gets: as text, or as a file or folder on the StackStorm node."""
 
 import os
+from typing import List, Tuple
 
 from poundcake.errors import ExpectedError
 
 LARGEST_BYTES = 4194304
 
 
-def read(name, path, text):
-    """Return ``[(file, text)]``.
+def read(name: str, path: str, content: str) -> List[Tuple[str, str]]:
+    """Return ``[(file name, content)]``.
 
-    :param name: of the action's parameter that gives the text.
+    :param name: the action's parameter that gives the content.
     :param path: a file, or a folder of \\*.yaml and \\*.yml files, on this machine.
-    :param text: the YAML itself; one of the two is "".
-    :raises ExpectedError: when both or none are given, or a file cannot be read.
+    :param content: the YAML itself; either this or ``path`` is "".
+    :raises ExpectedError: when both or neither are given, or a file cannot be read.
     """
-    if bool(path) == bool(text):
-        remedy = "give one of them: a file or folder, or the YAML itself"
-        raise ExpectedError("path, %s: %s" % (name, remedy))
-    if text:
-        return [(name, text)]
+    if bool(path) == bool(content):
+        choice = "give one of them: a file or folder, or the YAML itself"
+        raise ExpectedError(f"path, {name}", choice)
+    if content:
+        return [(name, content)]
     try:
-        return [(file, _file(file)) for file in _files(path)]
+        return [(file, _content(file)) for file in _files(path)]
     except (OSError, ValueError) as error:
-        raise ExpectedError("path: %s; it is read on the StackStorm node that runs this" % error)
+        where = "The path is read on the StackStorm node that runs this action"
+        raise ExpectedError("path", str(error), remedy=where)
 
 
-def _files(path):
+def _files(path: str) -> List[str]:
     if not os.path.isdir(path):
         return [path]
     names = sorted(name for name in os.listdir(path) if name.endswith((".yaml", ".yml")))
     if not names:
-        raise ValueError("%s has no *.yaml files" % path)
+        raise ValueError(f"{path} has no *.yaml files")
     return [os.path.join(path, name) for name in names]
 
 
-def _file(path):
+def _content(path: str) -> str:
     with open(path, encoding="utf-8") as handle:
-        text = handle.read(LARGEST_BYTES + 1)
-    if len(text) > LARGEST_BYTES:
-        raise ValueError("%s has more than %d characters" % (path, LARGEST_BYTES))
-    return text
+        content = handle.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise ValueError(f"{path} has more than {LARGEST_BYTES} characters")
+    return content

@@ -1,13 +1,15 @@
 """Alert text is data: make it inert before StackStorm sees it.
 
-StackStorm evaluates Jinja and YAQL expressions that it finds inside values, so whoever controls a
-label could read secrets. Expressions open with ``{{``, ``{%``, ``{#`` or ``<%``. Looking for those
-pairs is not enough: a template may join two values, cut one in pieces, or put a literal ``<`` in
-front of a value. So no ``{`` and no ``<`` survives at all, nor a ``%`` in front; they become
-look-alikes that no normalisation turns back. Rows keep the original (see ``rows.dump``).
+StackStorm evaluates Jinja and YAQL expressions that it finds inside values, so anyone who controls
+a label could read secrets. Expressions open with ``{{``, ``{%``, ``{#`` or ``<%``. It is not enough
+to replace those pairs: a template may join two values, cut a value into pieces, or write a literal
+``<`` in front of it. So every ``{`` and ``<`` is replaced, and a ``%`` at the beginning. They turn
+into look-alikes that no Unicode normalization turns back; ``original`` does. Rows keep the original
+text (see ``rows.dump``).
 """
 
 import re
+from typing import Any
 
 _OPENERS = {
     ord("{"): "\u2774",  # MEDIUM LEFT CURLY BRACKET ORNAMENT
@@ -16,11 +18,12 @@ _OPENERS = {
 }
 _PERCENT = "\u066a"  # ARABIC PERCENT SIGN
 ORIGINALS = {"\u2774": "{", "\u2039": "<", _PERCENT: "%"}
+_ORIGINALS = str.maketrans(ORIGINALS)
 _SUSPECT = re.compile("[{<\0\ud800-\udfff]|\\A\\s*%")
 
 
-def inert_text(text):
-    """Return ``text`` so that it can never open an expression, however a template joins it."""
+def inert_text(text: str) -> str:
+    """Return a text in a form that can never open an expression, however a template joins it."""
     if not _SUSPECT.search(text):
         return text
     text = text.translate(_OPENERS)
@@ -31,7 +34,12 @@ def inert_text(text):
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def inert(value):
+def original(text: str) -> str:
+    """Return an inert text with its look-alikes turned back into the original characters."""
+    return text.translate(_ORIGINALS)
+
+
+def inert(value: Any) -> Any:
     """Return a copy of a JSON value with every string in it, keys too, made inert."""
     if isinstance(value, str):
         return inert_text(value)

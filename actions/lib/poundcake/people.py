@@ -1,4 +1,6 @@
-"""Who acts, and why: the name and the reason that every change by hand carries."""
+"""Who acts and why: the name and the reason that every change by a person carries."""
+
+from typing import Any
 
 import requests
 
@@ -8,35 +10,34 @@ LONGEST_NAME = 200
 LONGEST_REASON = 1000
 
 
-def operator(action_service, by):
-    """Return the name of whoever acts: ``by``, else StackStorm's user of this execution.
+def operator(action_service: Any, by: str) -> str:
+    """Return the name of the person who acts: ``by``, or else the user of this execution.
 
-    It is "" when StackStorm does not know: without authentication it has no user to tell about,
-    and answers with an error.
+    It is "" when StackStorm does not know: without authentication it has no users, and answers
+    this question with an error.
     """
     if by:
         return by
     try:
-        return action_service.get_user_info()["username"]
+        return str(action_service.get_user_info()["username"])
     except requests.HTTPError:
         return ""
 
 
-def person(by):
-    """Return the name of a person on one line; ExpectedError when it is none or too long."""
-    return _line("by", by, LONGEST_NAME, "StackStorm does not say who you are, so give your name")
+def person(by: str) -> str:
+    """Return the name of a person on one line; ExpectedError when it is empty or too long."""
+    return _line("by", by, LONGEST_NAME, "your name, as StackStorm does not know who you are")
 
 
-def why(reason):
-    """Return a reason on one line; ExpectedError when it is none or too long."""
-    return _line("reason", reason, LONGEST_REASON, "say why, for whoever reads it later")
+def why(reason: str) -> str:
+    """Return a reason on one line; ExpectedError when it is empty or too long."""
+    return _line("reason", reason, LONGEST_REASON, "a reason, for people who read it later")
 
 
-def _line(parameter, text, longest, remedy):
-    text = " ".join(text.split())
-    if not text:
-        raise ExpectedError("%s: is empty; %s" % (parameter, remedy))
-    if len(text) > longest:
-        many = "%s: has %d characters; %d is the most" % (parameter, len(text), longest)
-        raise ExpectedError(many)
-    return text
+def _line(parameter: str, value: str, longest: int, expected: str) -> str:
+    line = " ".join(value.split())
+    if not line:
+        raise ExpectedError(parameter, "is empty", expected)
+    if len(line) > longest:
+        raise ExpectedError(parameter, f"has {len(line)} characters", f"at most {longest}")
+    return line

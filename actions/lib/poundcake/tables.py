@@ -1,8 +1,10 @@
 """Text in columns, for terminals. Pure."""
 
+from typing import Sequence
 
-def text(lines):
-    """Return lines of cells as text; the last cell of a line has no width of its own."""
+
+def text(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells as aligned text; the last cell of a line is not padded."""
     widths = [max(map(len, column)) for column in zip(*(line[:-1] for line in lines))]
     return "\n".join(
         "  ".join([cell.ljust(width) for cell, width in zip(line, widths)] + [line[-1]]).rstrip()

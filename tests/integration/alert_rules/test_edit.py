@@ -8,7 +8,7 @@ import copy
 import pytest
 import yaml
 from poundcake.alert_rules import ownership
-from poundcake.inert import ORIGINALS
+from poundcake.inert import original
 
 from tests.support import git_servers
 from tests.support.rule_cluster import RULE, at_first, open_cluster
@@ -195,7 +195,7 @@ def test_a_rule_is_shown_as_yaml(cluster):
 
     def read(**more):
         text = cluster.get(**more)["yaml"]
-        return yaml.safe_load("".join(ORIGINALS.get(one, one) for one in text))
+        return yaml.safe_load(original(text))
 
     found = read(group="", rule="")
     assert sorted(found["metadata"]) == ["labels", "name", "namespace"]

@@ -102,7 +102,7 @@ def test_a_label_that_a_template_made_is_no_difference(place):
         ({"fingerprint": "a", "labels": {"a": "b"}}, "fingerprint, labels: give one of them"),
         ({"labels": {"a": "b"}}, "labels: there is no alertname"),
         ({"labels": {"alertname": "Gone"}}, 'alertname: Prometheus has no rule "Gone" any more'),
-        ({"fingerprint": "unknown"}, 'fingerprint: "unknown" is not known'),
+        ({"fingerprint": "unknown"}, 'fingerprint: unknown fingerprint "unknown"'),
     ],
 )
 def test_what_cannot_be_found_is_told(place, given, start):

@@ -1,4 +1,4 @@
-"""What the servers around PoundCake are asked with, and what is told when that fails."""
+"""Credentials for Alertmanager and Prometheus, and the errors about them."""
 
 import pytest
 from poundcake.errors import ExpectedError
@@ -9,7 +9,7 @@ from tests.support.local_server import LocalServer, QuietHandler
 
 
 class Echo(QuietHandler):
-    """Answers with the Authorization header that it got."""
+    """Answers with the Authorization header of the request."""
 
     def do_GET(self):
         data = ('{"got": "%s"}' % self.headers.get("Authorization")).encode()
@@ -25,15 +25,15 @@ def ask(server, token):
 
 
 @pytest.mark.parametrize("token", ["t0ken", "t0ken\n", " t0ken "])
-def test_blanks_around_a_token_are_no_part_of_it(token):
-    """Whoever put it into the datastore from a file has a line break there."""
+def test_space_around_a_token_is_removed(token):
+    """A token that was put into the datastore from a file ends in a line break."""
     with LocalServer(Echo) as server:
         assert ask(server, token) == "Bearer t0ken"
 
 
 @pytest.mark.parametrize("token", ["s3cret\nvalue", "s3cret\u2019value"])
-def test_a_token_that_cannot_be_one_is_not_shown(token):
-    """The HTTP library's own words have the whole header."""
+def test_an_invalid_token_is_not_shown(token):
+    """The error of the HTTP library would show the whole header."""
     with LocalServer(Echo) as server, pytest.raises(ExpectedError) as caught:
         ask(server, token)
     assert "s3cret" not in str(caught.value) and "value" not in str(caught.value)

@@ -70,29 +70,29 @@ def test_a_rule_is_shown_with_what_it_says_and_how_it_stands(prometheus):
         ({"label": "team=x"}, []),
     ],
 )
-def test_filters_leave_what_was_asked_for(prometheus, filters, wanted):
-    """All of them hold."""
+def test_rules_are_filtered(prometheus, filters, wanted):
+    """A rule must match all filters."""
     assert names(prometheus, **filters) == wanted
 
 
 @pytest.mark.parametrize(
     "filters, start",
     [
-        ({"state": "on"}, 'state: "on" is none; write one of firing, pending, inactive'),
-        ({"kind": "x"}, 'kind: "x" is none'),
-        ({"group": "x"}, 'group: "x" is not known; there are these group values: demo'),
-        ({"name": "x"}, 'name: "x" is not known; '),
+        ({"state": "on"}, 'state: unknown state "on"; expected one of firing, pending, inactive'),
+        ({"kind": "x"}, 'kind: unknown kind "x"; expected one of alerting, recording'),
+        ({"group": "x"}, 'group: unknown group "x"; expected one of demo'),
+        ({"name": "x"}, 'name: unknown name "x"; expected one of '),
         ({"label": "team"}, 'label: "team" has no ='),
     ],
 )
-def test_a_filter_that_cannot_be_says_what_there_is(prometheus, filters, start):
-    """Instead of an empty list."""
+def test_an_unknown_filter_value_is_an_error_with_the_known_ones(prometheus, filters, start):
+    """It does not just give an empty list."""
     succeeded, answer = listed(prometheus, **filters)
     assert not succeeded and answer["error"].startswith(start)
 
 
 def test_without_a_prometheus_the_setting_is_named():
-    """As everywhere."""
+    """So a person knows what to set."""
     with pytest.raises(ExpectedError) as caught:
         rules.load(make_settings())
     assert str(caught.value).startswith("prometheus_url: is not set")
@@ -107,8 +107,8 @@ def test_without_a_prometheus_the_setting_is_named():
         ("", None),
     ],
 )
-def test_the_file_of_the_operator_names_the_resource(file, wanted):
-    """<namespace>-<name>-<uid>.yaml; in other files are no resources."""
+def test_the_operator_s_file_name_tells_the_resource(file, wanted):
+    """It is <namespace>-<name>-<uid>.yaml; other files belong to no resource."""
     settings = make_settings(crd_namespace="monitoring")
     path = "/etc/prometheus/rules/prometheus-k8s-rulefiles-0/" + file
     assert rules.resource_of(settings, path) == wanted

@@ -1,4 +1,4 @@
-"""What a person decides about one alert, by hand: commands that the sensor finds in the inbox."""
+"""Commands of people about one alert, which the sensor finds in the inbox."""
 
 from types import SimpleNamespace
 
@@ -63,7 +63,7 @@ RESOLVED = FAILED + ("resolved",)
 
 
 def bring(stackstorm, kinds):
-    """Write the row of the alert to which these facts happened."""
+    """Write the row of the alert that these facts describe."""
     row = None
     for fact in facts(*kinds):
         row = lifecycle.apply(row, fact)
@@ -105,14 +105,14 @@ def test_a_command_goes_into_the_inbox_and_changes_no_row(stackstorm, do, kinds)
 
 
 def test_a_command_stays_in_the_inbox_until_the_sensor_is_done_with_it(stackstorm):
-    """It is acknowledged, so it is durable."""
+    """An accepted command is durable."""
     bring(stackstorm, FAILED)
     answer = order(stackstorm, commands.RETRY)
     assert stackstorm.ttl(rows.key(rows.INBOX, answer["request_id"])) is None
 
 
-def test_the_answer_says_which_alert_it_is_and_how_it_stands(stackstorm):
-    """And the request_id that the row's history will show."""
+def test_the_answer_names_the_alert_and_its_state(stackstorm):
+    """It also has the request_id that the history of the row will show."""
     bring(stackstorm, FAILED)
     answer = order(stackstorm, commands.ACKNOWLEDGE)
     assert dict(answer, request_id="") == {
@@ -125,10 +125,10 @@ def test_the_answer_says_which_alert_it_is_and_how_it_stands(stackstorm):
 
 
 @pytest.mark.parametrize("do", [commands.RETRY, commands.ACKNOWLEDGE, commands.DISMISS])
-def test_a_resolved_alert_takes_no_command(stackstorm, do):
-    """There is nothing to remediate, and nothing to keep from being remediated."""
+def test_a_command_for_a_resolved_alert_is_refused(stackstorm, do):
+    """There is nothing left to remediate or to stop."""
     bring(stackstorm, RESOLVED)
-    with pytest.raises(ExpectedError, match="resolved at .*: there is nothing to %s" % do):
+    with pytest.raises(ExpectedError, match="resolved at .*, so there is nothing to %s" % do):
         order(stackstorm, do)
     assert inbox.entries(stackstorm) == []
 
@@ -137,7 +137,7 @@ def test_a_resolved_alert_takes_no_command(stackstorm, do):
     "kinds, named", [(STARTING, "no execution yet"), (RUNNING, "mine.fix execution1")]
 )
 def test_an_alert_is_not_retried_while_its_remediation_runs(stackstorm, kinds, named):
-    """One at a time; the sentence names the execution that runs."""
+    """One remediation at a time; the error names the running execution."""
     bring(stackstorm, kinds)
     with pytest.raises(ExpectedError) as caught:
         order(stackstorm, commands.RETRY)
@@ -146,9 +146,9 @@ def test_an_alert_is_not_retried_while_its_remediation_runs(stackstorm, kinds, n
 
 
 def test_an_unknown_fingerprint_is_an_error_that_says_what_exists(stackstorm):
-    """A person finds the right one in it."""
+    """A person can find the right one in it."""
     with pytest.raises(
-        ExpectedError, match='fingerprint: "f" is not known; there are no alerts yet'
+        ExpectedError, match='fingerprint: unknown fingerprint "f"; there are no alerts yet'
     ):
         order(stackstorm, commands.RETRY, fingerprint="f")
     bring(stackstorm, FAILED)
@@ -159,14 +159,14 @@ def test_an_unknown_fingerprint_is_an_error_that_says_what_exists(stackstorm):
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        ({"reason": "\n"}, "reason: is empty; say why"),
-        ({"reason": "x" * 1001}, "reason: has 1001 characters; 1000 is the most"),
-        ({"by": ""}, "by: is empty; StackStorm does not say who you are"),
-        ({"by": "x" * 201}, "by: has 201 characters; 200 is the most"),
+        ({"reason": "\n"}, "reason: is empty; expected a reason"),
+        ({"reason": "x" * 1001}, "reason: has 1001 characters; expected at most 1000"),
+        ({"by": ""}, "by: is empty; expected your name, as StackStorm does not know who you are"),
+        ({"by": "x" * 201}, "by: has 201 characters; expected at most 200"),
     ],
 )
 def test_a_command_without_a_person_or_a_reason_is_refused(stackstorm, change, sentence):
-    """Both stand on the row afterwards."""
+    """The row will show both."""
     bring(stackstorm, FAILED)
     with pytest.raises(ExpectedError) as caught:
         order(stackstorm, commands.RETRY, **change)
@@ -176,8 +176,8 @@ def test_a_command_without_a_person_or_a_reason_is_refused(stackstorm, change, s
 
 @PROPERTY
 @given(JSON_TEXT, JSON_TEXT)
-def test_whatever_the_texts_the_sensor_reads_what_was_accepted(reason, by):
-    """On one line each, otherwise as the person wrote them."""
+def test_the_sensor_reads_whatever_was_accepted(reason, by):
+    """The name and the reason become one line each, and do not change otherwise."""
     stackstorm = FakeStackStorm(Clock())
     bring(stackstorm, FAILED)
     try:
@@ -197,7 +197,7 @@ def service(answer):
     return SimpleNamespace(get_user_info=answer)
 
 
-def test_who_acts_is_the_user_of_the_execution_unless_another_is_named():
+def test_the_user_of_the_execution_acts_unless_another_person_is_named():
     """ChatOps runs actions as its own user, for somebody else."""
     action_service = service(lambda: {"username": "stanley"})
     assert people.operator(action_service, "") == "stanley"
@@ -205,17 +205,17 @@ def test_who_acts_is_the_user_of_the_execution_unless_another_is_named():
 
 
 def test_without_authentication_stackstorm_knows_no_user():
-    """It answers 500 then; the person is asked for a name."""
+    """It answers 500 then, and the person has to give a name."""
 
     def refuse():
         raise requests.HTTPError("500 Server Error")
 
-    with pytest.raises(ExpectedError, match="give your name"):
+    with pytest.raises(ExpectedError, match="by: is empty; expected your name"):
         people.person(people.operator(service(refuse), ""))
 
 
-def test_an_api_that_is_away_is_no_reason_to_ask_for_a_name():
-    """The cause stays to be seen."""
+def test_an_unreachable_api_is_not_reported_as_a_missing_name():
+    """The error shows the real cause."""
 
     def away():
         raise requests.ConnectionError("refused")
@@ -234,7 +234,7 @@ class CommandTestCase(PackActionTestCase):
     do = None
 
     def test_it_gives_the_command_of_its_name(self):
-        """As the user of the execution."""
+        """The user of the execution gives it."""
         bring(self.stackstorm, FAILED)
         answer = self.succeed(fingerprint=FINGERPRINT, reason="why", by="")
         (entry,) = inbox.entries(self.stackstorm)
@@ -243,7 +243,7 @@ class CommandTestCase(PackActionTestCase):
         self.assertEqual(entry["request_id"], answer["request_id"])
 
     def test_a_mistake_is_an_expected_failure(self):
-        """A sentence, not a traceback."""
+        """The person gets a sentence, not a traceback."""
         error = self.fail_with(fingerprint="f{{", reason="why", by="ann")
         self.assertIn("there are no alerts yet", error)
 

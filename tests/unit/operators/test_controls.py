@@ -1,4 +1,4 @@
-"""Pauses and maintenance windows: what operators set, and what the sensor reads of it."""
+"""Pauses and maintenance windows: what operators set, and what the sensor reads."""
 
 import end_maintenance
 import list_maintenance
@@ -51,14 +51,14 @@ def bring_alert(stackstorm, fingerprint, labels, state):
 # --- what the sensor sees -------------------------------------------------------------------------
 
 
-def test_nothing_set_hinders_nothing_and_costs_one_call(stackstorm):
-    """The sensor asks every second."""
+def test_without_controls_nothing_is_held_and_reading_costs_one_call(stackstorm):
+    """The sensor reads them every second."""
     assert hindrance(stackstorm) is None
     assert stackstorm.calls == 1
 
 
 def test_a_pause_of_everything_holds_every_alert_and_says_how_to_end_it(stackstorm):
-    """Who, why and what to run stand on the row of each alert that is held."""
+    """The row of each held alert says who, why and what to run."""
     pause_it(stackstorm, reason="deploying {{ x }}", by="ann")
     word, reason = hindrance(stackstorm)
     assert word == core_controls.PAUSED
@@ -80,7 +80,7 @@ def test_a_pause_of_one_alertname_holds_that_one_only(stackstorm):
 
 
 def test_a_maintenance_window_holds_what_all_its_matchers_match_until_its_end(stackstorm):
-    """By the second, and the reason tells until when."""
+    """To the second; and the reason says until when."""
     window = maintain(stackstorm, 'host=~"db.*", severity="critical"')
     word, reason = hindrance(stackstorm)
     assert word == core_controls.MAINTENANCE
@@ -101,8 +101,8 @@ def test_a_window_holds_at_once_for_a_sensor_whose_clock_is_behind(stackstorm):
     assert hindrance(stackstorm, now=NOW - 60)
 
 
-def test_a_pause_of_everything_is_told_before_one_of_a_name_and_that_before_maintenance(stackstorm):
-    """What must be ended first is what a person reads."""
+def test_a_pause_of_everything_is_named_first_then_an_alertname_then_maintenance(stackstorm):
+    """A person reads what must be ended first."""
     maintain(stackstorm)
     assert hindrance(stackstorm)[1].startswith("in maintenance")
     pause_it(stackstorm, "HostDown")
@@ -111,16 +111,16 @@ def test_a_pause_of_everything_is_told_before_one_of_a_name_and_that_before_main
     assert hindrance(stackstorm)[1].startswith("everything is paused")
 
 
-def test_of_several_windows_the_one_that_ends_last_is_told(stackstorm):
-    """It is the one that holds the alert back longest."""
+def test_of_several_windows_the_one_that_ends_last_is_named(stackstorm):
+    """It holds the alert back longest."""
     for duration in ("2h", "3h", "1h"):
         maintain(stackstorm, duration=duration)
     assert "until 2026-11-21T11:20" in hindrance(stackstorm)[1]
 
 
 @pytest.mark.parametrize("alertname", ["all", "everything", "a/b?c#d", "x" * 200, "ü 🔥", "-"])
-def test_every_alertname_can_be_paused_and_is_no_other_pause(stackstorm, alertname):
-    """Whatever its characters are, and whatever else they may mean in a key."""
+def test_every_alertname_can_be_paused_by_itself(stackstorm, alertname):
+    """Whatever its characters are or could mean in a key."""
     pause_it(stackstorm, alertname)
     assert hindrance(stackstorm, dict(LABELS, alertname=alertname))
     assert hindrance(stackstorm) is None
@@ -147,10 +147,8 @@ def test_every_alertname_can_be_paused_and_is_no_other_pause(stackstorm, alertna
         {"by": None},
     ],
 )
-def test_a_window_that_somebody_edited_into_nonsense_counts_as_a_pause_of_everything(
-    stackstorm, change
-):
-    """The safe side; the reason names the key and the way out, and the sensor goes on."""
+def test_a_window_that_was_edited_into_nonsense_counts_as_a_pause_of_everything(stackstorm, change):
+    """That is the safe side. The reason names the key and the remedy; the sensor goes on."""
     window = maintain(stackstorm)
     (key,) = stackstorm.keys
     stackstorm.keys[key] = rows.dump(dict(rows.load(stackstorm.keys[key]), **change))
@@ -160,8 +158,8 @@ def test_a_window_that_somebody_edited_into_nonsense_counts_as_a_pause_of_everyt
     assert window["id"] in key
 
 
-def test_a_pause_under_a_key_that_no_action_would_end_counts_as_not_understood(stackstorm):
-    """resume would look elsewhere; the reason names the key that is there."""
+def test_a_pause_under_a_key_that_no_action_would_end_is_unreadable(stackstorm):
+    """resume looks under another key; the reason names the one that exists."""
     pause_it(stackstorm)
     (text,) = stackstorm.keys.values()
     stackstorm.keys = {rows.CONTROL + "mine": text}
@@ -170,8 +168,8 @@ def test_a_pause_under_a_key_that_no_action_would_end_counts_as_not_understood(s
 
 @PROPERTY
 @given(JSON_VALUES.map(rows.dump) | JSON_TEXT)
-def test_whatever_stands_in_a_control_row_the_sensor_reads_on_and_holds_everything(text):
-    """Not JSON, or JSON of any other shape."""
+def test_whatever_a_control_row_contains_the_sensor_goes_on_and_holds_everything(text):
+    """It may not be JSON, or JSON of another shape."""
     stackstorm = FakeStackStorm(Clock())
     stackstorm.keys[rows.CONTROL + "pause"] = text
     assert hindrance(stackstorm)[0] == core_controls.PAUSED
@@ -180,15 +178,15 @@ def test_whatever_stands_in_a_control_row_the_sensor_reads_on_and_holds_everythi
 
 
 def test_a_row_too_deep_to_read_does_not_stop_the_sensor(stackstorm):
-    """Python gives up on it; that is no reason to give up on every alert."""
+    """Python cannot parse it, but the alerts still need the sensor."""
     stackstorm.keys[rows.CONTROL + "pause"] = "[" * 200000
     assert hindrance(stackstorm)[0] == core_controls.PAUSED
 
 
 @PROPERTY
 @given(JSON_TEXT, JSON_TEXT, JSON_TEXT)
-def test_what_was_paused_is_read_back_whatever_the_texts(alertname, reason, by):
-    """What an action accepts, the sensor obeys."""
+def test_a_pause_is_read_back_as_it_was_written(alertname, reason, by):
+    """The sensor obeys whatever an action accepted."""
     stackstorm = FakeStackStorm(Clock())
     try:
         row = controls.pause(stackstorm, alertname, reason, by, NOW)
@@ -203,8 +201,8 @@ def test_what_was_paused_is_read_back_whatever_the_texts(alertname, reason, by):
 # --- what the actions do --------------------------------------------------------------------------
 
 
-def test_a_pause_stays_and_a_window_leaves_by_itself_a_day_after_its_end(stackstorm, time):
-    """Nobody has to tidy up, and yesterday's window can still be looked at."""
+def test_a_pause_stays_and_a_window_expires_a_day_after_its_end(stackstorm, time):
+    """Nobody has to clean up, and yesterday's window can still be seen."""
     maintain(stackstorm, duration="2h")
     pause_it(stackstorm)
     time.advance(7200)
@@ -217,7 +215,7 @@ def test_a_pause_stays_and_a_window_leaves_by_itself_a_day_after_its_end(stackst
 
 
 def test_the_list_shows_pauses_and_windows_with_the_time_that_is_left(stackstorm):
-    """Who, why, what and how long."""
+    """It says who, why, what and how long."""
     pause_it(stackstorm, "HostDown")
     window = maintain(stackstorm)
     found = queries.list_maintenance(stackstorm, NOW + 600)
@@ -246,7 +244,7 @@ def test_the_list_shows_pauses_and_windows_with_the_time_that_is_left(stackstorm
 
 
 def test_the_answer_says_how_many_unresolved_alerts_are_held(stackstorm):
-    """A name or a matcher with a slip of the pen in it holds none."""
+    """With a typo in a name or a matcher, that number is 0."""
     bring_alert(stackstorm, "f1", LABELS, "pending")
     bring_alert(stackstorm, "f2", dict(LABELS, host="web1"), "failed")
     bring_alert(stackstorm, "f3", dict(LABELS, alertname="Other"), "remediating")
@@ -261,14 +259,14 @@ def test_the_answer_says_how_many_unresolved_alerts_are_held(stackstorm):
 
 
 def test_a_second_pause_replaces_the_first_and_shows_it(stackstorm):
-    """Nobody is kept from pausing, and nobody's reason is lost unseen."""
+    """Anyone can pause, and the earlier reason is not lost unseen."""
     assert pause_it(stackstorm, reason="one", by="ann")["replaced"] is None
     assert pause_it(stackstorm, reason="two", by="bob")["replaced"]["reason"] == "one"
     assert "bob" in hindrance(stackstorm)[1]
 
 
 def test_resume_says_what_remains_paused(stackstorm):
-    """A pause of a name outlives the end of the pause of everything, and the other way round."""
+    """The pause of an alertname and the pause of everything end independently."""
     for name in ("", "A", "B"):
         pause_it(stackstorm, name)
     answer = controls.resume(stackstorm, "A", "bob")
@@ -286,10 +284,10 @@ def test_resume_says_what_remains_paused(stackstorm):
         ([""], "C", 'alertname: there is no pause of "C"; paused: everything'),
     ],
 )
-def test_to_resume_what_is_not_paused_is_an_error_that_says_what_is(
+def test_resuming_what_is_not_paused_is_an_error_that_says_what_is(
     stackstorm, paused, alertname, sentence
 ):
-    """A person must not believe that something was resumed."""
+    """Otherwise a person would believe that something was resumed."""
     for name in paused:
         pause_it(stackstorm, name)
     with pytest.raises(ExpectedError) as caught:
@@ -297,7 +295,7 @@ def test_to_resume_what_is_not_paused_is_an_error_that_says_what_is(
     assert str(caught.value) == sentence
 
 
-def test_resume_never_removes_what_cannot_be_understood(stackstorm):
+def test_resume_never_removes_an_unreadable_control(stackstorm):
     """It may be somebody's maintenance; its key is named until a person has looked at it."""
     pause_it(stackstorm)
     key = rows.CONTROL + "broken"
@@ -308,8 +306,8 @@ def test_resume_never_removes_what_cannot_be_understood(stackstorm):
     assert hindrance(stackstorm)[0] == core_controls.PAUSED
 
 
-def test_a_window_ends_before_its_time_when_a_person_says_so(stackstorm):
-    """That one, and no other."""
+def test_a_person_can_end_a_window_early(stackstorm):
+    """That window alone ends."""
     one, two = maintain(stackstorm), maintain(stackstorm, 'host="db2"')
     answer = controls.end_maintenance(stackstorm, one["id"], "bob", NOW)
     assert (answer["ended_by"], answer["maintenance"]["id"]) == ("bob", one["id"])
@@ -317,21 +315,23 @@ def test_a_window_ends_before_its_time_when_a_person_says_so(stackstorm):
     assert [w.row["id"] for w in controls.read(stackstorm).windows] == [two["id"]]
 
 
-def test_to_end_a_window_that_is_not_there_or_over_is_an_error_that_says_which_are(stackstorm):
-    """With their reasons, so that the right one is found."""
-    with pytest.raises(ExpectedError, match='id: "x" is no active maintenance; there is none'):
+def test_ending_an_unknown_or_past_window_is_an_error_that_lists_active_ones(stackstorm):
+    """The list has their reasons, so that a person can find the right one."""
+    with pytest.raises(
+        ExpectedError, match='id: unknown active maintenance window "x"; no window is active'
+    ):
         controls.end_maintenance(stackstorm, "x", "ann", NOW)
     window = maintain(stackstorm, duration="1h")
     other = maintain(stackstorm, duration="2h", reason="disks")
-    with pytest.raises(ExpectedError, match="active: %s .disks." % other["id"]):
+    with pytest.raises(ExpectedError, match="expected one of %s .disks." % other["id"]):
         controls.end_maintenance(stackstorm, window["id"], "ann", NOW + 3600)
 
 
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        ({"matchers": "host"}, "matchers: host: has none of"),
-        ({"matchers": ""}, "matchers: there are no matchers"),
+        ({"matchers": "host"}, "matchers: host: no operator after the name"),
+        ({"matchers": ""}, "matchers: no matchers given"),
         ({"matchers": 'host=~".*"'}, "run poundcake.pause"),
         ({"matchers": 'a="%s"' % ("x" * 5000)}, "matchers: have 5004 characters"),
         ({"duration": "soon"}, 'duration: "soon" is no length of time'),
@@ -340,14 +340,14 @@ def test_to_end_a_window_that_is_not_there_or_over_is_an_error_that_says_which_a
         ({"duration": "999999999w"}, "longer than a year"),
         ({"reason": " "}, "reason: is empty"),
         ({"reason": "x" * 1001}, "reason: has 1001 characters"),
-        ({"by": ""}, "by: is empty; StackStorm does not say who you are"),
+        ({"by": ""}, "by: is empty; expected your name, as StackStorm does not know who you are"),
         ({"by": "x" * 201}, "by: has 201 characters"),
     ],
 )
 def test_a_mistake_is_an_error_that_names_the_parameter_and_sets_nothing(
     stackstorm, change, sentence
 ):
-    """The remedy is in the sentence."""
+    """The error contains the remedy."""
     with pytest.raises(ExpectedError) as caught:
         maintain(stackstorm, **change)
     assert sentence in str(caught.value)
@@ -355,7 +355,7 @@ def test_a_mistake_is_an_error_that_names_the_parameter_and_sets_nothing(
 
 
 def test_a_reason_of_several_lines_becomes_one(stackstorm):
-    """It stands in tables and in chat."""
+    """Tables and chat show it."""
     assert pause_it(stackstorm, reason=" a\n b\t c ")["reason"] == "a b c"
 
 
@@ -366,8 +366,8 @@ class PauseActionTest(PackActionTestCase):
     __test__ = True
     action_cls = pause.Pause
 
-    def test_the_user_of_the_execution_is_who_paused(self):
-        """Unless somebody else is named, as ChatOps does."""
+    def test_the_user_of_the_execution_is_the_one_who_paused(self):
+        """Unless another person is named, as ChatOps does."""
         self.assertEqual(self.succeed(reason="why", alertname="", by="")["by"], "admin")
         self.assertEqual(self.succeed(reason="why", alertname="", by="ann")["by"], "ann")
 
@@ -378,7 +378,7 @@ class PauseActionTest(PackActionTestCase):
         self.assertEqual(row["reason"], "{{ x }}")
 
     def test_no_reason_is_an_expected_failure(self):
-        """A sentence, not a traceback."""
+        """The person gets a sentence, not a traceback."""
         self.assertIn("reason: is empty", self.fail_with(reason="", alertname="", by=""))
 
 
@@ -387,7 +387,7 @@ class ResumeActionTest(PackActionTestCase):
     action_cls = resume.Resume
 
     def test_it_ends_a_pause(self):
-        """And an error says when there was none."""
+        """And it is an error when there was none."""
         pause_it(self.stackstorm, "A")
         self.assertEqual(self.succeed(alertname="A", by="")["status"], "resumed")
         self.assertIn("nothing is paused", self.fail_with(alertname="A", by=""))
@@ -398,13 +398,13 @@ class StartMaintenanceActionTest(PackActionTestCase):
     action_cls = start_maintenance.StartMaintenance
 
     def test_it_starts_now(self):
-        """By the clock of the machine that runs the action."""
+        """It goes by the clock of the machine that runs the action."""
         answer = self.succeed(matchers="a=b", duration="1d", reason="why", by="")
         self.assertEqual((answer["status"], answer["by"]), ("started", "admin"))
         self.assertEqual(clock.elapsed(answer["starts_at"], answer["ends_at"]), DAY)
 
     def test_a_mistake_is_an_expected_failure(self):
-        """Which the person at the keyboard reads."""
+        """The person gets a sentence, not a traceback."""
         error = self.fail_with(matchers="a", duration="1d", reason="why", by="")
         self.assertIn("matchers: a: ", error)
 
@@ -414,7 +414,7 @@ class EndMaintenanceActionTest(PackActionTestCase):
     action_cls = end_maintenance.EndMaintenance
 
     def test_it_ends_the_window_that_was_started(self):
-        """By the id that the start answered."""
+        """The id is the one in the answer to the start."""
         answer = controls.start_maintenance(self.stackstorm, "a=b", "1h", "why", "ann")
         self.assertEqual(self.succeed(id=answer["id"], by="")["ended_by"], "admin")
         self.assertEqual(self.stackstorm.keys, {})
@@ -425,7 +425,7 @@ class ListMaintenanceActionTest(PackActionTestCase):
     action_cls = list_maintenance.ListMaintenance
 
     def test_it_lists_both_kinds(self):
-        """With one call for both."""
+        """One call answers for both."""
         pause_it(self.stackstorm)
         controls.start_maintenance(self.stackstorm, "a=b", "1h", "why", "ann")
         found = self.succeed()

@@ -1,4 +1,4 @@
-"""A person is told through whatever action the config names, or the execution says why not."""
+"""notify reaches people through the action that the config names, or says why not."""
 
 from unittest import mock
 
@@ -25,7 +25,7 @@ SLACK = make_settings(
 
 
 class Phone(FakeStackStorm):
-    """StackStorm with an action that tells people, and takes a second for it."""
+    """StackStorm with an action that notifies people and takes a second to do so."""
 
     def __init__(self, status="succeeded", result=None, seconds=1.0):
         super().__init__(Clock())
@@ -59,7 +59,7 @@ def tell(phone, message="the house is on fire", settings=SLACK):
     ],
 )
 def test_the_message_goes_where_the_config_says(given_parameters, expected):
-    """In place of ``$message`` wherever that stands, else as the parameter ``message``."""
+    """It replaces ``$message`` wherever that is, or else is the parameter ``message``."""
     assert notify.parameters_for("M", given_parameters) == expected
 
 
@@ -91,8 +91,10 @@ ACTIONS = {
         ),
     ],
 )
-def test_the_actions_that_tell_people_get_what_they_take(action, notify_parameters, message_in):
-    """With one template each; StackStorm refuses an execution with a parameter too many."""
+def test_notification_actions_get_the_parameters_that_they_accept(
+    action, notify_parameters, message_in
+):
+    """StackStorm refuses an execution with an unknown parameter."""
     phone = Phone()
     found = make_settings(notify_action=action, notify_parameters=notify_parameters)
     assert tell(phone, "M", found)["status"] == "succeeded"
@@ -105,13 +107,13 @@ def test_the_actions_that_tell_people_get_what_they_take(action, notify_paramete
 @PROPERTY
 @given(TRICKY_TEXT)
 def test_a_message_is_data(message):
-    """Alert text is part of it; StackStorm must not evaluate it."""
+    """It contains alert text, which StackStorm must not evaluate."""
     assert_inert(notify.parameters_for(message, {"text": "$message"}))
     assert_inert(notify.parameters_for(message, {}))
 
 
 def test_the_answer_comes_when_the_action_has_ended():
-    """It names the execution to look at."""
+    """The answer names the execution."""
     phone = Phone()
     assert tell(phone) == {
         "notify_action": "slack.post_message",
@@ -127,29 +129,31 @@ def test_the_answer_comes_when_the_action_has_ended():
     [
         (Phone("failed", {"error": "no such channel"}), "failed, execution e1: no such channel"),
         (Phone("timeout"), "timeout, execution e1"),
-        (Phone(seconds=3600), "running, execution e1: it has not ended within 60 s"),
+        (Phone(seconds=3600), "running, execution e1: it did not end within 60 s"),
     ],
 )
-def test_a_person_who_may_not_have_been_told_is_a_failure_that_says_why(phone, named):
-    """And which settings to look at."""
+def test_a_notification_that_may_be_lost_is_a_failure_that_says_why(phone, named):
+    """The error also names the settings to check."""
     with pytest.raises(ExpectedError) as caught:
         tell(phone)
     text = str(caught.value)
     assert text.startswith("notify_action: slack.post_message is ") and named in text
-    assert text.endswith("see notify_action and notify_parameters in the config of poundcake")
+    assert text.endswith(". Check notify_action and notify_parameters in the config of poundcake")
 
 
 def test_an_action_that_cannot_be_started_is_a_failure_that_says_why():
-    """Such as one that is not installed."""
+    """For example, an action that is not installed."""
     phone = Phone()
     phone.run_action = mock.Mock(side_effect=StackStormError("POST /executions: 400 not found"))
     with pytest.raises(ExpectedError) as caught:
         tell(phone)
-    assert "slack.post_message: POST /executions: 400 not found; see notify" in str(caught.value)
+    assert "slack.post_message: POST /executions: 400 not found. Check notify_action" in str(
+        caught.value
+    )
 
 
 def test_an_execution_that_is_gone_is_a_failure():
-    """Nobody can say whether a person was told."""
+    """Nobody can say whether a person got the message."""
     phone = Phone()
     phone.sleep = lambda seconds: phone.executions.clear()
     with pytest.raises(ExpectedError) as caught:
@@ -164,16 +168,16 @@ class NotifyTestCase(BaseActionTestCase):
         with mock.patch("poundcake.st2.action.StackStorm", lambda get_client: phone):
             return self.get_action_instance({}).run(message="{{ 7 * 7 }}")
 
-    def test_it_tells_through_the_action_of_the_config(self):
-        """By default that is the one which writes a log line."""
+    def test_it_runs_the_action_of_the_config(self):
+        """The default action writes a log line."""
         phone = Phone(seconds=0)
         phone.get_execution = lambda execution_id: {"status": "succeeded"}
         self.assertEqual(self.run_action(phone)["status"], "succeeded")
         (started,) = phone.started
         self.assertEqual(started, ("poundcake.log_notification", {"message": "❴❴ 7 * 7 }}"}))
 
-    def test_it_fails_when_nobody_was_told(self):
-        """So that the execution is seen as failed, too."""
+    def test_it_fails_when_nobody_got_the_message(self):
+        """So its execution shows as failed, too."""
         phone = Phone()
         phone.get_execution = lambda execution_id: {"status": "failed", "result": "{{ 1 }}"}
         ok, result = self.run_action(phone)

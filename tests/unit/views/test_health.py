@@ -19,7 +19,7 @@ POLICIES = ("cratedb_jfr.concurrency", "track.concurrency", "track.retry")
 
 
 class Installed(FakeStackStorm):
-    """A StackStorm with the pack in it: documents by kind and reference."""
+    """A StackStorm with the pack installed: documents by kind and reference."""
 
     def __init__(self, now):
         super().__init__(now)
@@ -49,7 +49,7 @@ class Installed(FakeStackStorm):
 
 @pytest.fixture
 def stackstorm():
-    """Everything is as it should be, and a probe came through a minute ago."""
+    """Everything is fine, and a probe got through a minute ago."""
     now = Clock()
     found = Installed(now)
     found.probe()
@@ -62,8 +62,8 @@ def stackstorm():
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_of_the_plumbing_that_is_off_is_a_fault(stackstorm, name):
-    """With the command that enables it."""
+def test_a_disabled_plumbing_rule_is_a_fault(stackstorm, name):
+    """The remedy is the command that enables it."""
     ref = "poundcake." + name
     (found,) = health.check_resources(stackstorm, "rules")
     assert found.status == health.OK and name in found.detail
@@ -74,8 +74,8 @@ def test_a_rule_of_the_plumbing_that_is_off_is_a_fault(stackstorm, name):
 
 
 @pytest.mark.parametrize("kind", ["rules", "policies"])
-def test_what_is_not_registered_is_a_fault_each(stackstorm, kind):
-    """Whatever the pack ships enabled; no more than that."""
+def test_each_unregistered_resource_is_a_fault(stackstorm, kind):
+    """That goes for everything that the pack ships enabled, and nothing else."""
     stackstorm.documents[kind] = {}
     found = health.check_resources(stackstorm, kind)
     names = RULES if kind == "rules" else POLICIES
@@ -85,15 +85,15 @@ def test_what_is_not_registered_is_a_fault_each(stackstorm, kind):
     assert all("--register-all" in item.remedy for item in found)
 
 
-def test_a_policy_that_is_off_is_a_fault(stackstorm):
-    """The st2 command cannot enable one; registering the pack does."""
+def test_a_disabled_policy_is_a_fault(stackstorm):
+    """The st2 command cannot enable a policy; registering the pack does."""
     stackstorm.documents["policies"]["poundcake.track.retry"]["enabled"] = False
     (found,) = health.check_resources(stackstorm, "policies")
     assert found.detail == "poundcake.track.retry is disabled" and "--register-all" in found.remedy
 
 
-def test_rules_that_remediate_are_told(stackstorm):
-    """Of every pack; having none is a choice and no fault."""
+def test_rules_that_remediate_are_listed(stackstorm):
+    """Rules of every pack count; having none is a choice and not a fault."""
     found = health.check_remediations(stackstorm)
     assert found.status == health.INFO
     assert found.detail == "enabled: my_pack.fix; disabled: poundcake.host_down"
@@ -102,15 +102,15 @@ def test_rules_that_remediate_are_told(stackstorm):
 
 
 def test_a_datastore_that_forgets_is_a_fault(stackstorm):
-    """And nothing of the check stays in it."""
+    """And the check leaves nothing behind in it."""
     assert health.check_datastore(stackstorm).status == health.OK
     assert not stackstorm.rows(rows.HEALTH)
     stackstorm.set_key = lambda *_, **__: None
     assert health.check_datastore(stackstorm).status == health.FAULT
 
 
-def test_a_sensor_that_is_silent_is_a_fault(stackstorm):
-    """Its probes come once a minute."""
+def test_a_silent_sensor_is_a_fault(stackstorm):
+    """It sends a probe every minute."""
     assert health.check_sensor(stackstorm, stackstorm.now()).status == health.OK
     stackstorm.now.advance(health.PROBE_SILENCE_SECONDS)
     found = health.check_sensor(stackstorm, stackstorm.now())
@@ -119,15 +119,15 @@ def test_a_sensor_that_is_silent_is_a_fault(stackstorm):
 
 
 @pytest.mark.parametrize("document, remedy", [(None, "register"), ({"enabled": False}, "enable")])
-def test_a_sensor_that_is_off_is_a_fault(stackstorm, document, remedy):
-    """Or that StackStorm does not know."""
+def test_a_disabled_sensor_is_a_fault(stackstorm, document, remedy):
+    """So is one that is not registered."""
     stackstorm.documents["sensortypes"] = {health.SENSOR: document} if document else {}
     found = health.check_sensor(stackstorm, stackstorm.now())
     assert found.status == health.FAULT and remedy in found.remedy
 
 
-def test_a_probe_that_does_not_come_through_is_a_fault(stackstorm):
-    """Once the rules engine has had its time, and while no later one came through."""
+def test_a_probe_that_does_not_get_through_is_a_fault(stackstorm):
+    """It is one after some time, until a later probe gets through."""
     stackstorm.probe("pending")
     assert health.check_bus(stackstorm, stackstorm.now()).status == health.OK
     stackstorm.now.advance(health.BEHIND_SECONDS + 1)
@@ -142,13 +142,13 @@ def test_a_probe_that_does_not_come_through_is_a_fault(stackstorm):
 @pytest.mark.parametrize(
     "host, url", [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("fe80::1", "[fe80::1]"), ("a", "a")]
 )
-def test_an_address_to_listen_on_becomes_one_to_ask(host, url):
-    """Nothing answers under 0.0.0.0."""
+def test_an_address_to_listen_on_becomes_one_to_connect_to(host, url):
+    """Nothing can connect to 0.0.0.0 everywhere."""
     assert health._reachable(host) == url
 
 
-def test_pauses_are_told_and_a_control_that_nobody_can_read_is_a_fault(stackstorm):
-    """It holds everything."""
+def test_pauses_are_listed_and_an_unreadable_control_is_a_fault(stackstorm):
+    """An unreadable control holds everything."""
     (found,) = health.check_controls(stackstorm)
     assert found.status == health.OK
     controls.pause(stackstorm, "", "it is late", "ann", stackstorm.now())
@@ -161,24 +161,24 @@ def test_pauses_are_told_and_a_control_that_nobody_can_read_is_a_fault(stackstor
 
 
 @pytest.mark.parametrize("configured, status", [(True, health.OK), (False, health.FAULT)])
-def test_policies_want_a_coordination_backend(configured, status):
-    """Without one they count what may change meanwhile."""
+def test_policies_need_a_coordination_backend(configured, status):
+    """Without one they cannot count exactly."""
     found = health.check_coordination(lambda: configured)
     assert found.status == status and bool(found.remedy) == (not configured)
 
 
-def test_a_coordination_backend_that_cannot_be_seen_is_no_fault():
-    """StackStorm's config may be out of sight."""
+def test_a_coordination_backend_that_cannot_be_checked_is_not_a_fault():
+    """StackStorm's config may not be on this node."""
 
-    def out_of_sight():
+    def not_installed():
         raise ImportError("no module named st2common.services.coordination")
 
-    assert health.check_coordination(out_of_sight).status == health.INFO
+    assert health.check_coordination(not_installed).status == health.INFO
 
 
 @pytest.mark.parametrize("config", [{"port": "x"}, {"host": "0.0.0.0"}], ids=str)
-def test_a_config_with_which_the_sensor_does_not_start_is_a_fault(config):
-    """In the words of the sensor."""
+def test_a_config_that_stops_the_sensor_is_a_fault(config):
+    """The detail is the error that the sensor would give."""
     found = health.check_config(config)
     assert found.status == health.FAULT and found.detail.startswith(list(config)[0])
 
@@ -187,7 +187,7 @@ def test_a_config_with_which_the_sensor_does_not_start_is_a_fault(config):
 
 
 def test_a_check_that_raises_or_hangs_is_a_fault_and_hides_no_other():
-    """In their order, and without waiting for what never comes."""
+    """Results keep their order, and nobody waits for a check that hangs."""
     never = threading.Event()
 
     def hang():
@@ -215,7 +215,7 @@ def test_a_check_that_raises_or_hangs_is_a_fault_and_hides_no_other():
 
 
 def test_the_table_has_a_line_for_each_and_the_remedy_below():
-    """Aligned, for a terminal."""
+    """It is aligned, for a terminal."""
     found = [
         health.Finding("api", health.OK, "answers"),
         health.Finding("listener", health.FAULT, "is away", "start it"),
@@ -235,7 +235,7 @@ class CheckHealthTestCase(PackActionTestCase):
 
     def setUp(self):
         super().setUp()
-        seen = health.Finding("coordination", health.INFO, "cannot be seen from here")
+        seen = health.Finding("coordination", health.INFO, "cannot be checked from here")
         self.replace("check_coordination", lambda: seen)
         self.listener = [health.Finding("listener", health.OK, "ready")]
         self.replace("check_listener", lambda settings: self.listener)
@@ -243,18 +243,18 @@ class CheckHealthTestCase(PackActionTestCase):
         vars(self.stackstorm).update(
             {name: value for name, value in vars(Installed(self.clock)).items() if name != "_now"}
         )
-        # Nobody can stop the real clock, which the action asks.
+        # The action uses the real clock, so the probe must be recent by that.
         self.clock.now = health.time.time()
         self.stackstorm.probe()
 
     def replace(self, name, check):
-        """Put a check in the place of one that looks beyond StackStorm's API."""
+        """Replace a check that uses more than StackStorm's API."""
         patch = mock.patch("poundcake.views.health." + name, check)
         patch.start()
         self.addCleanup(patch.stop)
 
-    def test_a_healthy_poundcake_is_told_with_a_table(self):
-        """And succeeds."""
+    def test_a_healthy_poundcake_succeeds_with_a_table(self):
+        """Every check has a line in it."""
         ok, answer = self.run_action(config={})
         self.assertTrue(ok, answer)
         self.assertEqual((answer["status"], answer["faults"]), ("ok", 0))
@@ -262,8 +262,8 @@ class CheckHealthTestCase(PackActionTestCase):
         self.assertEqual(len(names), len(set(names)))
         self.assertEqual(len(answer["table"].splitlines()), len(names))
 
-    def test_faults_fail_it_and_are_all_told(self):
-        """With the whole table; what came from a person is inert."""
+    def test_faults_fail_it_and_are_all_listed(self):
+        """The answer has the whole table, and text of people is inert."""
         controls.pause(self.stackstorm, "", "{{ 1 }} <% 1 %>", "ann", self.clock())
         self.stackstorm.documents["rules"].pop("poundcake.track")
         self.listener = [health.Finding("listener", health.FAULT, "is away", "start it")]
@@ -274,8 +274,8 @@ class CheckHealthTestCase(PackActionTestCase):
         self.assertIn("-> ", answer["table"])
         assert_inert(answer)
 
-    def test_a_config_that_cannot_be_used_hides_nothing_else(self):
-        """What needs it says so."""
+    def test_an_invalid_config_hides_no_other_result(self):
+        """Checks that need the config say so."""
         ok, answer = self.run_action(config={"port": "x"})
         self.assertFalse(ok)
         by_name = {item["name"]: item["status"] for item in answer["checks"]}
@@ -283,7 +283,7 @@ class CheckHealthTestCase(PackActionTestCase):
         self.assertEqual((by_name["listener"], by_name["rules"]), ("info", "ok"))
 
     def test_with_stackstorm_away_every_part_of_it_is_a_fault(self):
-        """And the others are told all the same."""
+        """The other results are there all the same."""
         self.stackstorm.away = True
         ok, answer = self.run_action(config={})
         self.assertFalse(ok)

@@ -1,4 +1,4 @@
-"""The older designs' read API: their paths, parameters and field names over today's memory."""
+"""The read API of the older designs: their paths, parameters and field names."""
 
 import io
 import json
@@ -23,7 +23,7 @@ LISTS = {
     "/api/v1/alerts/active": "active_alerts",
     "/api/v1/st2/executions": "st2_executions",
 }
-# What the older designs answered, by path: every field of an entry.
+# Every field of an entry in the answers of the older designs, by path.
 SUMMARY = {
     *("fingerprint", "alertname", "instance", "severity", "status", "received_at"),
     *("status_changed_at", "resolved_at", "total_attempts", "successful_attempts"),
@@ -49,7 +49,7 @@ FIELDS = {
 
 
 class Api:
-    """A Pack, and rules, with the older API in front of them, asked over WSGI."""
+    """A Pack and rules with the older API in front of them, called over WSGI."""
 
     def __init__(self, **config):
         self.pack = Pack(**config)
@@ -80,7 +80,7 @@ class Api:
 
 @pytest.fixture
 def api():
-    """One alert failed, one remediated, one that no rule took, one resolved; in this order."""
+    """One alert failed, one remediated, one that no rule matched, one resolved; in this order."""
     api = Api(token="")
     pack = api.pack
     pack.stackstorm.rule("mine.fix", matches=lambda payload: payload["alertname"] == "ServiceDown")
@@ -115,7 +115,7 @@ def api():
 
 @pytest.mark.parametrize("path", sorted(LISTS))
 def test_every_field_of_the_older_answer_is_there(api, path):
-    """Under its name, in a list of the same name; a page of it says how many there are in all."""
+    """Fields and lists have their old names; a page says how many entries there are in total."""
     answer = api.get(path)
     entries = answer[LISTS[path]]
     assert entries and answer["total"] == len(entries) and answer["offset"] == 0
@@ -136,7 +136,7 @@ def test_an_alert_has_its_status_and_counts_its_attempts(api):
 
 
 def test_one_alert_has_its_labels_and_attempts_too(api):
-    """As the list has it, and more."""
+    """It has the fields of the list and more."""
     summary = api.get("/alerts", "instance=web1:9100")["alerts"][0]
     (execution_id,) = [
         e for e, x in api.pack.stackstorm.executions.items() if x["status"] == "failed"
@@ -152,7 +152,7 @@ def test_one_alert_has_its_labels_and_attempts_too(api):
 
 
 def test_statistics_are_by_status_and_by_severity(api):
-    """Every state is there, also those of which there is none."""
+    """Every state is listed, also those without alerts."""
     found = api.get("/alerts/stats")
     assert found["total"] == 4 and set(found["by_status"]) == set(STATES)
     there = {state: count for state, count in found["by_status"].items() if count}
@@ -161,7 +161,7 @@ def test_statistics_are_by_status_and_by_severity(api):
 
 
 def test_remediations_say_how_they_ended(api):
-    """Newest first, in the older words."""
+    """They come newest first, with the older status words."""
     found = api.get("/remediations")["remediations"]
     assert [item["status"] for item in found] == ["success", "failed"]
     assert found[1]["alert_name"] == "ServiceDown" and found[1]["error"]
@@ -184,7 +184,7 @@ def test_remediations_say_how_they_ended(api):
     ],
 )
 def test_every_status_of_stackstorm_has_an_older_word(status, wanted):
-    """The five that the first design had."""
+    """They are the five of the first design."""
     api = Api(token="")
     api.pack.stackstorm.rule("mine.fix")
     api.pack.post(alert(1))
@@ -202,7 +202,7 @@ def test_every_status_of_stackstorm_has_an_older_word(status, wanted):
 
 
 def test_handlers_are_the_rules_on_alerts(api):
-    """With their action, and without its parameters: they may hold what is nobody's business."""
+    """They show their action without its parameters, which may be private."""
     (found,) = api.get("/handlers")["handlers"]
     assert (found["name"], found["action"]) == ("mine.fix", "core.noop")
     assert found["description"] == "Fixes it." and found["enabled"] is True
@@ -210,7 +210,7 @@ def test_handlers_are_the_rules_on_alerts(api):
 
 
 def test_recent_executions_are_requests_with_their_alerts(api):
-    """Newest first, each with what ran for it."""
+    """They come newest first, each with what ran for it."""
     found = api.get("/api/v1/executions/recent")["executions"]
     assert [item["alert_count"] for item in found] == [1] * 5
     assert [item["st2_execution_count"] for item in found] == [0, 0, 0, 1, 1]
@@ -219,8 +219,8 @@ def test_recent_executions_are_requests_with_their_alerts(api):
     ]
 
 
-def test_active_alerts_are_those_that_fire(api):
-    """Whatever became of their remediation."""
+def test_active_alerts_are_the_firing_ones(api):
+    """The result of their remediation does not matter."""
     answer = api.get("/api/v1/alerts/active")
     assert answer["count"] == 3
     names = {item["alert_name"]: item["st2_workflow"] for item in answer["active_alerts"]}
@@ -228,7 +228,7 @@ def test_active_alerts_are_those_that_fire(api):
 
 
 def test_st2_executions_link_requests_to_what_ran(api):
-    """With the alert that they were for."""
+    """They show the alert, too."""
     answer = api.get("/api/v1/st2/executions", "status=failed")
     (found,) = answer["st2_executions"]
     assert answer["count"] == 1 and found["st2_rule"] == "mine.fix"
@@ -265,7 +265,7 @@ def test_st2_executions_link_requests_to_what_ran(api):
     ],
 )
 def test_alerts_are_filtered_and_paged(api, path, query, hosts):
-    """Latest change first."""
+    """The latest change comes first."""
     assert api.hosts(path, query) == hosts
 
 
@@ -285,7 +285,7 @@ def test_alerts_are_filtered_and_paged(api, path, query, hosts):
     ],
 )
 def test_lists_are_filtered_and_paged(api, path, query, count):
-    """What is left out counts in ``total``, what is filtered out does not."""
+    """``total`` counts entries on other pages, but none that a filter excludes."""
     answer = api.get(path, query)
     assert len(answer[LISTS[path]]) == count
     if "limit" in query or "offset" in query:
@@ -298,16 +298,16 @@ def test_lists_are_filtered_and_paged(api, path, query, count):
 @pytest.mark.parametrize(
     "query, words",
     [
-        ("limit=0", 'limit: "0" is none; write a number from 1 to 10000'),
-        ("limit=10001", 'limit: "10001" is none'),
-        ("limit=x", 'limit: "x" is none'),
-        ("limit=1e3", 'limit: "1e3" is none'),
-        ("offset=-1", 'offset: "-1" is none; write a number from 0 to'),
-        ("stat=x", 'parameter: "stat" is not known; there are '),
+        ("limit=0", 'limit: "0" given; expected a number from 1 to 10000'),
+        ("limit=10001", 'limit: "10001" given'),
+        ("limit=x", 'limit: "x" given'),
+        ("limit=1e3", 'limit: "1e3" given'),
+        ("offset=-1", 'offset: "-1" given; expected a number from 0 to'),
+        ("stat=x", 'parameter: unknown parameter "stat"; expected one of '),
     ],
 )
 def test_a_bad_parameter_is_named_with_the_remedy(api, path, query, words):
-    """400, and nothing else."""
+    """The answer is 400."""
     status, answer = api.ask(path, query)
     assert status == 400 and answer["error"].startswith(words)
 
@@ -315,26 +315,37 @@ def test_a_bad_parameter_is_named_with_the_remedy(api, path, query, words):
 @pytest.mark.parametrize(
     "path, query, words",
     [
-        ("/alerts", "status=bad", 'status: "bad" is none; there are received, '),
-        ("/remediations", "status=succeeded", 'status: "succeeded" is none; there are pending'),
-        ("/remediations", "active=perhaps", 'active: "perhaps" is none; there are true'),
-        ("/alerts/stats", "limit=1", 'parameter: "limit" is not known; there is none here'),
-        ("/alerts/x", "verbose=1", 'parameter: "verbose" is not known'),
+        ("/alerts", "status=bad", 'status: unknown status "bad"; expected one of received, '),
+        (
+            "/remediations",
+            "status=succeeded",
+            'status: unknown status "succeeded"; expected one of pending',
+        ),
+        (
+            "/remediations",
+            "active=perhaps",
+            'active: unknown active "perhaps"; expected one of true',
+        ),
+        (
+            "/alerts/stats",
+            "limit=1",
+            'parameter: unknown parameter "limit"; expected no parameters',
+        ),
+        ("/alerts/x", "verbose=1", 'parameter: unknown parameter "verbose"'),
     ],
 )
-def test_a_bad_filter_is_named_with_what_there_is(api, path, query, words):
-    """The values that it may have."""
+def test_a_bad_filter_is_named_with_its_known_values(api, path, query, words):
+    """The answer is 400."""
     status, answer = api.ask(path, query)
     assert status == 400 and answer["error"].startswith(words)
 
 
-def test_an_alert_that_is_not_known_is_not_found(api):
-    """404, with where to look."""
+def test_an_unknown_alert_is_not_found(api):
+    """The answer is 404 and says where to look."""
     status, answer = api.ask("/alerts/nothing")
     assert status == 404
-    assert (
-        answer["error"] == 'fingerprint: "nothing" is not known; GET /alerts lists those that are'
-    )
+    expected = 'fingerprint: unknown fingerprint "nothing". GET /alerts lists the known ones'
+    assert answer["error"] == expected
 
 
 def test_a_fingerprint_may_have_any_characters():
@@ -342,17 +353,17 @@ def test_a_fingerprint_may_have_any_characters():
     api = Api(token="")
     api.pack.post(dict(alert(1), fingerprint="a/b?c#ü"))
     api.pack.step()
-    # A server hands the path on decoded, its bytes as Latin-1.
+    # A WSGI server passes the decoded path, its bytes as Latin-1.
     path = "/alerts/a/b?c#ü".encode().decode("latin-1")
     assert api.get(path)["alert"]["fingerprint"] == "a/b?c#ü"
 
 
-# --- who, and when StackStorm is away -------------------------------------------------------------
+# --- credentials, and StackStorm out of reach -----------------------------------------------------
 
 
 @pytest.mark.parametrize("path", sorted(LISTS) + ["/alerts/stats", "/alerts/x"])
-def test_they_want_the_credentials_of_the_webhook(path):
-    """Alerts tell about the network."""
+def test_they_need_the_credentials_of_the_webhook(path):
+    """Alerts reveal things about the network."""
     api = Api(token="t0ken")
     assert api.ask(path)[0] == 401
     assert api.ask(path, HTTP_AUTHORIZATION="Bearer t0ken")[0] in (200, 404)
@@ -360,7 +371,7 @@ def test_they_want_the_credentials_of_the_webhook(path):
 
 
 @pytest.mark.parametrize("path", sorted(set(LISTS) - {"/handlers"}))
-def test_memory_answers_while_stackstorm_is_away(api, path):
-    """It needs no call."""
+def test_they_answer_while_stackstorm_is_away(api, path):
+    """Answers from memory need no call."""
     api.pack.stackstorm.away = True
     assert api.get(path)["total"]

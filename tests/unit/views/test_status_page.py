@@ -1,4 +1,4 @@
-"""The status page as the sensor sends it: what it says, and that text of alerts is text."""
+"""The status page as the sensor sends it: what it says, and that alert text stays text."""
 
 import collections
 import html.parser
@@ -26,12 +26,12 @@ from tests.support.pack import Pack
 
 LOG = logging.getLogger("poundcake.test_status_page")
 FAILURE = {"errors": [{"message": "it did not come up", "task_id": "check"}]}
-# What a page must not hold, as nothing but the one script may run: tag, attribute.
+# Attributes that could load or run something; the page must have none of them.
 OUTWARD = ("src", "srcset", "srcdoc", "background", "poster", "ping", "data", "style")
 
 
 class Document(html.parser.HTMLParser):
-    """A page taken apart: ``tags`` as (name, attributes), ``text``, and ``cells`` by tag name."""
+    """A parsed page: ``tags`` as (name, attributes), ``text``, and ``cells`` by tag name."""
 
     def __init__(self, body):
         super().__init__()
@@ -57,7 +57,7 @@ class Document(html.parser.HTMLParser):
 
 
 class Site:
-    """A Pack with the page in front of it, asked over WSGI."""
+    """A Pack with the page in front of it, called over WSGI."""
 
     def __init__(self, pack=None, **config):
         self.pack = pack or Pack(**config)
@@ -92,7 +92,7 @@ def site():
 
 
 def failed(pack, count=1):
-    """Have the remediation of some alerts fail."""
+    """Make the remediation of some alerts fail."""
     pack.stackstorm.rule("mine.fix")
     pack.post(*[alert(number) for number in range(1, count + 1)])
     pack.step()
@@ -103,15 +103,15 @@ def failed(pack, count=1):
 # --- at a glance ----------------------------------------------------------------------------------
 
 
-def test_it_says_when_nothing_needs_anybody(site):
-    """In the title of the tab, too."""
+def test_it_says_when_nothing_needs_a_person(site):
+    """Also in the title of the browser tab."""
     document = site.document()
     assert "Nothing needs you" in document.text
     assert document.cells["title"] == ["Nothing needs you · PoundCake"]
 
 
 def test_it_says_how_many_alerts_need_a_person():
-    """Exhausted is when no attempt is left; the line leads to them."""
+    """An exhausted alert has no attempts left; the line links to those alerts."""
     site = Site(token="", max_attempts=1)
     failed(site.pack, 2)
     document = site.document()
@@ -119,32 +119,32 @@ def test_it_says_how_many_alerts_need_a_person():
     assert ("a", {"id": "v-1", "href": "?state=exhausted"}) in document.tags
 
 
-def test_what_may_help_itself_is_worth_a_look_only(site):
-    """A failed attempt is followed by another with the next notification."""
+def test_a_failed_attempt_is_only_worth_a_look(site):
+    """The next notification may start another attempt."""
     failed(site.pack)
     assert "Nothing urgent; worth a look" in site.text()
 
 
-def test_a_part_that_is_not_well_comes_first(site):
-    """Whatever the alerts; and the page is there while StackStorm is not."""
+def test_a_failing_part_comes_first(site):
+    """Before any alert; and the page answers while StackStorm does not."""
     failed(site.pack)
     site.pack.stackstorm.away = True
     text = site.text()
-    assert text.startswith("PoundCake is not well")
-    assert "datastore is not well: GET /fake: connection refused" in text
+    assert text.startswith("PoundCake is failing")
+    assert "datastore is failing: GET /fake: connection refused" in text
 
 
-def test_it_is_there_before_the_sensor_has_read_its_rows():
-    """A start may take a while, and somebody looks at it."""
+def test_it_answers_before_the_sensor_has_read_its_rows():
+    """Starting may take a while, and people watch."""
     site = Site(token="")
     with mock.patch.object(Controller, "load"):
         site.pack.start()
-    assert "sensor is not well: loading its rows" in site.text()
+    assert "sensor is failing: loading its rows" in site.text()
 
 
-def test_it_is_there_while_stackstorm_hangs(site, monkeypatch):
-    """Who looks does not wait for an answer that does not come, nor asks for ever more."""
-    monkeypatch.setattr(status_page, "PATIENCE_SECONDS", 0.05)
+def test_it_answers_while_stackstorm_hangs(site, monkeypatch):
+    """A reader does not wait for StackStorm, and no second question is sent meanwhile."""
+    monkeypatch.setattr(status_page, "HEALTH_TIMEOUT_SECONDS", 0.05)
     ended, asked = threading.Event(), []
     health = site.pack.controller.health
 
@@ -156,16 +156,16 @@ def test_it_is_there_while_stackstorm_hangs(site, monkeypatch):
     page = StatusPage(site.pack.settings, site.pack.controller.snapshot, hang)
     for _ in range(3):
         status, body, _ = page(None, {})
-        assert status == 200 and "stackstorm is not well: no answer for 0 s" in body.decode()
+        assert status == 200 and "stackstorm is failing: no answer for 0 s" in body.decode()
     assert len(asked) == 1
     ended.set()
-    monkeypatch.setattr(status_page, "PATIENCE_SECONDS", 30)
+    monkeypatch.setattr(status_page, "HEALTH_TIMEOUT_SECONDS", 30)
     page = StatusPage(site.pack.settings, site.pack.controller.snapshot, hang)
     assert "Nothing needs you" in page(None, {})[1].decode()
 
 
-def test_a_fault_of_the_question_is_a_fault_of_the_answer():
-    """It is not taken for a hang, nor for an answer."""
+def test_an_error_of_the_question_is_raised():
+    """It counts neither as a hang nor as an answer."""
 
     def fail():
         raise ValueError("a fault")
@@ -175,13 +175,13 @@ def test_a_fault_of_the_question_is_a_fault_of_the_answer():
 
 
 def test_every_part_of_the_health_is_there(site):
-    """As /ready has them."""
+    """The same parts as in /ready."""
     cells = site.document().cells["th"]
     assert set(site.pack.controller.health()) <= set(cells)
 
 
-def test_every_state_is_counted_and_can_be_asked_for(site):
-    """Those that lifecycle knows: a new one appears by itself."""
+def test_every_state_is_counted_and_can_be_chosen(site):
+    """All states that the lifecycle has; a new one appears by itself."""
     site.pack.post(alert(1), alert(2))
     site.pack.step()
     site.pack.step()
@@ -194,7 +194,7 @@ def test_every_state_is_counted_and_can_be_asked_for(site):
 
 
 def test_an_alert_that_waits_for_approval_needs_a_person(site):
-    """The command that answers is there; nothing counts as under way."""
+    """The page shows the command to answer; nothing counts as in flight."""
     stackstorm = site.pack.stackstorm
     stackstorm.rule("mine.fix")
     site.pack.post(alert(1))
@@ -208,8 +208,8 @@ def test_an_alert_that_waits_for_approval_needs_a_person(site):
     assert "0 remediations in flight" in document.text
 
 
-def test_a_state_that_lifecycle_gains_appears_by_itself(site, monkeypatch):
-    """In the counts, the filter and the rows."""
+def test_a_new_lifecycle_state_appears_by_itself(site, monkeypatch):
+    """It appears in the counts, the filter and the rows."""
     site.pack.post(alert(1))
     site.pack.steps(3)
     for module in (overview, status_page):
@@ -225,8 +225,8 @@ def test_a_state_that_lifecycle_gains_appears_by_itself(site, monkeypatch):
 # --- the alerts -----------------------------------------------------------------------------------
 
 
-def test_those_that_need_a_person_come_first():
-    """Whatever changed last."""
+def test_the_most_urgent_alerts_come_first():
+    """Those that need a person come before those that changed later."""
     site = Site(token="", max_attempts=1)
     failed(site.pack, 1)
     site.pack.stackstorm.rules.clear()
@@ -251,7 +251,7 @@ def test_those_that_need_a_person_come_first():
     ],
 )
 def test_alerts_are_filtered_by_state_alertname_and_severity(site, query, hosts):
-    """Without a state, those that are not over."""
+    """Without a state, the active alerts are shown."""
     site.pack.post(alert(1), alert(2, alertname="DiskFull", severity=""), alert(3))
     site.pack.steps(3)
     site.pack.post(alert(3, status="resolved"))
@@ -263,19 +263,19 @@ def test_alerts_are_filtered_by_state_alertname_and_severity(site, query, hosts)
 @pytest.mark.parametrize(
     "query, words",
     [
-        ("state=bad", "state: &#34;bad&#34; is none; there are received"),
-        ("page=x", "page: &#34;x&#34; is none"),
+        ("state=bad", "state: unknown state &#34;bad&#34;; expected one of received"),
+        ("page=x", "page: &#34;x&#34; given; expected a number from 1"),
         ("page=0", "page: &#34;0&#34;"),
     ],
 )
 def test_a_parameter_that_cannot_be_used_is_named(site, query, words):
-    """With what there is; the page is there all the same."""
+    """The error lists what is allowed, and the page is shown all the same."""
     status, body = site.get(query)
     assert status == 400 and words in body and "Nothing needs you" in body
 
 
-def test_many_alerts_are_shown_by_pages(site):
-    """With the filter kept from one to the next; beyond the last is the last."""
+def test_many_alerts_are_shown_in_pages(site):
+    """The links keep the filter; a number beyond the last page gives the last page."""
     site.pack.post(*[alert(number) for number in range(status_page.ROWS + 1)])
     site.pack.steps(3)
     first = site.document("state=all&severity=critical")
@@ -284,11 +284,11 @@ def test_many_alerts_are_shown_by_pages(site):
     assert links == ["?state=all&severity=critical&page=2"]
     for number in (2, 3, 999999999):
         text = site.text("state=all&page=%d" % number)
-        assert "51 to 51 of 51 alerts" in text and "Page 2 of 2" in text
+        assert "51-51 of 51 alerts, most urgent first" in text and "Page 2 of 2" in text
 
 
 def test_a_row_opens_to_what_happened_and_why(site):
-    """Timeline, attempts, executions and decisions with their reasons."""
+    """Its details have the timeline, attempts, executions and decisions with reasons."""
     failed(site.pack)
     request_id = site.pack.post(alert(1))
     site.pack.step()
@@ -303,7 +303,7 @@ def test_a_row_opens_to_what_happened_and_why(site):
 
 
 def test_an_execution_is_a_link_to_the_web_ui_when_it_is_known():
-    """Else the command that shows it."""
+    """Otherwise the page shows the command for it."""
     linked = Site(token="", st2_web_url="https://st2.example.com/")
     failed(linked.pack)
     (execution_id,) = linked.pack.stackstorm.executions
@@ -316,7 +316,7 @@ def test_an_execution_is_a_link_to_the_web_ui_when_it_is_known():
 
 
 def test_decisions_are_known_after_a_restart(site):
-    """The latest requests are read again."""
+    """The sensor reads the latest requests again."""
     failed(site.pack)
     site.pack.post(alert(1))
     site.pack.steps(3)
@@ -327,7 +327,7 @@ def test_decisions_are_known_after_a_restart(site):
 
 
 def test_the_commands_name_the_alert(site):
-    """As somebody would write them."""
+    """They are complete, ready to copy."""
     failed(site.pack)
     commands = site.document().cells["code"]
     name = site.pack.alert()["fingerprint"]
@@ -344,7 +344,7 @@ def test_the_commands_name_the_alert(site):
     ],
 )
 def test_a_command_may_be_copied_whatever_the_alert_is_called(site, name, argument):
-    """The shell, StackStorm and the terminal find nothing in it to obey; else there is none."""
+    """The shell, StackStorm and the terminal find nothing to execute in it."""
     site.pack.post(alert(1, alertname=name))
     site.pack.steps(3)
     pauses = [c for c in site.document().cells["code"] if "poundcake.pause alertname=" in c]
@@ -353,11 +353,11 @@ def test_a_command_may_be_copied_whatever_the_alert_is_called(site, name, argume
     )
 
 
-# --- what holds back, what ran, what came ---------------------------------------------------------
+# --- held back, workflows, requests ---------------------------------------------------------------
 
 
-def test_what_holds_back_is_there_with_the_command_that_ends_it():
-    """Pauses, maintenance, breakers, dry run."""
+def test_whatever_is_held_back_is_shown_with_the_command_to_end_it():
+    """Pauses, maintenance, breakers and dry run."""
     site = Site(token="", breaker_failures=1, dry_run_alertnames=("Dry",))
     failed(site.pack)
     site.pack.pause(reason="deploying")
@@ -373,8 +373,8 @@ def test_what_holds_back_is_there_with_the_command_that_ends_it():
         "paused HighCpu, by ann",
         'maintenance a="b", by bob until 2026-11-21 10:20:0',
         "breaker open ServiceDown, after 1 failure in a row; one remediation is tried at 2026-",
-        "dry run Dry: it is decided and tracked",
-        "not understood poundcake.control.odd: everything counts as paused: the key",
+        "dry run Dry: decided and tracked, but not dispatched",
+        "unreadable poundcake.control.odd: everything counts as paused: the key",
         "paused: everything, HighCpu",
         "breaker open: ServiceDown",
     ):
@@ -387,13 +387,13 @@ def test_what_holds_back_is_there_with_the_command_that_ends_it():
         assert command in document.cells["code"]
 
 
-def test_nothing_holds_back(site):
-    """It says so."""
+def test_it_says_when_nothing_is_held_back(site):
+    """The list is not just empty."""
     assert "Nothing is paused or in maintenance, and no breaker is open." in site.text()
 
 
 def test_each_workflow_has_its_success_and_durations(site):
-    """Median and p95, in seconds."""
+    """Both the median and p95, in seconds."""
     site.pack.stackstorm.rule("mine.fix")
     site.pack.post(alert(1), alert(2))
     site.pack.step()
@@ -408,8 +408,8 @@ def test_each_workflow_has_its_success_and_durations(site):
     assert document.cells["td"][at - 1 : at + 3] == ["2", "50 %", "5.0", "7.0"]
 
 
-def test_recent_requests_are_there_newest_first(site):
-    """With their decisions, and a link to all of each."""
+def test_recent_requests_are_listed_newest_first(site):
+    """Each has its decisions and a link to its details."""
     ids = []
     for number in range(3):
         ids.append(site.pack.post(alert(number)))
@@ -420,13 +420,13 @@ def test_recent_requests_are_there_newest_first(site):
     assert "1 alert: 1 dispatch" in document.text
 
 
-# --- text of alerts is text -----------------------------------------------------------------------
+# --- alert text stays text ------------------------------------------------------------------------
 
 
 @PROPERTY
 @given(TRICKY_TEXT, TRICKY_TEXT)
 def test_no_text_of_an_alert_becomes_markup(name, value):
-    """As label, annotation, alertname, reason: the tags of the page are those of the template."""
+    """As label, annotation, alertname or reason: the page has only the tags of its template."""
     hostile = "</dd><script>alert(1)</script><img src=x onerror=alert(1)>" + value
     site = Site(token="", dry_run=True)
     entry = alert(1, alertname=hostile, instance=hostile, **{"l" + name: hostile})
@@ -446,7 +446,7 @@ def test_no_text_of_an_alert_becomes_markup(name, value):
 
 
 def test_nothing_is_loaded_from_elsewhere_and_only_one_script_may_run(site):
-    """By the page's own policy, should a value ever get out of its quotes."""
+    """The content security policy holds even if a value escapes its quotes."""
     document = site.document()
     policy = site.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
@@ -461,8 +461,8 @@ def test_nothing_is_loaded_from_elsewhere_and_only_one_script_may_run(site):
 
 
 @pytest.mark.parametrize("length", [1, status_page.CLIP, status_page.CLIP + 1, 100000])
-def test_a_long_value_is_cut_and_says_so(site, length):
-    """The page stays a page."""
+def test_a_long_value_is_cut_and_marked_as_cut(site, length):
+    """The page stays readable and small."""
     site.pack.post(alert(1, long="x" * length))
     site.pack.steps(2)
     status, body = site.get()
@@ -475,23 +475,23 @@ def test_a_long_value_is_cut_and_says_so(site, length):
 # --- who may see it -------------------------------------------------------------------------------
 
 
-def test_it_wants_the_credentials_of_the_webhook():
-    """And shows no secret of the config."""
+def test_it_needs_the_credentials_of_the_webhook():
+    """And it shows no secret of the config."""
     site = Site(token="t0ken-nobody-sees", username="ann", password="passw0rd-nobody-sees")
     assert site.get()[0] == 401
     status, body = site.get(HTTP_AUTHORIZATION="Bearer t0ken-nobody-sees")
     assert status == 200 and "nobody-sees" not in body
 
 
-def test_it_only_shows(site):
-    """Nothing but GET, and no form that posts."""
+def test_it_is_read_only(site):
+    """It answers GET alone and has no form that posts."""
     assert site.get(REQUEST_METHOD="POST")[0] == 405
     forms = [a for tag, a in site.document().tags if tag == "form"]
     assert [form["method"] for form in forms] == ["get"]
 
 
 def test_it_is_read_while_the_sensor_decides():
-    """From another thread, as the listener does: no look meets half a change."""
+    """Readers in other threads, such as the listener's, never see half a change."""
     site = Site(token="")
     site.pack.stackstorm.rule("mine.fix")
     stop, errors = threading.Event(), []
@@ -519,14 +519,14 @@ def test_it_is_read_while_the_sensor_decides():
 
 @pytest.mark.parametrize("url", ["st2.example.com", "javascript:alert(1)", "https://"])
 def test_the_web_ui_s_address_is_checked(url):
-    """It becomes a link."""
+    """It is used in links."""
     with pytest.raises(SettingsError) as caught:
         from_config({"st2_web_url": url})
     assert str(caught.value).startswith("st2_web_url: ")
 
 
-def test_the_template_takes_no_shortcut():
-    """No value is marked safe, and none reaches the script or the style."""
+def test_the_template_escapes_everything():
+    """It marks no value as safe, and puts none into the script or the style."""
     source = open(re.sub("py$", "html.j2", status_page.__file__), encoding="utf-8").read()
     assert "safe" not in re.findall(r"\|\s*(\w+)", source)
     for part in re.findall("<(?:script|style)>(.*?)</", source, re.S):

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from poundcake.errors import ExpectedError
-from poundcake.inert import ORIGINALS
+from poundcake.inert import original
 
 CREATE, UPDATE, DELETE = OPERATIONS = ("create", "update", "delete")
 SEVERITY = "severity"
@@ -73,7 +73,7 @@ def make(
         resource,
         group,
         rule,
-        "".join(ORIGINALS.get(character, character) for character in expr).strip(),
+        original(expr).strip(),
         for_duration.strip(),
         severity,
         _texts("labels", labels or {}, operation),

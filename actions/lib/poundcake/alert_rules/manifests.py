@@ -4,7 +4,7 @@ from poundcake.alert_rules import change, checks, files, syntax
 from poundcake.alert_rules.ownership import MANAGED_BY, OWNER, WRITTEN
 from poundcake.alert_rules.resources import API_VERSION, KIND
 from poundcake.errors import ExpectedError
-from poundcake.inert import ORIGINALS
+from poundcake.inert import original
 
 # What Kubernetes adds to a resource; nobody writes it into a manifest.
 _SERVERS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink")
@@ -22,7 +22,7 @@ def read(sources, resource, settings):
     found, errors = {}, []
     for file, text in sources:
         # get_prometheus_rule shows templates with look-alikes: what it showed may come back.
-        text = "".join(ORIGINALS.get(character, character) for character in text)
+        text = original(text)
         try:
             for document in _flat(files.documents(text)):
                 name, manifest = _manifest_of(document, resource, settings)

@@ -1,7 +1,7 @@
-"""What a person decides about one alert: one more attempt now, no more attempts, or dismissed.
+"""What a person decides about one alert: retry it now, acknowledge it, or dismiss it.
 
-The actions change no rows. They put a command into the inbox, and the sensor, which decides
-everything else too, obeys it.
+The actions change no rows. They put a command into the inbox, and the sensor, which makes all
+decisions, carries it out.
 """
 
 import time
@@ -21,16 +21,16 @@ DISMISS = "dismiss"
 
 
 def command(stackstorm, do, fingerprint, reason, by, now=None):
-    """Put a command about an alert into the inbox and return what became of it.
+    """Put a command about an alert into the inbox and return what was accepted.
 
-    The entry has the shape of a notification's, with ``command`` (do, fingerprint, by, reason) in
-    place of ``notification``.
+    The entry looks like that of a notification, with ``command`` (do, fingerprint, by, reason)
+    instead of ``notification``.
 
     :param do: RETRY, ACKNOWLEDGE or DISMISS.
     :param now: Unix time in seconds; the clock when None.
-    :returns: status, request_id, fingerprint, alertname, and the alert's state at present.
-    :raises ExpectedError: when the alert is not known or is resolved, when it is to be retried while
-        its remediation runs, and when ``by`` or ``reason`` does not do.
+    :returns: status, request_id, fingerprint, alertname, and the present state of the alert.
+    :raises ExpectedError: when the alert is unknown or resolved, when a retry is asked for while a
+        remediation runs, and when ``by`` or ``reason`` is empty or too long.
     """
     by, reason = person(by), why(reason)
     alert = queries.get_alert(stackstorm, fingerprint)
@@ -52,16 +52,19 @@ def command(stackstorm, do, fingerprint, reason, by, now=None):
 
 
 def _check_state(do, alert):
-    name = "fingerprint: %s (%s)" % (alert["fingerprint"], alert["alertname"])
+    name = f"{alert['fingerprint']} ({alert['alertname']})"
     if alert["state"] == RESOLVED:
-        text = "%s resolved at %s: there is nothing to %s; when it fires again, it is a new episode"
-        raise ExpectedError(text % (name, alert["state_since"], do))
+        problem = f"{name} resolved at {alert['state_since']}, so there is nothing to {do}"
+        remedy = "If it fires again, that is a new episode"
+        raise ExpectedError("fingerprint", problem, remedy=remedy)
     if do == RETRY and alert["state"] == REMEDIATING:
         running = [
-            "%s %s" % (item["action_ref"], item["execution_id"])
+            f"{item['action_ref']} {item['execution_id']}"
             for attempt in open_attempts(alert)
             for item in attempt["executions"]
             if item["status"] not in ENDED_STATUSES
         ]
-        text = "%s is being remediated (%s), one remediation at a time; retry when that has ended"
-        raise ExpectedError(text % (name, ", ".join(running) or "no execution yet"))
+        executions = ", ".join(running) or "no execution yet"
+        problem = f"{name} is already being remediated ({executions})"
+        remedy = "An alert has one remediation at a time; retry when this one has ended"
+        raise ExpectedError("fingerprint", problem, remedy=remedy)

@@ -1,4 +1,4 @@
-"""What operators do: pause and resume, start and end maintenance, list both."""
+"""What operators do to hold remediations back: pause and resume, start and end maintenance."""
 
 import time
 
@@ -20,13 +20,13 @@ from poundcake.st2.controls import read
 
 LONGEST_SECONDS = 366 * 86400
 LONGEST_MATCHERS = 4000
-KEPT_SECONDS = 86400  # a window that is over stays listed for a day
+KEPT_SECONDS = 86400  # a window stays listed for a day after its end
 
 
 def pause(stackstorm, alertname, reason, by, now=None):
     """Pause everything (``alertname`` "") or one alertname, and return the pause.
 
-    A pause that is there already is replaced; the answer shows it as ``replaced``.
+    It replaces an existing pause, which the answer shows as ``replaced``.
     """
     alertname = alertname.strip()
     row = {
@@ -53,17 +53,17 @@ def resume(stackstorm, alertname, by):
     """End the pause of everything (``alertname`` "") or of one alertname.
 
     :returns: what was paused, and under ``still_paused`` what remains: "everything", alertnames,
-        and keys that cannot be understood.
-    :raises ExpectedError: when that is not paused; it says what is.
+        and keys that cannot be read.
+    :raises ExpectedError: when it is not paused; the error says what is.
     """
     alertname, by = alertname.strip(), person(by)
     controls = read(stackstorm)
     ended = controls.pauses.pop(alertname, None)
     remain = [name or "everything" for name in controls.pauses] + list(controls.unreadable)
     if ended is None:
-        what = '"%s"' % alertname if alertname else "everything"
-        rest = "paused: " + ", ".join(remain) if remain else "nothing is paused"
-        raise ExpectedError("alertname: there is no pause of %s; %s" % (what, rest))
+        name = f'"{alertname}"' if alertname else "everything"
+        others = "paused: " + ", ".join(remain) if remain else "nothing is paused"
+        raise ExpectedError("alertname", f"there is no pause of {name}; {others}")
     rows.delete(stackstorm, rows.CONTROL, pause_name(alertname))
     return {
         "status": "resumed",
@@ -78,18 +78,19 @@ def start_maintenance(stackstorm, matcher_text, duration, reason, by, now=None):
     """Start a maintenance window for the alerts that match, and return it.
 
     :param matcher_text: as ``matchers.parse`` takes it.
-    :param duration: a length of time as in 30m, 2h or 1d; a year at the most.
+    :param duration: a length of time as in 30m, 2h or 1d; at most a year.
     """
     if len(matcher_text) > LONGEST_MATCHERS:
-        text = "matchers: have %d characters; %d is the most"
-        raise ExpectedError(text % (len(matcher_text), LONGEST_MATCHERS))
+        problem = f"have {len(matcher_text)} characters"
+        raise ExpectedError("matchers", problem, f"at most {LONGEST_MATCHERS}")
     try:
         wanted = matchers.parse(matcher_text)
     except ValueError as error:
-        raise ExpectedError("matchers: %s. To stop everything, run poundcake.pause" % error)
+        remedy = "To hold back everything, run: st2 run poundcake.pause"
+        raise ExpectedError("matchers", str(error), remedy=remedy)
     seconds = span("duration", duration)
     if seconds > LONGEST_SECONDS:
-        raise ExpectedError("duration: %s is longer than a year; write less" % duration)
+        raise ExpectedError("duration", f"{duration} is longer than a year", "at most a year")
     begin = _now(now)
     row = {
         "kind": "maintenance",
@@ -113,16 +114,18 @@ def start_maintenance(stackstorm, matcher_text, duration, reason, by, now=None):
 
 
 def end_maintenance(stackstorm, id, by, now=None):
-    """End a maintenance window before its time and return it.
+    """End a maintenance window early and return it.
 
-    :raises ExpectedError: when there is no such window, or it is over; it says which there are.
+    :raises ExpectedError: when the window does not exist or is over; the error lists active ones.
     """
     by, now = person(by), _now(now)
     active = {w.row["id"]: w.row for w in read(stackstorm).windows if now < w.ends}
     if id not in active:
-        known = ", ".join("%s (%s)" % (key, row["reason"]) for key, row in active.items())
-        text = 'id: "%s" is no active maintenance; %s'
-        raise ExpectedError(text % (id, "active: " + known if known else "there is none"))
+        problem = f'unknown active maintenance window "{id}"'
+        if not active:
+            raise ExpectedError("id", f"{problem}; no window is active")
+        known = ", ".join(f"{key} ({row['reason']})" for key, row in active.items())
+        raise ExpectedError("id", problem, "one of " + known)
     rows.delete(stackstorm, rows.CONTROL, window_name(id))
     return {"status": "ended", "ended_by": by, "maintenance": active[id]}
 

@@ -1,4 +1,4 @@
-"""Tells a person, through whatever action the config names."""
+"""Notifies people through the action that the config names."""
 
 import time
 
@@ -11,14 +11,14 @@ from poundcake.st2.client import StackStormError
 PLACEHOLDER = "$message"
 POLL_SECONDS = 0.5
 WAIT_SECONDS = 60
-_REMEDY = "; see notify_action and notify_parameters in the config of poundcake"
+_REMEDY = "Check notify_action and notify_parameters in the config of poundcake"
 
 
 def notify(stackstorm, message, settings, sleep=time.sleep):
-    """Start ``notify_action`` with a message and wait until it has ended, up to a minute.
+    """Run ``notify_action`` with a message and wait for its end, up to a minute.
 
     :returns: notify_action, execution_id and status.
-    :raises ExpectedError: when it could not be started, failed, or has not ended.
+    :raises ExpectedError: when it could not start, failed, or did not end in time.
     """
     action = settings.notify.action
     parameters = parameters_for(message, settings.notify.parameters or {})
@@ -26,21 +26,22 @@ def notify(stackstorm, message, settings, sleep=time.sleep):
         execution_id = stackstorm.run_action(action, parameters)
         execution = _ended(stackstorm, execution_id, sleep)
     except StackStormError as error:
-        raise ExpectedError("notify_action: %s: %s%s" % (action, error, _REMEDY))
-    if execution["status"] != SUCCEEDED:
-        text = "notify_action: %s is %s, execution %s: %s%s"
-        why = executions.error_of(execution.get("result")) or "it does not say why"
-        if execution["status"] not in ENDED_STATUSES:
-            why = "it has not ended within %d s" % WAIT_SECONDS
-        raise ExpectedError(text % (action, execution["status"], execution_id, why, _REMEDY))
-    return {"notify_action": action, "execution_id": execution_id, "status": execution["status"]}
+        raise ExpectedError("notify_action", f"{action}: {error}", remedy=_REMEDY)
+    status = execution["status"]
+    if status != SUCCEEDED:
+        reason = executions.error_of(execution.get("result")) or "it gives no reason"
+        if status not in ENDED_STATUSES:
+            reason = f"it did not end within {WAIT_SECONDS} s"
+        problem = f"{action} is {status}, execution {execution_id}: {reason}"
+        raise ExpectedError("notify_action", problem, remedy=_REMEDY)
+    return {"notify_action": action, "execution_id": execution_id, "status": status}
 
 
 def parameters_for(message, notify_parameters):
     """Return the parameters of ``notify_action``.
 
-    The message, made inert, takes the place of ``$message`` in whatever values hold it; when none
-    does, it is the parameter ``message``.
+    The message, made inert, replaces ``$message`` in every value; when no value has that, it
+    becomes the parameter ``message``.
     """
     message = inert_text(message)
     filled = _fill(notify_parameters, message)
@@ -60,11 +61,11 @@ def _fill(value, message):
 
 
 def _ended(stackstorm, execution_id, sleep):
-    """Return an execution when it has ended, or as it is after the longest wait."""
+    """Wait for the end of an execution, up to WAIT_SECONDS, and return it."""
     for _ in range(int(WAIT_SECONDS / POLL_SECONDS)):
         execution = stackstorm.get_execution(execution_id)
         if execution is None:
-            raise StackStormError("execution %s is gone" % execution_id)
+            raise StackStormError(f"execution {execution_id} is gone")
         if execution["status"] in ENDED_STATUSES:
             break
         sleep(POLL_SECONDS)

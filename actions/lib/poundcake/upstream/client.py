@@ -1,84 +1,96 @@
-"""HTTP to the servers whose place and credentials the config gives: Alertmanager and Prometheus.
+"""HTTP to Alertmanager and Prometheus, with the URLs and credentials of the config.
 
 The settings of a server are ``<name>_url``, ``<name>_token``, ``<name>_username`` and
 ``<name>_password``.
 """
 
+from typing import Any
+
 import requests
 
 from poundcake.errors import ExpectedError
+from poundcake.settings import Settings
 
 TIMEOUT_SECONDS = 30
 _TITLES = {"alertmanager": "Alertmanager", "prometheus": "Prometheus"}
 _PORTS = {"alertmanager": 9093, "prometheus": 9090}
+_LONGEST_ANSWER = 300  # characters of an answer in an error
+_LONGEST_REASON = 1000
 
 
 class Refused(ExpectedError):
-    """A server answers that it will not; ``status`` is the HTTP status, ``reason`` its words."""
+    """A server answers with an error.
 
-    def __init__(self, text, status, reason):
-        super().__init__(text)
+    :param status: the HTTP status.
+    :param reason: what the server says about it.
+    """
+
+    def __init__(self, subject: str, problem: str, status: int, reason: str):
+        super().__init__(subject, problem)
         self.status = status
         self.reason = reason
 
 
-def call(settings, name, method, path, missing_ok=False, **more):
+def call(
+    settings: Settings, name: str, method: str, path: str, missing_ok: bool = False, **more: Any
+) -> Any:
     """Return the decoded JSON that a server answers, ``{}`` for an empty answer.
 
-    :param name: of the server: alertmanager or prometheus.
+    :param name: the server: alertmanager or prometheus.
     :param missing_ok: return None when the answer is 404.
-    :param more: for requests, such as ``json`` or ``params``.
-    :raises ExpectedError: that names the setting, when there is none, the server cannot be reached,
-        does not let us in, refuses (Refused), or answers no JSON.
+    :param more: arguments for requests, such as ``json`` or ``params``.
+    :raises ExpectedError: names the setting, when the server is not set, cannot be reached, rejects
+        the credentials, answers with an error (Refused), or does not answer JSON.
     """
     server = getattr(settings, name)
-    base = server.url
-    if not base:
-        text = "%s_url: is not set; write it into the config of poundcake, as in http://%s:%d"
-        raise ExpectedError(text % (name, name + ".example.com", _PORTS[name]))
-    url = base.rstrip("/") + path
+    if not server.url:
+        example = f"a URL such as http://{name}.example.com:{_PORTS[name]}"
+        remedy = "Set it in the config of poundcake"
+        raise ExpectedError(f"{name}_url", "is not set", example, remedy)
+    url = server.url.rstrip("/") + path
     try:
         answer = requests.request(method, url, auth=_login(server), timeout=TIMEOUT_SECONDS, **more)
     except (requests.RequestException, UnicodeError) as error:
-        raise ExpectedError("%s_url: %s cannot be reached: %s" % (name, url, error))
-    except ValueError:  # its text has the token in it
-        raise ExpectedError(
-            "%s_token: has a character that no token has, such as a line break" % name
-        )
+        raise ExpectedError(f"{name}_url", f"{url} cannot be reached: {error}")
+    except ValueError:  # its text contains the token
+        problem = "has a character that is not allowed in a token, such as a line break"
+        raise ExpectedError(f"{name}_token", problem)
     if answer.status_code == 404 and missing_ok:
         return None
     if answer.status_code in (401, 403):
-        text = "{0}_token: {1} answers {2}; set it, or {0}_username and {0}_password, "
-        text += "in the config of poundcake"
-        raise ExpectedError(text.format(name, url, answer.status_code))
+        remedy = f"Set it, or {name}_username and {name}_password, in the config of poundcake"
+        raise ExpectedError(
+            f"{name}_token", f"{url} answers {answer.status_code}", "valid credentials", remedy
+        )
     if not answer.ok:
-        text = "%s_url: %s %s answers %d: %s"
-        text = text % (name, method, url, answer.status_code, answer.text.strip()[:300])
-        raise Refused(text, answer.status_code, _reason(answer))
+        body = answer.text.strip()[:_LONGEST_ANSWER]
+        problem = f"{method} {url} answers {answer.status_code}: {body}"
+        raise Refused(f"{name}_url", problem, answer.status_code, _reason(answer))
     try:
         return answer.json() if answer.content else {}
     except ValueError:
-        raise ExpectedError("%s_url: %s answers no JSON; is it %s?" % (name, url, _TITLES[name]))
+        problem = f"{url} does not answer JSON"
+        raise ExpectedError(f"{name}_url", problem, f"the URL of {_TITLES[name]}")
 
 
-def _reason(answer):
-    """Return the words of an error: Prometheus puts them into ``error``."""
+def _reason(answer: requests.Response) -> str:
+    """Return what a server says about an error; Prometheus says it in ``error``."""
     try:
-        body = answer.json()
-        return str(body.get("error") or answer.text)[:1000]
+        return str(answer.json().get("error") or answer.text)[:_LONGEST_REASON]
     except (ValueError, AttributeError):
-        return answer.text.strip()[:1000]
+        return answer.text.strip()[:_LONGEST_REASON]
 
 
-def _login(server):
-    """Return what requests takes as ``auth``: as a header, a token would give way to ~/.netrc."""
+def _login(server: Any) -> Any:
+    """Return ``auth`` for requests; ~/.netrc would replace a token that is sent as a header."""
     token = server.token.strip()
-    user, password = server.username, server.password
     if token:
 
-        def login(request):
+        def login(request: requests.PreparedRequest) -> requests.PreparedRequest:
             request.headers["Authorization"] = "Bearer " + token
             return request
 
         return login
-    return tuple(text.encode("utf-8") for text in (user, password)) if user else None
+    if server.username:
+        return server.username.encode("utf-8"), server.password.encode("utf-8")
+    return None

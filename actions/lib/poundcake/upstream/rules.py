@@ -1,13 +1,14 @@
-"""The rules that Prometheus has loaded, as its API tells them.
+"""The rules that Prometheus has loaded, from its API.
 
 https://prometheus.io/docs/prometheus/latest/querying/api/#rules
 """
 
 import os
 import re
+from typing import Any, Dict, List, Mapping, Optional
 
-from poundcake.arguments import check_exists, label_pairs
-from poundcake.errors import ExpectedError
+from poundcake.arguments import check_exists, label_pairs, one_of
+from poundcake.settings import Settings
 from poundcake.upstream import client
 
 FIRING, PENDING, INACTIVE = STATES = ("firing", "pending", "inactive")
@@ -15,23 +16,25 @@ ALERTING, RECORDING = KINDS = ("alerting", "recording")
 _UID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
-def load(settings, **asked):
-    """Return Prometheus' rules, each as ``summary`` has it, in the order of its API.
+def load(settings: Settings, **params: Any) -> List[Dict[str, Any]]:
+    """Return Prometheus' rules, each as its ``summary``, in the order of its API.
 
-    :param asked: parameters of the API, such as ``type="alert"``. (An older Prometheus does not
-        know all of them, and gives more than was asked for.)
+    :param params: parameters of the API, such as ``type="alert"``. An older Prometheus does not
+        know all of them, and returns more rules.
     :raises ExpectedError: when Prometheus cannot be asked.
     """
-    answer = client.call(settings, "prometheus", "GET", "/api/v1/rules", params=asked)
+    answer = client.call(settings, "prometheus", "GET", "/api/v1/rules", params=params)
     groups = (answer.get("data") or {}).get("groups") or []
     return [summary(settings, group, rule) for group in groups for rule in group["rules"]]
 
 
-def summary(settings, group, rule):
-    """Return what matters of a rule: group, name, kind, state, expression, for (seconds), labels...
+def summary(
+    settings: Settings, group: Mapping[str, Any], rule: Mapping[str, Any]
+) -> Dict[str, Any]:
+    """Return the main fields of a rule: group, name, kind, state, expression, for (seconds), ...
 
-    ``state`` is None for a recording rule, and ``resource`` where its file is no PrometheusRule of
-    the config's namespace.
+    ``state`` is None for a recording rule. ``resource`` is None when the rule's file was not made
+    from a PrometheusRule in the config's namespace.
     """
     return {
         "group": group["name"],
@@ -50,37 +53,38 @@ def summary(settings, group, rule):
     }
 
 
-def resource_of(settings, file):
-    """Return the PrometheusRule that a rule file is made of, None when the name does not say so.
+def resource_of(settings: Settings, file: str) -> Optional[str]:
+    """Return the PrometheusRule that a rule file was made from, None when its name tells none.
 
     The Prometheus Operator names the file ``<namespace>-<name>-<uid>.yaml``.
     """
     pattern = r"%s-(.+)-%s\.yaml\Z" % (re.escape(settings.crd.namespace), _UID)
-    found = re.match(pattern, os.path.basename(file))
-    return found.group(1) if found else None
+    match = re.match(pattern, os.path.basename(file))
+    return match.group(1) if match else None
 
 
-def list_rules(settings, state, kind, group, name, label, limit):
-    """Return the rules that filters leave; an empty filter leaves all.
+def list_rules(
+    settings: Settings, state: str, kind: str, group: str, name: str, label: str, limit: int
+) -> Dict[str, Any]:
+    """Return the rules that match all filters; an empty filter matches every rule.
 
     :param state: firing, pending or inactive.
     :param kind: alerting or recording.
-    :param label: ``name=value`` pairs, comma-separated, of the rule's own labels; all must hold.
+    :param label: ``name=value`` pairs, comma-separated, of the rule's own labels; all must match.
     :returns: ``total``, ``shown``, ``rules`` (see ``summary``) and ``by_state``.
-    :raises ExpectedError: for a filter that names what is not there.
+    :raises ExpectedError: for a filter with an unknown value.
     """
     for parameter, value, known in (("state", state, STATES), ("kind", kind, KINDS)):
-        if value and value not in known:
-            text = '%s: "%s" is none; write one of %s'
-            raise ExpectedError(text % (parameter, value, ", ".join(known)))
+        if value:
+            one_of(parameter, value, known)
     labels = label_pairs(label)
-    found = load(settings)
-    check_exists("group", group, found)
-    check_exists("name", name, found)
+    rules = load(settings)
+    check_exists("group", group, rules)
+    check_exists("name", name, rules)
     wanted = {"state": state, "kind": kind, "group": group, "name": name}
     chosen = [
         rule
-        for rule in found
+        for rule in rules
         if all(not value or rule[field] == value for field, value in wanted.items())
         and all(rule["labels"].get(key) == value for key, value in labels)
     ]

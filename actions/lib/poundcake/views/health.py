@@ -1,7 +1,7 @@
-"""Is everything there that PoundCake needs? For each fault the remedy.
+"""Checks everything that PoundCake needs, and gives a remedy for each fault.
 
-Each check is a thread of its own with a share of the time: one that hangs or raises is a fault
-itself and hides no other.
+Each check runs in a thread of its own for a limited time: one that hangs or raises is reported as a
+fault and does not hide the others.
 """
 
 import glob
@@ -32,16 +32,19 @@ PROBE_SILENCE_SECONDS = 180  # the sensor sends a probe every minute
 BEHIND_SECONDS = 30
 LONGEST_DETAIL = 300
 
-_START_SENSOR = "sudo st2ctl restart-component st2sensorcontainer; its log says why it ended"
+_START_SENSOR = "sudo st2ctl restart-component st2sensorcontainer; its log says why it stopped"
 _RELOAD = "sudo st2ctl reload --register-all"
-# Of the parts that GET /ready names; the others say themselves what to do.
-_PARTS = {"sensor": _START_SENSOR, "heartbeat": "see Prometheus, Alertmanager and the route"}
-_API = "sudo st2ctl status; see the logs of st2api and of the database"
+# Remedies for parts of GET /ready; the detail of the other parts says what to do.
+_PARTS = {
+    "sensor": _START_SENSOR,
+    "heartbeat": "check Prometheus, Alertmanager and its route for the heartbeat",
+}
+_API = "sudo st2ctl status; check the logs of st2api and of the database"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: ``status`` is OK, FAULT or INFO; ``remedy`` belongs to a fault."""
+    """The result of a check: ``status`` is OK, FAULT or INFO; a fault has a ``remedy``."""
 
     name: str
     status: str
@@ -50,19 +53,19 @@ class Finding:
 
 
 class HealthError(ExpectedError):
-    """Something is at fault; ``details`` has the answer of a healthy PoundCake, too."""
+    """Some checks failed; ``details`` has the same answer as for a healthy PoundCake."""
 
     def __init__(self, answer):
         names = [item["name"] for item in answer["checks"] if item["status"] == FAULT]
-        super().__init__("%d at fault: %s" % (len(names), ", ".join(names)))
+        super().__init__(f"{len(names)} at fault", ", ".join(names))
         self.details = answer
 
 
 def check_health(stackstorm, config, seconds=ALLOWED_SECONDS):
     """Run every check and return ``{"status", "faults", "checks", "table"}``.
 
-    :param config: the pack's config as StackStorm hands it to an action.
-    :param seconds: what all the checks may take together.
+    :param config: the pack's config as StackStorm passes it to an action.
+    :param seconds: the time limit for all checks together.
     :raises HealthError: when there is a fault.
     """
     findings = run(checks(stackstorm, config), seconds)
@@ -79,26 +82,26 @@ def check_health(stackstorm, config, seconds=ALLOWED_SECONDS):
 
 
 def run(checks, seconds):
-    """Return the Findings of checks, ``(name, callable)``, in their order.
+    """Return the Findings of checks, given as ``(name, callable)``, in their order.
 
-    A check that raises, or has no answer within the time, is a fault.
+    A check that raises, or does not answer in time, is a fault.
     """
-    found = {}
+    findings = {}
     threads = []
     for name, check in checks:
-        thread = threading.Thread(target=_run_one, args=(name, check, found), daemon=True)
+        thread = threading.Thread(target=_run_one, args=(name, check, findings), daemon=True)
         thread.start()
         threads.append(thread)
     deadline = time.monotonic() + seconds
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    silent = "has no answer within %g s" % seconds
+    silent = f"no answer within {seconds:g} s"
     late = {name: [Finding(name, FAULT, silent, _API)] for name, _ in checks}
-    return [_tidy(item) for name, _ in checks for item in dict(late, **found)[name]]
+    return [_tidy(item) for name, _ in checks for item in dict(late, **findings)[name]]
 
 
 def checks(stackstorm, config):
-    """Return every check as ``(name, callable that returns a list of Findings)``."""
+    """Return all checks as ``(name, callable that returns a list of Findings)``."""
     config = config or {}
 
     def server(name, path):
@@ -122,62 +125,62 @@ def checks(stackstorm, config):
 
 
 def check_config(config):
-    """The sensor starts with this config."""
+    """Check that the sensor can start with this config."""
     remedy = "correct it, then sudo st2ctl reload --register-configs and restart the sensor"
     try:
         settings.check_exposure(settings.from_config(config))
     except SettingsError as error:
         return Finding("config", FAULT, str(error), remedy)
-    return Finding("config", OK, "can be used")
+    return Finding("config", OK, "valid")
 
 
 def check_api(stackstorm):
-    """StackStorm's API answers."""
+    """Check that StackStorm's API answers."""
     stackstorm.ping()
     return Finding("api", OK, "answers")
 
 
 def check_datastore(stackstorm):
-    """A key can be written, read and deleted."""
-    name, text = new_uuid7(), "written by check_health"
-    rows.write(stackstorm, rows.HEALTH, name, text, ttl=60)
+    """Check that a key can be written, read and deleted."""
+    name, written = new_uuid7(), "written by check_health"
+    rows.write(stackstorm, rows.HEALTH, name, written, ttl=60)
     try:
-        found = rows.read(stackstorm, rows.HEALTH, name)
+        value = rows.read(stackstorm, rows.HEALTH, name)
     finally:
         rows.delete(stackstorm, rows.HEALTH, name)
-    if found != text:
-        return Finding("datastore", FAULT, "what was written is not what is read", _API)
+    if value != written:
+        return Finding("datastore", FAULT, "a key does not have the value just written", _API)
     return Finding("datastore", OK, "writes, reads and deletes")
 
 
 def check_resources(stackstorm, kind):
-    """What the pack ships enabled is registered and enabled: its plumbing rules, its policies."""
+    """Check that the rules or policies that the pack ships enabled are registered and enabled."""
     names = [item["name"] for item in _shipped(kind) if item.get("enabled", True)]
     faults = []
     for ref in ("poundcake." + name for name in names):
-        found = stackstorm.get_resource(kind, ref)
-        if found is None:
+        resource = stackstorm.get_resource(kind, ref)
+        if resource is None:
             faults.append(Finding(kind, FAULT, ref + " is not registered", _RELOAD))
-        elif not found["enabled"]:
-            # The st2 command can enable no policy; registering it again does.
+        elif not resource["enabled"]:
+            # The st2 command cannot enable a policy; registering the pack again does.
             remedy = "st2 rule enable " + ref if kind == "rules" else _RELOAD
             faults.append(Finding(kind, FAULT, ref + " is disabled", remedy))
     return faults or [Finding(kind, OK, "registered and enabled: " + ", ".join(names))]
 
 
 def check_remediations(stackstorm):
-    """Which rules take alerts; none is no fault, but nothing is remediated then."""
-    found = stackstorm.list_resources("rules", trigger=triggers.ALERT)
-    enabled = sorted(rule["ref"] for rule in found if rule["enabled"])
-    others = sorted(rule["ref"] for rule in found if not rule["enabled"])
-    detail = "enabled: %s" % (", ".join(enabled) or "none, so nothing is remediated")
-    if others:
-        detail += "; disabled: " + ", ".join(others)
+    """List the rules on alerts. Having none enabled is allowed, but remediates nothing."""
+    rules = stackstorm.list_resources("rules", trigger=triggers.ALERT)
+    enabled = sorted(rule["ref"] for rule in rules if rule["enabled"])
+    disabled = sorted(rule["ref"] for rule in rules if not rule["enabled"])
+    detail = "enabled: " + (", ".join(enabled) or "none, so nothing is remediated")
+    if disabled:
+        detail += "; disabled: " + ", ".join(disabled)
     return Finding("remediations", INFO, detail)
 
 
 def check_coordination(is_configured=None):
-    """The policies can count exactly, which takes a coordination backend.
+    """Check for a coordination backend, without which the policies cannot count exactly.
 
     :param is_configured: callable; StackStorm's own when None.
     """
@@ -187,58 +190,59 @@ def check_coordination(is_configured=None):
 
             is_configured = coordination.configured
         configured = is_configured()
-    except Exception:  # another StackStorm, or none: whatever is missing here
-        return Finding("coordination", INFO, "cannot be seen from here")
+    except Exception:  # StackStorm's modules or config may be missing on this node
+        return Finding("coordination", INFO, "cannot be checked from here")
     if configured:
         return Finding("coordination", OK, "[coordination] url is set in st2.conf")
-    detail = "no backend, so limits of concurrency may be passed by what starts at the same moment"
+    detail = "no backend, so actions that start at the same moment may exceed concurrency limits"
     remedy = "set [coordination] url in st2.conf, as in redis://127.0.0.1:6379, and restart st2"
     return Finding("coordination", FAULT, detail, remedy)
 
 
 def check_sensor(stackstorm, now=None):
-    """The sensor is registered, enabled, and has sent a probe lately."""
-    found = stackstorm.get_resource("sensortypes", SENSOR)
-    if found is None:
+    """Check that the sensor is registered, enabled, and has recently sent a probe."""
+    sensor = stackstorm.get_resource("sensortypes", SENSOR)
+    if sensor is None:
         return Finding("sensor", FAULT, SENSOR + " is not registered", _RELOAD)
-    if not found["enabled"]:
+    if not sensor["enabled"]:
         return Finding("sensor", FAULT, SENSOR + " is disabled", "st2 sensor enable " + SENSOR)
     probes = _probes(stackstorm, now)
     if not probes:
-        detail = "no probe for %d s: it does not run, or cannot reach the message bus"
-        return Finding("sensor", FAULT, detail % PROBE_SILENCE_SECONDS, _START_SENSOR)
-    return Finding("sensor", OK, "seen at " + probes[-1]["occurrence_time"][:19])
+        detail = f"no probe for {PROBE_SILENCE_SECONDS} s: not running, or no message bus"
+        return Finding("sensor", FAULT, detail, _START_SENSOR)
+    return Finding("sensor", OK, "last probe at " + probes[-1]["occurrence_time"][:19])
 
 
 def check_bus(stackstorm, now=None):
-    """Triggers come through the message bus and the rules engine."""
+    """Check that triggers get through the message bus and the rules engine."""
     probes = _probes(stackstorm, now)
     done = [item for item in probes if item["status"] in executions.DONE]
     now = time.time() if now is None else now
-    waits = [item for item in probes if item["status"] not in executions.DONE]
+    waiting = [item for item in probes if item["status"] not in executions.DONE]
     newest = done[-1]["occurrence_time"] if done else ""
-    # A rules engine that died over one trigger instance never returns to it.
-    behind = [item for item in waits if item["occurrence_time"] > newest]
+    # A rules engine that died while processing a trigger instance never returns to it.
+    behind = [item for item in waiting if item["occurrence_time"] > newest]
     if behind and now - clock.to_seconds(behind[0]["occurrence_time"]) > BEHIND_SECONDS:
-        detail = "a probe of %s has not come through the rules engine"
-        remedy = "sudo st2ctl restart-component st2rulesengine; when it is only behind, wait"
-        return Finding("bus", FAULT, detail % behind[0]["occurrence_time"][:19], remedy)
+        sent = behind[0]["occurrence_time"][:19]
+        detail = f"the probe of {sent} has not got through the rules engine"
+        remedy = "sudo st2ctl restart-component st2rulesengine; if it is only behind, wait"
+        return Finding("bus", FAULT, detail, remedy)
     if not done:
-        detail = "no probe has come through for %d s" % PROBE_SILENCE_SECONDS
-        return Finding("bus", FAULT, detail, "see the sensor; then sudo st2ctl status")
-    return Finding("bus", OK, "a probe came through at " + newest[:19])
+        detail = f"no probe has got through for {PROBE_SILENCE_SECONDS} s"
+        return Finding("bus", FAULT, detail, "check the sensor, then sudo st2ctl status")
+    return Finding("bus", OK, "last probe got through at " + newest[:19])
 
 
 def check_listener(settings):
-    """The listener answers, and is ready."""
+    """Check that the listener answers and is ready."""
     if not settings.listener.port:
-        return [Finding("listener", INFO, "port is 0: where it listens cannot be seen from here")]
-    url = "http://%s:%d" % (_reachable(settings.listener.host), settings.listener.port)
-    elsewhere = "; when the sensor runs on another node, ask there: curl %s/ready" % url
+        return [Finding("listener", INFO, "port is 0, so its port cannot be known from here")]
+    url = f"http://{_reachable(settings.listener.host)}:{settings.listener.port}"
+    elsewhere = f"; if the sensor runs on another node, run there: curl {url}/ready"
     try:
         requests.get(url + "/health", timeout=HTTP_SECONDS).raise_for_status()
     except requests.RequestException as error:
-        detail = "%s/health: %s" % (url, _why(error))
+        detail = f"{url}/health: {_why(error)}"
         return [Finding("listener", FAULT, detail, _START_SENSOR + elsewhere)]
     answer = requests.get(url + "/ready", timeout=HTTP_SECONDS)
     parts = answer.json()["parts"]
@@ -246,8 +250,10 @@ def check_listener(settings):
         Finding(
             "listener",
             FAULT,
-            "not ready, %s: %s" % (name, part["detail"]),
-            _PARTS.get(name, "sudo st2ctl status; the sensor goes on by itself when it is mended"),
+            f"not ready, {name}: {part['detail']}",
+            _PARTS.get(
+                name, "sudo st2ctl status; the sensor continues by itself once this is fixed"
+            ),
         )
         for name, part in sorted(parts.items())
         if not part["ok"]
@@ -256,62 +262,64 @@ def check_listener(settings):
 
 
 def check_controls(stackstorm):
-    """Pauses and maintenance are told; a control that cannot be understood holds everything."""
-    found = queries.list_maintenance(stackstorm)
-    windows = [item for item in found["maintenance"] if item["active"]]
+    """List pauses and maintenance. An unreadable control is a fault, as it holds everything."""
+    controls = queries.list_maintenance(stackstorm)
+    windows = [item for item in controls["maintenance"] if item["active"]]
     findings = [
         Finding("controls", FAULT, item["reason"], "st2 key delete " + item["key"])
-        for item in found["paused"]
+        for item in controls["paused"]
         if item["kind"] == "unreadable"
     ]
-    paused = [item for item in found["paused"] if item["kind"] == "pause"]
+    paused = [item for item in controls["paused"] if item["kind"] == "pause"]
     for item in paused:
-        text = "%s is paused by %s: %s"
-        detail = text % (item["alertname"] or "everything", item["by"], item["reason"])
+        name = item["alertname"] or "everything"
+        detail = f"{name} is paused by {item['by']}: {item['reason']}"
         findings.append(Finding("controls", INFO, detail))
     if windows:
-        detail = "%d maintenance windows; st2 run poundcake.list_maintenance" % len(windows)
+        detail = f"{len(windows)} active maintenance windows; st2 run poundcake.list_maintenance"
         findings.append(Finding("controls", INFO, detail))
     return findings or [Finding("controls", OK, "nothing is paused or in maintenance")]
 
 
 def check_server(settings, name, path):
-    """A server answers with its credentials, when the config says where it is.
+    """Check that a server of the config answers with its credentials.
 
     :param name: alertmanager or prometheus.
-    :param path: of something that any client may ask.
+    :param path: a path that any client may read.
     """
     if not getattr(settings, name).url:
         return Finding(name, INFO, name + "_url is not set")
     try:
         client.call(settings, name, "GET", path)
     except ExpectedError as error:
-        remedy = "see %s_url and its credentials in the config of poundcake, and %s itself"
-        return Finding(name, FAULT, str(error), remedy % (name, name))
+        remedy = (
+            f"check {name}_url and its credentials in the config of poundcake, and {name} itself"
+        )
+        return Finding(name, FAULT, str(error), remedy)
     return Finding(name, OK, "answers")
 
 
 def table(findings):
-    """Return findings as text for a terminal: a line each, the remedy of a fault on a second."""
+    """Return findings as text for a terminal: a line for each, and one more for a remedy."""
     width = max(len(item.name) for item in findings)
     lines = []
     for item in findings:
-        lines.append("%-5s  %-*s  %s" % (item.status, width, item.name, item.detail))
+        lines.append(f"{item.status:<5}  {item.name:<{width}}  {item.detail}")
         if item.remedy:
-            lines.append("%s-> %s" % (" " * (width + 9), item.remedy))
+            lines.append(f"{'':{width + 9}}-> {item.remedy}")
     return "\n".join(lines)
 
 
-def _run_one(name, check, found):
+def _run_one(name, check, findings):
     try:
-        found[name] = check()
+        findings[name] = check()
     except StackStormError as error:
-        found[name] = [Finding(name, FAULT, str(error), _API)]
+        findings[name] = [Finding(name, FAULT, str(error), _API)]
     except SettingsError:
-        found[name] = [Finding(name, INFO, "cannot be checked before the config is corrected")]
+        findings[name] = [Finding(name, INFO, "cannot be checked until the config is corrected")]
     except Exception as error:
         remedy = "the check itself failed; please report it"
-        found[name] = [Finding(name, FAULT, _why(error), remedy)]
+        findings[name] = [Finding(name, FAULT, _why(error), remedy)]
 
 
 def _tidy(item):
@@ -328,22 +336,22 @@ def _shipped(kind):
 
 
 def _probes(stackstorm, now):
-    """Return the probes of the last minutes, the oldest first."""
+    """Return the probes of the last minutes, oldest first."""
     now = time.time() if now is None else now
     since = clock.to_text(now - PROBE_SILENCE_SECONDS)
-    found = stackstorm.list_trigger_instances(triggers.PROBE, since)
-    return sorted(found, key=lambda item: item["occurrence_time"])
+    probes = stackstorm.list_trigger_instances(triggers.PROBE, since)
+    return sorted(probes, key=lambda item: item["occurrence_time"])
 
 
 def _reachable(host):
-    """Return where a listener on this address can be reached, as it stands in a URL."""
+    """Return the host of a URL that reaches a listener on this address."""
     host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-    return "[%s]" % host if ":" in host else host
+    return f"[{host}]" if ":" in host else host
 
 
 def _why(error):
-    """Return why a call failed in a few words: the operating system's, where it has some."""
+    """Return why a call failed in a few words, those of the operating system if there are any."""
     if isinstance(error, requests.HTTPError):
-        return "answers %d" % error.response.status_code
-    found = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
-    return found.group(1) if found else "%s: %s" % (type(error).__name__, error)
+        return f"answers {error.response.status_code}"
+    match = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
+    return match.group(1) if match else f"{type(error).__name__}: {error}"

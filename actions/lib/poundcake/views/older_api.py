@@ -1,29 +1,29 @@
-"""The older designs' read API, so that a client of theirs can be pointed here.
+"""The read API of the older designs, so that their clients can be pointed here.
 
-Paths, parameters and field names are theirs; the values come from the sensor's memory, as those of
-the status page do. What they had, and what it is here:
+Paths, parameters and field names are those of the older designs. The values come from the sensor's
+memory, like those of the status page. What differs:
 
 ``/alerts``, ``/alerts/stats``, ``/alerts/{fingerprint}``, ``/remediations``, ``/handlers``
     The first design's. ``status`` of an alert is its lifecycle state, of which there are more than
-    their five; as a filter, ``firing`` is every state but resolved. A remediation attempt is an
-    execution of the present episode. ``action_name`` was the name of a step in a mapping and is
-    the name of the action without its pack. ``processed_by`` named the one of several instances
-    that had the alert; there is one sensor, so it is null. ``/handlers`` lists the rules on
-    ``poundcake.alert`` in place of Python classes; their parameters are left out, as they may hold
-    what is nobody's business.
+    the five of that design; as a filter, ``firing`` means every state but resolved. A remediation
+    attempt is an execution of the present episode. ``action_name`` was the name of a step in a
+    mapping and is now the name of the action without its pack. ``processed_by`` named the instance
+    that had the alert; there is only one sensor, so it is null. ``/handlers`` lists the rules on
+    ``poundcake.alert`` instead of Python classes, without their parameters, which may be private.
 ``/api/v1/executions/recent``, ``/api/v1/alerts/active``, ``/api/v1/st2/executions``
-    The second design's. ``executions/recent`` lists requests, as it did: the latest hundred, of
-    each the first fifty alerts. ``st2_workflow`` was the rule that a request had matched, and is
-    the action that ran. The serial numbers ``id``, ``api_call_id`` and ``alert_id`` of its tables,
-    and the ``headers`` and ``body`` of its requests, have no counterpart and are not there.
+    The second design's. ``executions/recent`` lists requests, as it did then: the latest hundred,
+    each with its first fifty alerts. ``st2_workflow`` was the rule that matched a request and is
+    now the action that ran. The serial numbers ``id``, ``api_call_id`` and ``alert_id`` of its
+    tables, and the ``headers`` and ``body`` of its requests, do not exist here.
 
-Every list takes ``limit`` and ``offset``, and says in ``total`` how many there are without them.
-Executions are remembered with their alert: the action ``list_executions`` knows those of alerts
-that are gone. A parameter that cannot be used is answered 400 with its name and the remedy.
+Every list takes ``limit`` and ``offset``, and ``total`` says how many entries there are without
+them. Executions are remembered with their alert; the action ``list_executions`` also knows those of
+alerts that are gone. An invalid parameter is answered with 400, its name and the remedy.
 """
 
 import re
 
+from poundcake import arguments
 from poundcake.core.alert import ENDED_STATUSES, RESOLVED, STATES, current_episode
 from poundcake.errors import ExpectedError
 from poundcake.st2 import triggers
@@ -49,10 +49,10 @@ _HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")
 def pages(stackstorm, snapshot):
     """Return the pages for listener.Listener.
 
-    :param stackstorm: stackstorm.StackStorm, which has the rules.
-    :param snapshot: callable that gives an core.snapshot.Snapshot.
+    :param stackstorm: st2.client.StackStorm, for the rules.
+    :param snapshot: callable that returns a core.snapshot.Snapshot.
     """
-    of_memory = (
+    from_memory = (
         ("/alerts", list_alerts),
         ("/alerts/stats", alert_stats),
         ("/alerts/(.+)", get_alert),
@@ -61,8 +61,8 @@ def pages(stackstorm, snapshot):
         ("/api/v1/alerts/active", active_alerts),
         ("/api/v1/st2/executions", st2_executions),
     )
-    found = [(re.compile(path), _page(answer, snapshot)) for path, answer in of_memory]
-    return found + [(re.compile("/handlers"), _page(list_handlers, lambda: stackstorm))]
+    pages = [(re.compile(path), _page(answer, snapshot)) for path, answer in from_memory]
+    return pages + [(re.compile("/handlers"), _page(list_handlers, lambda: stackstorm))]
 
 
 def list_alerts(snapshot, query):
@@ -72,9 +72,9 @@ def list_alerts(snapshot, query):
     """
     query = _Query(query, 100, "status", "alertname", "instance", "severity")
     status = query.one_of("status", STATES + (FIRING,))
-    found = [row for row in overview.newest_first(snapshot.alerts) if _has_status(row, status)]
-    found = query.matching(found, alertname="alertname", instance="instance", severity="severity")
-    return query.answer("alerts", found, _summary)
+    rows = [row for row in overview.newest_first(snapshot.alerts) if _has_status(row, status)]
+    rows = query.matching(rows, alertname="alertname", instance="instance", severity="severity")
+    return query.answer("alerts", rows, _summary)
 
 
 def alert_stats(snapshot, query):
@@ -91,7 +91,7 @@ def alert_stats(snapshot, query):
 
 
 def get_alert(snapshot, query, fingerprint):
-    """Return one alert whole; None when it is not known."""
+    """Return a whole alert; None when it is unknown."""
     _Query(query, None)
     for row in snapshot.alerts:
         if row["fingerprint"] == fingerprint:
@@ -105,25 +105,24 @@ def get_alert(snapshot, query, fingerprint):
 def list_remediations(snapshot, query):
     """Return the executions, newest first.
 
-    :param query: ``active`` (true: those that have not ended), ``alert_name``, ``status`` (a value
-        of that field).
+    :param query: ``active`` (true: only those that have not ended), ``alert_name``, ``status``.
     """
     query = _Query(query, 100, "active", "alert_name", "status")
     active = query.one_of("active", ("true", "false", "1", "0")) in ("true", "1")
     status = query.one_of("status", (PENDING, RUNNING, SUCCESS, FAILED, SKIPPED))
-    found = [
+    remediations = [
         _remediation(*item)
         for item in overview.executions(snapshot.alerts)
         if not active or item[2]["status"] not in ENDED_STATUSES
     ]
-    found = [item for item in found if not status or item["status"] == status]
-    return query.answer("remediations", query.matching(found, alert_name="alert_name"))
+    remediations = [item for item in remediations if not status or item["status"] == status]
+    return query.answer("remediations", query.matching(remediations, alert_name="alert_name"))
 
 
 def list_handlers(stackstorm, query):
     """Return the rules on ``poundcake.alert`` with their actions."""
     query = _Query(query, 100)
-    found = [
+    handlers = [
         {
             "name": rule["ref"],
             "description": rule.get("description") or "",
@@ -132,9 +131,10 @@ def list_handlers(stackstorm, query):
             "action": rule["action"]["ref"],
         }
         for rule in stackstorm.list_resources("rules")
-        if (rule.get("trigger") or {}).get("type") == triggers.ALERT  # a trigger may be gone
+        if (rule.get("trigger") or {}).get("type")
+        == triggers.ALERT  # the trigger of a rule may be gone
     ]
-    return query.answer("handlers", sorted(found, key=lambda item: item["name"]))
+    return query.answer("handlers", sorted(handlers, key=lambda item: item["name"]))
 
 
 def recent_requests(snapshot, query):
@@ -149,14 +149,14 @@ def recent_requests(snapshot, query):
 
 
 def active_alerts(snapshot, query):
-    """Return the alerts that fire.
+    """Return the firing alerts.
 
     :param query: ``alert_name``, ``instance``, ``severity``.
     """
     query = _Query(query, MOST, "alert_name", "instance", "severity")
-    found = [row for row in overview.newest_first(snapshot.alerts) if _has_status(row, FIRING)]
-    found = query.matching(found, alert_name="alertname", instance="instance", severity="severity")
-    return query.answer("active_alerts", found, _active, "count")
+    rows = [row for row in overview.newest_first(snapshot.alerts) if _has_status(row, FIRING)]
+    rows = query.matching(rows, alert_name="alertname", instance="instance", severity="severity")
+    return query.answer("active_alerts", rows, _active, "count")
 
 
 def st2_executions(snapshot, query):
@@ -165,35 +165,35 @@ def st2_executions(snapshot, query):
     :param query: ``request_id``, ``st2_workflow``, ``st2_rule``, ``status`` (StackStorm's).
     """
     query = _Query(query, 50, "request_id", "st2_workflow", "st2_rule", "status")
-    found = [_link(*item) for item in overview.executions(snapshot.alerts)]
+    executions = [_link(*item) for item in overview.executions(snapshot.alerts)]
     names = ("request_id", "st2_workflow", "st2_rule", "status")
-    found = query.matching(found, **{name: name for name in names})
-    return query.answer("st2_executions", found, count="count")
+    executions = query.matching(executions, **{name: name for name in names})
+    return query.answer("st2_executions", executions, count="count")
 
 
 class _Query:
-    """The parameters of a request, checked.
+    """The checked parameters of a request.
 
-    :param default: the limit when none is given; None for what is no list.
-    :param names: the filters there are.
-    :raises ExpectedError: for a parameter that cannot be used.
+    :param default: the default limit; None when the answer is not a list.
+    :param names: the filters.
+    :raises ExpectedError: for an invalid parameter.
     """
 
     def __init__(self, given, default, *names):
         known = names + (("limit", "offset") if default else ())
         for name in given:
             if name not in known:
-                there = "there are " + ", ".join(known) if known else "there is none here"
-                raise ExpectedError('parameter: "%s" is not known; %s' % (name[:100], there))
+                expected = "one of " + ", ".join(known) if known else "no parameters"
+                raise ExpectedError("parameter", f'unknown parameter "{name[:100]}"', expected)
         self._given = given
         self._limit = self._number("limit", default or 1, 1, MOST)
         self._offset = self._number("offset", 0, 0, 10**9)
 
     def one_of(self, name, values):
-        """Return a filter's value, "" when it is not given; it must be one of some."""
+        """Return the value of a filter, which must be one of some; "" when it is not given."""
         value = self._given.get(name, "")
-        if value and value not in values:
-            raise ExpectedError('%s: "%s" is none; there are %s' % (name, value, ", ".join(values)))
+        if value:
+            arguments.one_of(name, value, values)
         return value
 
     def matching(self, items, **fields):
@@ -202,33 +202,34 @@ class _Query:
         return [item for item in items if all(item[field] == value for field, value in wanted)]
 
     def answer(self, name, items, describe=lambda item: item, count=None):
-        """Return a page of the items under their name, and how many there are in all."""
+        """Return a page of the items under a name, and how many there are in total."""
         shown = [describe(item) for item in items[self._offset : self._offset + self._limit]]
-        found = {name: shown, "total": len(items), "limit": self._limit, "offset": self._offset}
-        return dict(found, **{count: len(shown)} if count else {})
+        page = {name: shown, "total": len(items), "limit": self._limit, "offset": self._offset}
+        return dict(page, **{count: len(shown)} if count else {})
 
     def _number(self, name, default, least, most):
-        text = self._given.get(name)
-        if text is None:
+        value = self._given.get(name)
+        if value is None:
             return default
-        if not re.match(r"[0-9]{1,9}\Z", text) or not least <= int(text) <= most:
-            wrong = '%s: "%s" is none; write a number from %d to %d'
-            raise ExpectedError(wrong % (name, text[:100], least, most))
-        return int(text)
+        if not re.match(r"[0-9]{1,9}\Z", value) or not least <= int(value) <= most:
+            expected = f"a number from {least} to {most}"
+            raise ExpectedError(name, f'"{value[:100]}" given', expected)
+        return int(value)
 
 
 def _page(answer, source):
     def page(match, query):
-        # WSGI gives a path's bytes as Latin-1.
+        # WSGI passes the bytes of a path as Latin-1.
         parts = [part.encode("latin-1").decode("utf-8", "replace") for part in match.groups()]
         try:
-            found = answer(source(), query, *parts)
+            body = answer(source(), query, *parts)
         except ExpectedError as error:
             return 400, {"error": str(error)}, _HEADERS
-        if found is None:
-            text = 'fingerprint: "%s" is not known; GET /alerts lists those that are' % parts[0]
-            return 404, {"error": text}, _HEADERS
-        return 200, found, _HEADERS
+        if body is None:
+            problem = f'unknown fingerprint "{parts[0]}"'
+            error = ExpectedError("fingerprint", problem, remedy="GET /alerts lists the known ones")
+            return 404, {"error": str(error)}, _HEADERS
+        return 200, body, _HEADERS
 
     return page
 
@@ -240,7 +241,7 @@ def _has_status(row, status):
 
 
 def _ran(row):
-    """Return what ran in the present episode of an alert, newest first."""
+    """Return the executions of the present episode of an alert, newest first."""
     return [i for i in overview.executions([row]) if i[1]["starts_at"] == row["starts_at"]]
 
 
@@ -277,9 +278,9 @@ def _attempt(attempt, execution):
 
 
 def _remediation(row, attempt, execution):
-    found = dict(_attempt(attempt, execution), alert_name=row["alertname"])
-    del found["stackstorm_action"]
-    return found
+    remediation = dict(_attempt(attempt, execution), alert_name=row["alertname"])
+    del remediation["stackstorm_action"]
+    return remediation
 
 
 def _request(request, rows):

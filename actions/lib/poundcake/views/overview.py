@@ -1,10 +1,11 @@
-"""What there is to see at a moment: the sensor's memory as figures and lists. Pure.
+"""Figures and lists from the sensor's memory, for the status page and the older API. Pure.
 
-It comes from memory, not from the datastore: it is fresh, costs little, and is there when
+They come from memory, not from the datastore: so they are fresh, cost little, and are there while
 StackStorm is not.
 """
 
 from poundcake import clock
+from poundcake.arguments import one_of
 from poundcake.core.alert import (
     AWAITING_APPROVAL,
     EXHAUSTED,
@@ -14,22 +15,21 @@ from poundcake.core.alert import (
     UNMATCHED,
     is_dismissed,
 )
-from poundcake.errors import ExpectedError
 from poundcake.views import queries
 
 ALL = "all"
-NO_SEVERITY = "none"  # what an alert without severity is called
-# States in which nothing goes on before a person has done something, then those that may need one.
+NO_SEVERITY = "none"  # stands for an alert without severity
+# States in which nothing happens until a person acts, then those in which a person may have to.
 NEEDS_A_PERSON = (AWAITING_APPROVAL, EXHAUSTED)
 NEEDS_A_LOOK = (FAILED, UNMATCHED)
 
 
 def by_state(alerts):
-    """Return ``{state: how many}`` with every state there is, in the order of a lifecycle."""
-    found = {state: 0 for state in STATES}
+    """Return ``{state: number of alerts}`` with every state, in the order of the lifecycle."""
+    counts = {state: 0 for state in STATES}
     for row in alerts:
-        found[row["state"]] += 1
-    return found
+        counts[row["state"]] += 1
+    return counts
 
 
 def severities(alerts):
@@ -38,54 +38,52 @@ def severities(alerts):
 
 
 def choose(alerts, state="", alertname="", severity=""):
-    """Return the rows that are asked for, those first that need a person, then the latest change.
+    """Return the rows that match the filters: the most urgent first, then the latest change.
 
-    :param state: a state, ALL, or "" for every alert that is not over: neither resolved nor
-        dismissed.
-    :param alertname: a part of it, in whatever case.
-    :param severity: the severity, NO_SEVERITY for none, "" for any.
-    :raises ExpectedError: for a state that is none.
+    :param state: a state, ALL, or "" for every active alert (see ``is_active``).
+    :param alertname: a part of the alertname, in any case.
+    :param severity: a severity, NO_SEVERITY for alerts without one, "" for any.
+    :raises ExpectedError: for an unknown state.
     """
-    if state and state != ALL and state not in STATES:
-        known = ", ".join(STATES + (ALL,))
-        raise ExpectedError('state: "%s" is none; there are %s' % (state, known))
+    if state:
+        one_of("state", state, STATES + (ALL,))
     part = alertname.casefold()
-    found = [
+    chosen = [
         row
         for row in alerts
         if (row["state"] == state if state and state != ALL else state or is_active(row))
         and (not severity or (row["severity"] or NO_SEVERITY) == severity)
         and (not part or part in row["alertname"].casefold())
     ]
-    return sorted(newest_first(found), key=_urgency)
+    return sorted(newest_first(chosen), key=_urgency)
 
 
 def newest_first(alerts):
-    """Return rows sorted by the time of their latest change of state."""
+    """Return rows sorted by their latest change of state, newest first."""
     return sorted(alerts, key=lambda r: (r["state_since"] or "", r["fingerprint"]), reverse=True)
 
 
 def is_active(row):
-    """True for an alert that is neither resolved nor dismissed."""
+    """Return whether an alert is neither resolved nor dismissed."""
     return row["state"] != RESOLVED and not is_dismissed(row)
 
 
 def executions(alerts):
-    """Return ``(row, attempt, execution)`` of everything that ran for some alerts, newest first."""
-    found = [
+    """Return ``(row, attempt, execution)`` of every execution for some alerts, newest first."""
+    executions = [
         (row, attempt, execution)
         for row in alerts
         for attempt in row["attempts"]
         for execution in attempt["executions"]
     ]
-    found.sort(key=lambda item: (item[2]["started_at"] or "", item[2]["execution_id"]))
-    return found[::-1]
+    executions.sort(key=lambda item: (item[2]["started_at"] or "", item[2]["execution_id"]))
+    return executions[::-1]
 
 
 def workflows(alerts):
-    """Return how each workflow fares over what is remembered of its executions; times in seconds.
+    """Return the figures of each workflow (see ``queries.workflow``), sorted by name.
 
-    They are ``queries.workflow``, sorted by name.
+    They cover the executions in memory.
     """
     by_action = {}
     for row in alerts:

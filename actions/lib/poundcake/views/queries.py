@@ -1,6 +1,6 @@
-"""Answers to "what happened?" from the rows. Reads the datastore only.
+"""Answers to "what happened?" from the rows. It only reads the datastore.
 
-Each function returns a JSON value; ExpectedError carries a sentence that says what exists.
+Each function returns a JSON value. An ExpectedError about an unknown value lists the known ones.
 """
 
 import collections
@@ -8,7 +8,7 @@ import statistics
 import time
 
 from poundcake import tables
-from poundcake.arguments import check_exists, label_pairs, unknown
+from poundcake.arguments import check_exists, label_pairs, one_of, unknown
 from poundcake.clock import elapsed
 from poundcake.core.alert import (
     ENDED_STATUSES,
@@ -19,26 +19,25 @@ from poundcake.core.alert import (
     is_dismissed,
 )
 from poundcake.core.controls import unreadable_text
-from poundcake.errors import ExpectedError
 from poundcake.st2 import controls, rows
 
 
 def get_request(stackstorm, request_id):
-    """Return a request with its alerts' present states and its executions."""
-    found = request_status(stackstorm, request_id)
-    if found is None:
+    """Return a request with the present states of its alerts and its executions."""
+    request = request_status(stackstorm, request_id)
+    if request is None:
         known = sorted(
             (row["request_id"] for row in rows.read_all(stackstorm, rows.REQUEST)), reverse=True
         )
-        raise ExpectedError(unknown("request_id", request_id, "requests", known))
-    return found
+        raise unknown("request_id", request_id, "requests", known)
+    return request
 
 
 def request_status(stackstorm, request_id, requests=(), alerts=()):
-    """Return a request with its alerts and executions, None when it is not known.
+    """Return a request with its alerts and executions, None when it is unknown.
 
     :param requests: request rows by id that are newer than the stored ones.
-    :param alerts: alert rows by fingerprint, likewise.
+    :param alerts: alert rows by fingerprint that are newer than the stored ones.
     """
     request = (requests and requests.get(request_id)) or rows.read(
         stackstorm, rows.REQUEST, request_id
@@ -50,17 +49,17 @@ def request_status(stackstorm, request_id, requests=(), alerts=()):
             "received_at": entry["received_at"],
             "completed_at": None,
             "source": entry["source"],
-            "status": "accepted",  # and not decided yet
+            "status": "accepted",  # but not decided yet
             "alerts": [],
             "executions": [],
         }
-    found, executions = [], []
+    alert_entries, executions = [], []
     for entry in request["alerts"]:
         fingerprint = entry["fingerprint"]
         row = alerts[fingerprint] if fingerprint in alerts else None
         if row is None and fingerprint:
             row = rows.read(stackstorm, rows.ALERT, fingerprint)
-        found.append(dict(entry, state=row["state"] if row else None))
+        alert_entries.append(dict(entry, state=row["state"] if row else None))
         for attempt in row["attempts"] if row else []:
             if attempt["request_id"] == request_id:
                 executions += [
@@ -68,24 +67,24 @@ def request_status(stackstorm, request_id, requests=(), alerts=()):
                     for item in attempt["executions"]
                 ]
     status = "complete" if request["completed_at"] else "in progress"
-    return dict(_without_rev(request), status=status, alerts=found, executions=executions)
+    return dict(_without_rev(request), status=status, alerts=alert_entries, executions=executions)
 
 
 def list_requests(stackstorm, limit):
-    """Return the newest requests, newest first, each in one line's worth of fields."""
-    found = rows.read_all(stackstorm, rows.REQUEST)
-    found.sort(key=lambda row: row["request_id"], reverse=True)
+    """Return the newest requests, newest first, each with the fields for a line of a list."""
+    requests = rows.read_all(stackstorm, rows.REQUEST)
+    requests.sort(key=lambda row: row["request_id"], reverse=True)
     names = ("request_id", "received_at", "completed_at", "source", "receiver", "counts")
-    shown = [{name: row[name] for name in names} for row in found[:limit]]
-    return {"total": len(found), "shown": len(shown), "requests": shown}
+    shown = [{name: row[name] for name in names} for row in requests[:limit]]
+    return {"total": len(requests), "shown": len(shown), "requests": shown}
 
 
 def get_alert(stackstorm, fingerprint):
-    """Return an alert whole: labels, state, history with durations, attempts."""
+    """Return a whole alert: labels, state, history with durations, attempts."""
     row = rows.read(stackstorm, rows.ALERT, fingerprint)
     if row is None:
         known = sorted(row["fingerprint"] for row in rows.read_all(stackstorm, rows.ALERT))
-        raise ExpectedError(unknown("fingerprint", fingerprint, "alerts", known))
+        raise unknown("fingerprint", fingerprint, "alerts", known)
     history = row["history"]
     for entry, following in zip(history, history[1:] + [None]):
         entry["seconds"] = elapsed(entry["at"], following["at"]) if following else None
@@ -101,19 +100,19 @@ def get_alert(stackstorm, fingerprint):
 
 
 def list_alerts(stackstorm, state, alertname, severity, label, limit):
-    """Return alerts, latest change first; dismissed ones only when a state is asked for.
+    """Return alerts, latest change first; dismissed ones only when a state is given.
 
-    :param label: ``name=value`` pairs, comma-separated; all must hold.
+    :param label: ``name=value`` pairs, comma-separated; all must match.
     """
-    if state and state not in STATES:
-        raise ExpectedError('state: "%s" is none; there are %s' % (state, ", ".join(STATES)))
+    if state:
+        one_of("state", state, STATES)
     wanted_labels = label_pairs(label)
-    found = rows.read_all(stackstorm, rows.ALERT)
-    check_exists("alertname", alertname, found)
-    check_exists("severity", severity, found)
+    alerts = rows.read_all(stackstorm, rows.ALERT)
+    check_exists("alertname", alertname, alerts)
+    check_exists("severity", severity, alerts)
     chosen = [
         row
-        for row in found
+        for row in alerts
         if (row["state"] == state if state else not is_dismissed(row))
         and (not alertname or row["alertname"] == alertname)
         and (not severity or row["severity"] == severity)
@@ -140,17 +139,17 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
 
 def list_executions(stackstorm, request_id, fingerprint, status, limit):
     """Return the executions that PoundCake tracked, newest first."""
-    found = rows.read_all(stackstorm, rows.EXECUTION)
+    executions = rows.read_all(stackstorm, rows.EXECUTION)
     for name, value in (
         ("request_id", request_id),
         ("fingerprint", fingerprint),
         ("status", status),
     ):
-        check_exists(name, value, found)
+        check_exists(name, value, executions)
     wanted = {"request_id": request_id, "fingerprint": fingerprint, "status": status}
     chosen = [
         _without_rev(row)
-        for row in found
+        for row in executions
         if all(not value or row[name] == value for name, value in wanted.items())
     ]
     chosen.sort(key=lambda row: row["started_at"] or "", reverse=True)
@@ -159,11 +158,11 @@ def list_executions(stackstorm, request_id, fingerprint, status, limit):
 
 
 def get_stats(stackstorm):
-    """Return counts of alerts by state and severity, and for each workflow how it fares.
+    """Return counts of alerts by state and severity, and the figures of each workflow.
 
-    ``held``: by cause, how many alerts have an attempt that is held back. ``ineffective``: attempts
-    that succeeded while their alert fired on.
-    Durations are in seconds, over executions that succeeded or failed and have both times.
+    ``held``: by cause, how many alerts have an attempt that is held back. ``ineffective``: how many
+    attempts succeeded while their alert kept firing. Durations are in seconds, over executions that
+    have ended and have both times.
     """
     alerts = rows.read_all(stackstorm, rows.ALERT)
     by_action = {}
@@ -183,22 +182,22 @@ def get_stats(stackstorm):
 
 
 def list_maintenance(stackstorm, now=None):
-    """Return everything that is set: ``paused`` rows, and ``maintenance`` rows.
+    """Return all controls that are set: ``paused`` rows and ``maintenance`` rows.
 
-    A maintenance row has ``active`` and ``seconds_left`` besides; one that is over stays listed for
-    a day. A row that cannot be understood is under ``paused``, with its ``key``.
+    A maintenance row also has ``active`` and ``seconds_left``; it stays listed for a day after its
+    end. A row that cannot be read is listed under ``paused``, with its ``key``.
     """
     now = time.time() if now is None else now
-    found = controls.read(stackstorm)
+    current = controls.read(stackstorm)
     unreadable = [
         {"kind": "unreadable", "key": key, "alertname": "", "reason": unreadable_text(key, error)}
-        for key, error in found.unreadable.items()
+        for key, error in current.unreadable.items()
     ]
     windows = [
         dict(w.row, active=now < w.ends, seconds_left=round(max(0.0, w.ends - now), 3))
-        for w in found.windows
+        for w in current.windows
     ]
-    return {"paused": list(found.pauses.values()) + unreadable, "maintenance": windows}
+    return {"paused": list(current.pauses.values()) + unreadable, "maintenance": windows}
 
 
 def _held_by(row):
@@ -207,15 +206,15 @@ def _held_by(row):
 
 
 def _ineffective(attempts):
-    """Return how many attempts succeeded while their alert fired on."""
+    """Return how many attempts succeeded while their alert kept firing."""
     return sum(1 for attempt in attempts if attempt["ineffective_at"])
 
 
 def _table(history):
-    """Return the history as text for a terminal: a line a state, with the seconds in it."""
+    """Return the history as text for a terminal: a line for each state, with its duration."""
     lines = [("at", "state", "seconds", "attempt", "reason")]
     for entry in history:
-        seconds = "" if entry["seconds"] is None else "%.1f" % entry["seconds"]
+        seconds = "" if entry["seconds"] is None else f"{entry['seconds']:.1f}"
         attempt = str(entry["attempt"] or "")
         at = entry["at"][:19].replace("T", " ")
         lines.append((at, entry["state"], seconds, attempt, entry["reason"]))
@@ -223,7 +222,7 @@ def _table(history):
 
 
 def workflow(ref, executions):
-    """Return how a workflow fares; of each execution ``status`` and ``elapsed`` are asked."""
+    """Return the figures of a workflow, from ``status`` and ``elapsed`` of its executions."""
     ended = [row for row in executions if row["status"] in ENDED_STATUSES]
     good = [row for row in ended if row["status"] == SUCCEEDED]
     times = sorted(row["elapsed"] for row in ended if row["elapsed"] is not None)
@@ -240,8 +239,8 @@ def workflow(ref, executions):
     }
 
 
-def _count(found, name, value):
-    return sum(1 for row in found if row[name] == value)
+def _count(alerts, name, value):
+    return sum(1 for row in alerts if row[name] == value)
 
 
 def _without_rev(row):

@@ -1,8 +1,8 @@
-"""The status page: what an operator sees at a glance. It only shows, and says how to act.
+"""The status page: what an operator sees at a glance. It is read-only, and shows how to act.
 
-It is rendered here, whole, and works without its script; the script fetches it again every five
-seconds and puts what has changed in its place. Text of alerts is data: the template escapes every
-value, and the page's own policy lets nothing run but that one script.
+The whole page is rendered here and works without its script. The script fetches the page again
+every five seconds and replaces what has changed. Text of alerts is data: the template escapes every
+value, and the page's content security policy allows no script but that one.
 """
 
 import base64
@@ -35,7 +35,7 @@ from poundcake.views import overview
 from poundcake.views.time_limited import TimeLimited
 
 PATH = re.compile("/")
-PATIENCE_SECONDS = 3
+HEALTH_TIMEOUT_SECONDS = 3
 ROWS = 50
 MOST_REQUESTS = 15
 MOST_ENTRIES = 30  # of a timeline
@@ -53,12 +53,12 @@ _TONES = dict(
     **{state: LOOK for state in overview.NEEDS_A_LOOK},
 )
 _TONES.update({REMEDIATED: GOOD, RESOLVED: GOOD, SUPPRESSED: IDLE})
-_LEVERS = (
-    ("Stop everything", 'st2 run poundcake.pause reason="WHY"'),
-    ("Stop one alertname", 'st2 run poundcake.pause alertname=ALERTNAME reason="WHY"'),
-    ("Go on", "st2 run poundcake.resume"),
+_CONTROLS = (
+    ("Pause everything", 'st2 run poundcake.pause reason="WHY"'),
+    ("Pause one alertname", 'st2 run poundcake.pause alertname=ALERTNAME reason="WHY"'),
+    ("Resume", "st2 run poundcake.resume"),
     (
-        "Maintenance",
+        "Start maintenance",
         'st2 run poundcake.start_maintenance matchers=\'host=~"db.*"\' duration=2h reason="WHY"',
     ),
 )
@@ -68,15 +68,15 @@ class StatusPage:
     """A page of listener.Listener.
 
     :param settings: settings.Settings.
-    :param snapshot: callable that gives an core.snapshot.Snapshot.
+    :param snapshot: callable that gives a core.snapshot.Snapshot.
     :param health: callable that gives ``{part: {"ok": bool, "detail": text}}``.
     """
 
     def __init__(self, settings, snapshot, health):
         self._settings = settings
         self._snapshot = snapshot
-        # When StackStorm hangs, this page must not.
-        self._health = TimeLimited(health, PATIENCE_SECONDS, _hangs)
+        # This page must not hang when StackStorm does.
+        self._health = TimeLimited(health, HEALTH_TIMEOUT_SECONDS, _health_timed_out)
         folder = os.path.dirname(os.path.abspath(__file__))
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(folder),
@@ -91,18 +91,18 @@ class StatusPage:
         self._headers = _headers(environment.loader.get_source(environment, self._template.name)[0])
 
     def __call__(self, match, query):
-        """Answer a GET. The query: ``state``, ``alertname``, ``severity``, ``page``."""
+        """Answer a GET. The query may have ``state``, ``alertname``, ``severity`` and ``page``."""
         snapshot = self._snapshot()
         wanted = {name: query.get(name, "").strip() for name in ("state", "alertname", "severity")}
         try:
-            number = _number(query.get("page", "1"))
+            number = _page_number(query.get("page", "1"))
             chosen, notice = overview.choose(snapshot.alerts, **wanted), ""
         except ExpectedError as error:
             wanted = dict.fromkeys(wanted, "")
             chosen, number, notice = overview.choose(snapshot.alerts), 1, str(error)
         values = self._values(snapshot, wanted, chosen, number)
-        text = self._template.render(values, notice=notice)
-        return (400 if notice else 200), text.encode("utf-8", "replace"), self._headers
+        html = self._template.render(values, notice=notice)
+        return (400 if notice else 200), html.encode("utf-8", "replace"), self._headers
 
     def _values(self, snapshot, wanted, chosen, number):
         pages = max(1, -(-len(chosen) // ROWS))
@@ -128,15 +128,15 @@ class StatusPage:
             "later": _url(wanted, number + 1) if number < pages else "",
             "health": [dict(health[name], name=name) for name in sorted(health)],
             "held": self._held(snapshot),
-            "levers": _LEVERS,
+            "controls": _CONTROLS,
             "workflows": overview.workflows(snapshot.alerts),
             "requests": snapshot.recent.requests()[:MOST_REQUESTS],
         }
 
     def _verdict(self, snapshot, counts, health):
-        """Return in a line whether somebody is needed, and below it why."""
+        """Return a title that says whether anyone must act, and the reasons below it."""
         faults = [
-            _reason("%s is not well: %s" % (name, _clip(part["detail"], 300)), "#health")
+            _reason(f"{name} is failing: {_clip(part['detail'], 300)}", "#health")
             for name, part in sorted(health.items())
             if not part["ok"]
         ]
@@ -145,44 +145,43 @@ class StatusPage:
         held = self._held(snapshot)
         for kind in dict.fromkeys(item["kind"] for item in held):
             names = [_clip(item["name"], 60) for item in held if item["kind"] == kind]
-            looks.append(_reason("%s: %s" % (kind, _some(names)), "#held"))
-        going = _reason(_going(snapshot, counts), "")
+            looks.append(_reason(f"{kind}: {_some(names)}", "#held"))
+        work = _reason(_work_in_progress(snapshot, counts), "")
         number = sum(counts.get(state, 0) for state in overview.NEEDS_A_PERSON)
-        titles = ["PoundCake is not well"] if faults else []
-        titles += ["%s a person" % _many(number, "alert needs", "alerts need")] if acts else []
+        titles = ["PoundCake is failing"] if faults else []
+        titles += [f"{_many(number, 'alert needs', 'alerts need')} a person"] if acts else []
         if titles:
             tone, title = ACT, "; ".join(titles)
         elif looks:
             tone, title = LOOK, "Nothing urgent; worth a look"
         else:
             tone, title = GOOD, "Nothing needs you"
-        why = faults + acts + looks + [going]
+        why = faults + acts + looks + [work]
         return {"tone": tone, "symbol": _SYMBOLS[tone], "title": title, "why": why}
 
     def _held(self, snapshot):
-        """Return everything that holds remediations back, and the command that ends it."""
+        """Return everything that holds remediations back, each with the command that ends it."""
         dry = [EVERYTHING] if self._settings.admission.dry_run else []
         dry += self._settings.admission.dry_run_alertnames
-        text = "it is decided and tracked, nothing is dispatched (config)"
-        found = [_item("dry run", name, ": " + text) for name in dry]
+        effect = ": decided and tracked, but not dispatched (set in the config)"
+        held = [_item("dry run", name, effect) for name in dry]
         known = snapshot.controls
         for key, error in known.unreadable.items() if known else ():
-            found.append(_item("not understood", key, ": " + controls.unreadable_text(key, error)))
+            held.append(_item("unreadable", key, ": " + controls.unreadable_text(key, error)))
         for name, row in sorted(known.pauses.items()) if known else ():
-            text = ", by %s since %s: %s" % (row["by"], _moment(row["at"]), row["reason"])
-            found.append(_item("paused", name or EVERYTHING, text, controls.resume_command(name)))
+            detail = f", by {row['by']} since {_moment(row['at'])}: {row['reason']}"
+            held.append(_item("paused", name or EVERYTHING, detail, controls.resume_command(name)))
         for row in snapshot.windows:
-            text = ", by %s until %s: %s" % (row["by"], _moment(row["ends_at"]), row["reason"])
+            detail = f", by {row['by']} until {_moment(row['ends_at'])}: {row['reason']}"
             command = controls.end_command(row["id"])
-            found.append(_item("maintenance", ", ".join(row["matchers"]), text, command))
+            held.append(_item("maintenance", ", ".join(row["matchers"]), detail, command))
         for name, breaker in sorted(snapshot.breakers.items()):
             ends = breaker.opened_at + self._settings.admission.breaker_seconds
-            text = ", after %s in a row; one remediation is tried " % _many(
-                breaker.failures, "failure", "failures"
-            )
-            text += "at " + _moment(clock.to_text(ends)) if snapshot.now < ends else "next"
-            found.append(_item("breaker open", name, text))
-        return found
+            failures = _many(breaker.failures, "failure", "failures")
+            trial = "at " + _moment(clock.to_text(ends)) if snapshot.now < ends else "next"
+            detail = f", after {failures} in a row; one remediation is tried {trial}"
+            held.append(_item("breaker open", name, detail))
+        return held
 
     def _alert(self, snapshot, row):
         history = [item for item in row["history"] if item["starts_at"] == row["starts_at"]]
@@ -190,13 +189,11 @@ class StatusPage:
         requests = row["request_ids"][-1:]
         return {
             "row": row,
-            "key": hashlib.sha256(row["fingerprint"].encode("utf-8", "surrogatepass")).hexdigest()[
-                :16
-            ],
+            "key": _key(row["fingerprint"]),
             "timeline": history[-MOST_ENTRIES:],
             "attempts": [self._attempt(item) for item in attempts],
             "decisions": snapshot.recent.decisions(row["fingerprint"]),
-            "request_command": "st2 run poundcake.get_request request_id=%s" % "".join(requests),
+            "request_command": "st2 run poundcake.get_request request_id=" + "".join(requests),
             "labels": sorted(row["labels"].items())[:MOST_LABELS],
             "annotations": sorted(row["annotations"].items())[:MOST_LABELS],
             "commands": _commands(row),
@@ -216,190 +213,193 @@ class StatusPage:
 
     def _web_url(self, execution_id):
         base = self._settings.listener.st2_web_url.rstrip("/")
-        return base and "%s/#/history/%s/general" % (base, quote(execution_id, safe=""))
+        return base and f"{base}/#/history/{quote(execution_id, safe='')}/general"
 
 
-def _hangs(seconds):
-    return {"stackstorm": {"ok": False, "detail": "no answer for %d s" % seconds}}
+def _health_timed_out(seconds):
+    return {"stackstorm": {"ok": False, "detail": f"no answer for {int(seconds)} s"}}
 
 
 def _headers(source):
-    """Return the headers of the page; nothing may run or be loaded but what the template has."""
+    """Return the headers of the page: only the template's own script and style may be used."""
     script, style = (
-        base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-        for text in re.search("<script>(.*?)</script>", source, re.S).groups()
+        base64.b64encode(hashlib.sha256(block.encode("utf-8")).digest()).decode("ascii")
+        for block in re.search("<script>(.*?)</script>", source, re.S).groups()
         + re.search("<style>(.*?)</style>", source, re.S).groups()
     )
     policy = (
-        "default-src 'none'; script-src 'sha256-%s'; style-src 'sha256-%s'; img-src data:; "
+        f"default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
+        "img-src data:; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
     return [
         ("Content-Type", "text/html; charset=utf-8"),
-        ("Content-Security-Policy", policy % (script, style)),
+        ("Content-Security-Policy", policy),
         ("X-Content-Type-Options", "nosniff"),
         ("Referrer-Policy", "no-referrer"),
         ("Cache-Control", "no-store"),
     ]
 
 
-def _number(text):
-    if not re.match(r"[1-9][0-9]{0,8}\Z", text):
-        raise ExpectedError('page: "%s" is none; write a number from 1 on' % _clip(text, 100))
-    return int(text)
+def _page_number(value):
+    if not re.match(r"[1-9][0-9]{0,8}\Z", value):
+        raise ExpectedError("page", f'"{_clip(value, 100)}" given', "a number from 1")
+    return int(value)
 
 
 def _counts(snapshot, counts, wanted):
     active = sum(1 for row in snapshot.alerts if overview.is_active(row))
-    found = [("", "active", active, IDLE)]
-    found += [(state, state, count, _tone(state)) for state, count in counts.items()]
-    found.append((overview.ALL, overview.ALL, len(snapshot.alerts), IDLE))
+    entries = [("", "active", active, IDLE)]
+    entries += [(state, state, count, _tone(state)) for state, count in counts.items()]
+    entries.append((overview.ALL, overview.ALL, len(snapshot.alerts), IDLE))
     return [
         {"name": name, "title": title, "count": count, "tone": tone, "current": name == wanted}
-        for name, title, count, tone in found
+        for name, title, count, tone in entries
     ]
 
 
 def _choices():
-    found = [("", "active: not over")]
-    found += [(state, state) for state in STATES + (overview.ALL,)]
-    return [{"value": value, "title": title} for value, title in found]
+    choices = [("", "active")] + [(state, state) for state in STATES + (overview.ALL,)]
+    return [{"value": value, "title": title} for value, title in choices]
 
 
 def _shown(first, shown, total):
     if not total:
         return "0 alerts"
-    text = "%d to %d of %s, those first that need a person, then the latest change"
-    return text % (first + 1, first + shown, _many(total, "alert", "alerts"))
+    alerts = _many(total, "alert", "alerts")
+    part = f"{first + 1}-{first + shown} of {alerts}" if shown < total else alerts
+    return part + ", most urgent first"
 
 
 def _nothing(wanted, snapshot):
     if any(wanted.values()):
-        return "No alert is like that. Clear the filter to see the others."
+        return "No alerts match. Clear the filter to see the others."
     if snapshot.alerts:
-        return "No alert is active: all have resolved or are dismissed."
-    return "No alert has come yet. Alertmanager posts them to /webhook."
+        return "No active alerts: all are resolved or dismissed."
+    return "No alerts yet. Alertmanager sends them to /webhook."
 
 
 def _counted(state, counts):
-    said = {
-        AWAITING_APPROVAL: "each row has the command that answers",
-        EXHAUSTED: "no attempt is left",
-        FAILED: "the last attempt failed; the next notification may bring another",
-        UNMATCHED: "no rule took it",
+    explanations = {
+        AWAITING_APPROVAL: "open a row for the command to answer",
+        EXHAUSTED: "no attempts left",
+        FAILED: "the last attempt failed; the next notification may start another",
+        UNMATCHED: "no rule matched",
     }
-    text = "%s %s" % (_many(counts[state], "alert is", "alerts are"), state.replace("_", " "))
-    return _reason(": ".join(filter(None, (text, said.get(state, "")))), "?state=" + state)
+    count = _many(counts[state], "alert is", "alerts are") + " " + state.replace("_", " ")
+    explanation = explanations.get(state, "")
+    return _reason(": ".join(filter(None, (count, explanation))), "?state=" + state)
 
 
 def _reason(text, href):
     return {"text": text, "href": href}
 
 
-def _going(snapshot, counts):
-    text = "%s in flight, %d pending" % (
-        _many(snapshot.running, "remediation", "remediations"),
-        counts[PENDING],
-    )
+def _work_in_progress(snapshot, counts):
+    running = _many(snapshot.running, "remediation", "remediations")
+    parts = [f"{running} in flight", f"{counts[PENDING]} pending"]
     if snapshot.undecided:
-        text += ", %s undecided" % _many(snapshot.undecided, "notification", "notifications")
-    return text
+        undecided = _many(snapshot.undecided, "notification", "notifications")
+        parts.append(f"{undecided} undecided")
+    return ", ".join(parts)
 
 
 def _many(number, one, more):
-    return "%d %s" % (number, one if number == 1 else more)
+    return f"{number} {one if number == 1 else more}"
 
 
 def _some(names):
     rest = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (" and %d more" % rest if rest > 0 else "")
+    return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _item(kind, name, text, command=""):
-    return {"kind": kind, "name": name, "text": name + text, "command": _safe(command)}
+def _item(kind, name, detail, command=""):
+    return {"kind": kind, "name": name, "text": name + detail, "command": _safe(command)}
 
 
 def _key(fingerprint):
-    """Return what of a fingerprint, which is text from outside, is fit for an id in a page."""
+    """Return a form of a fingerprint, which is text from outside, that can be an id in a page."""
     return hashlib.sha256(fingerprint.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _commands(row):
-    """Return ``(what it does, the command)`` for an alert, "" where it cannot be written."""
+    """Return ``(title, command)`` for an alert; the command is "" when it cannot be typed."""
     name = "fingerprint=" + shlex.quote(row["fingerprint"])
-    found = [("See all of it", "st2 run poundcake.get_alert " + name)]
+    commands = [("Show details", "st2 run poundcake.get_alert " + name)]
     if row["state"] != RESOLVED:
         for attempt in open_attempts(row):
             for inquiry in open_inquiries(attempt):
-                found.append(("Answer", "st2 inquiry respond " + inquiry["inquiry_id"]))
+                commands.append(
+                    ("Answer the question", "st2 inquiry respond " + inquiry["inquiry_id"])
+                )
         because = name + ' reason="WHY"'
-        silenced = "alertname=" + shlex.quote(row["alertname"]) + ' reason="WHY"'
-        found += [
-            ("One attempt more", "st2 run poundcake.retry_alert " + because),
-            ("I take it over", "st2 run poundcake.acknowledge_alert " + because),
-            ("Out of the list", "st2 run poundcake.dismiss_alert " + because),
-            ("Stop this alertname", "st2 run poundcake.pause " + silenced),
+        alertname = "alertname=" + shlex.quote(row["alertname"]) + ' reason="WHY"'
+        commands += [
+            ("Retry now", "st2 run poundcake.retry_alert " + because),
+            ("Take over, no more attempts", "st2 run poundcake.acknowledge_alert " + because),
+            ("Dismiss from the list", "st2 run poundcake.dismiss_alert " + because),
+            ("Pause this alertname", "st2 run poundcake.pause " + alertname),
         ]
-    return [(title, _safe(text)) for title, text in found]
+    return [(title, _safe(command)) for title, command in commands]
 
 
 def _safe(command):
-    """Return a command that may be copied into a terminal, "" when it cannot be.
+    """Return a command that is safe to copy into a terminal, "" when it cannot be made so.
 
-    StackStorm evaluates expressions in parameters, and a terminal obeys control characters.
+    StackStorm evaluates expressions in parameters, and terminals act on control characters.
     """
     return inert_text(command) if command.isprintable() else ""
 
 
 def _url(wanted, number):
-    given = [item for item in wanted.items() if item[1]] + [("page", number)]
-    return "?" + urlencode(given, errors="replace")
+    parameters = [item for item in wanted.items() if item[1]] + [("page", number)]
+    return "?" + urlencode(parameters, errors="replace")
 
 
 def _tone(state):
     return _TONES.get(state, BUSY)
 
 
-def _clip(text, most=CLIP):
-    text = str(text or "")
-    if len(text) <= most:
-        return text
-    return "%s… (%d characters in all)" % (text[:most], len(text))
+def _clip(value, most=CLIP):
+    value = str(value or "")
+    if len(value) <= most:
+        return value
+    return f"{value[:most]}… ({len(value)} characters in all)"
 
 
-def _moment(text):
-    """Return an RFC 3339 time as a person reads it."""
-    return text[:19].replace("T", " ")
-
-
-@jinja2.pass_context
-def _moment_filter(context, text):
-    same_day = text[:10] == context["now"][:10]
-    return text[11:19] if same_day else "%s %s" % (text[5:10], text[11:16])
+def _moment(time):
+    """Return an RFC 3339 time in a form for people."""
+    return time[:19].replace("T", " ")
 
 
 @jinja2.pass_context
-def _ago(context, text):
-    seconds = max(0, int(clock.to_seconds(context["now"]) - clock.to_seconds(text)))
+def _moment_filter(context, time):
+    same_day = time[:10] == context["now"][:10]
+    return time[11:19] if same_day else f"{time[5:10]} {time[11:16]}"
+
+
+@jinja2.pass_context
+def _ago(context, time):
+    seconds = max(0, int(clock.to_seconds(context["now"]) - clock.to_seconds(time)))
     for size, unit, most in ((1, "s", 60), (60, "min", 120), (3600, "h", 48)):
         if seconds < size * most:
-            return "%d %s" % (seconds // size, unit)
-    return "%d d" % (seconds // 86400)
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 86400} d"
 
 
 def _seconds(value):
-    return "–" if value is None else "%.1f" % value
+    return "–" if value is None else f"{value:.1f}"
 
 
 def _percent(rate):
-    # Rounded down: 99.96 % is not all.
-    return "–" if rate is None else "%g %%" % (int(rate * 1000) / 10.0)
+    # Rounded down: 99.96 % must not read as 100 %.
+    return "–" if rate is None else f"{int(rate * 1000) / 10.0:g} %"
 
 
 def _tally(counts):
-    rest = ["%d %s" % (counts[name], name) for name in sorted(counts) if name != "alerts"]
-    text = _many(counts["alerts"], "alert", "alerts")
-    return "%s: %s" % (text, ", ".join(rest)) if rest else text
+    decisions = [f"{counts[name]} {name}" for name in sorted(counts) if name != "alerts"]
+    alerts = _many(counts["alerts"], "alert", "alerts")
+    return f"{alerts}: {', '.join(decisions)}" if decisions else alerts
 
 
 _FILTERS = {
