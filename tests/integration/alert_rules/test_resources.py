@@ -17,6 +17,8 @@ from poundcake.errors import ExpectedError
 from tests.support.fakes import PACK, make_settings
 from tests.support.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
 
+# kube_api_url and kube_token are set together, or neither is.
+NO_SERVER = {"kube_api_url": "", "kube_token": ""}
 GROUPS = [{"name": "hosts", "rules": [{"alert": "HostDown", "expr": "up == 0"}]}]
 
 
@@ -106,8 +108,8 @@ def test_a_list_has_all_pages_and_what_the_selector_finds(api):
         ({"kube_token": "wrong"}, "kube_token: Kubernetes does not know who asks"),
         ({"kube_api_url": "https://127.0.0.1:1", "kube_ca_path": "/no/ca"}, "kube_ca_path: "),
         ({"kube_api_url": "http://127.0.0.1:1"}, "kube_api_url: Kubernetes at http://127.0.0.1:1"),
-        ({"kube_api_url": "", "kube_config": "/no/file"}, "kube_config: there is no way to"),
-        ({"kube_api_url": ""}, "kube_api_url: there is no way to Kubernetes"),
+        ({**NO_SERVER, "kube_config": "/no/file"}, "kube_config: there is no way to"),
+        (NO_SERVER, "kube_api_url: there is no way to Kubernetes"),
         ({"crd_namespace": "none"}, "crd_namespace: there are no prometheusrules in none"),
     ],
 )
@@ -162,7 +164,7 @@ def test_a_kubeconfig_says_who_we_are(api, tmp_path):
     contexts = [{"name": one, "context": {"cluster": "c", "user": one}} for one in ("a", "b")]
     content = {"clusters": clusters, "users": users, "contexts": contexts, "current-context": "b"}
     path.write_text(yaml.safe_dump(dict(content, apiVersion="v1", kind="Config")))
-    given = {"kube_api_url": "", "kube_config": str(path)}
+    given = {**NO_SERVER, "kube_config": str(path)}
     assert Resources(settings(api, **given)).list() == []
     wrong = Resources(settings(api, kube_context="a", **given))
     assert "does not know who asks" in refusal(wrong.list)
@@ -180,7 +182,7 @@ def test_inside_a_cluster_the_pod_s_service_account_is_taken(tmp_path, monkeypat
         host, port = api.address.split(":")
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
-        assert Resources(settings(api, kube_api_url="")).list() == []
+        assert Resources(settings(api, **NO_SERVER)).list() == []
         assert Resources(settings(api, kube_ca_path=str(authority))).list() == []
         other = Resources(settings(api))
         assert "certificate verify failed" in refusal(other.list)
@@ -200,7 +202,7 @@ def test_a_token_that_cannot_be_one_is_not_shown(api):
 
 def test_the_client_is_loaded_where_it_is_needed():
     """It takes most of a second to import."""
-    code = "import sys, poundcake.rule_apply, poundcake.rule_commands\n"
+    code = "import sys, poundcake.alert_rules.apply, poundcake.alert_rules.edit\n"
     code += "print('kubernetes' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
