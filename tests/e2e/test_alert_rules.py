@@ -86,4 +86,4 @@ def test_a_tracked_alert_leads_to_its_rule(place):
     status = world.completed(request_id)
     answer = world.ask("show_rule_of_alert", fingerprint=status["alerts"][0]["fingerprint"])
     assert answer["rules"][0]["name"] == "DiskFull"
-    assert answer["match"] == "the expression and the labels are the alert's"
+    assert answer["match"] == "the rule has the alert's expression and labels"

@@ -147,18 +147,18 @@ def test_what_get_shows_can_be_applied(cluster):
     [
         ("", {}, "path, rules: give one of them"),
         ("", {"path": "/no/file"}, "path: "),
-        ("a: [", {}, "file: it is no YAML"),
-        ("a: b", {}, "rules: a document is a None None"),
-        ("- a", {}, "rules: a document is no mapping"),
-        ("# none", {}, "rules: there are none"),
-        (HOSTS, {}, "resource: groups alone belong to no PrometheusRule"),
-        (HOSTS, {"resource": "A b"}, 'resource: "A b" is no name'),
-        (MANIFESTS.replace("monitoring, ", "other, "), {}, "crd_namespace: disks is of the namesp"),
-        (MANIFESTS.replace("name: disks,", "name: hosts,"), {}, "resource: hosts is there twice"),
+        ("a: [", {}, "file: not valid YAML"),
+        ("a: b", {}, "rules: a document has apiVersion unknown"),
+        ("- a", {}, "rules: a document is not a mapping"),
+        ("# none", {}, "rules: empty; expected"),
+        (HOSTS, {}, "resource: empty; expected the name of the PrometheusRule"),
+        (HOSTS, {"resource": "A b"}, 'resource: "A b"; expected a valid name'),
+        (MANIFESTS.replace("monitoring, ", "other, "), {}, "crd_namespace: disks is in the namesp"),
+        (MANIFESTS.replace("name: disks,", "name: hosts,"), {}, "resource: hosts is defined twice"),
         (HOSTS + "---\n" + HOSTS, {"resource": "a"}, "rules: nothing was written"),
-        (DISKS, {"prune": True}, "owner: prune deletes"),
-        (DISKS, {"owner": "a b"}, 'owner: "a b" is no value of a label'),
-        (DISKS.replace("infra", "a b"), {}, "resource: Kubernetes does not take it"),
+        (DISKS, {"prune": True}, "owner: empty; expected"),
+        (DISKS, {"owner": "a b"}, 'owner: "a b"; expected a valid label value'),
+        (DISKS.replace("infra", "a b"), {}, "resource: Kubernetes does not accept it"),
     ],
 )
 def test_what_cannot_be_applied_is_told(cluster, rules, more, start):
@@ -180,7 +180,7 @@ def test_one_broken_rule_and_none_is_written(cluster):
 def test_one_resource_that_kubernetes_refuses_and_none_is_written(cluster):
     """It is asked about all of them first."""
     wrong = MANIFESTS.replace("name: hosts}", "name: hosts, labels: {a: 'b c'}}")
-    assert "does not take it" in cluster.refused(wrong)["error"]
+    assert "does not accept it" in cluster.refused(wrong)["error"]
     assert cluster.api.objects == {}
 
 
@@ -189,7 +189,7 @@ def test_what_fails_half_way_says_what_was_written(cluster):
     at_first(cluster.api, "create disks", lambda: cluster.api.verbs.discard("create"))
     answer = cluster.refused(MANIFESTS)
     assert answer["written"] == ["disks"] and answer["not_written"] == ["hosts"]
-    assert "disks was written before that, and hosts was not" in answer["error"]
+    assert "before that, disks was written, and hosts was not" in answer["error"]
     cluster.api.verbs.add("create")
     answer = cluster.applied(MANIFESTS)
     assert answer == {"unchanged": ["disks/disks/DiskFull"], "created": ["hosts/hosts/HostDown"]}

@@ -80,7 +80,7 @@ def test_a_rule_of_somebody_else_is_not_overwritten_unseen(cluster):
     cluster.api.put("my-alerts", OTHERS)
     answer = cluster.failed("update", expr=EXPR)
     assert answer["error"].startswith(
-        "expected: others wrote my-alerts/app/HighMemory (somebody else)"
+        "expected: somebody else wrote my-alerts/app/HighMemory (somebody else)"
     )
     (one,) = answer["others"]
     assert one["present"]["expr"] == "theirs > 1" and one["written_by"] == "somebody else"
@@ -181,7 +181,9 @@ def test_who_is_always_faster_is_told_about(cluster):
             cluster.api.put(name, cluster.api.objects[name]["spec"]["groups"], labels=labels)
 
     cluster.api.before = act
-    assert cluster.failed("update", expr="1")["error"].startswith("resource: others changed")
+    assert cluster.failed("update", expr="1")["error"].startswith(
+        "resource: my-alerts was changed by others"
+    )
     assert cluster.rules()[0]["expr"] == EXPR
 
 
@@ -233,7 +235,7 @@ def test_when_the_pull_request_fails_it_says_what_was_done_and_the_next_try_ends
     """The cluster has the change by then."""
     both.host.scopes = {"read"}
     answer = both.failed("create", expr=EXPR)
-    assert "The cluster was changed, and the pull request failed" in answer["error"]
+    assert "The cluster was changed, but the pull request failed" in answer["error"]
     assert answer["cluster"]["state"] == "created" and len(both.rules()) == 1
     both.host.scopes = {"read", "write"}
     answer = both.done("create", expr=EXPR)

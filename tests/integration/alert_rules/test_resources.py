@@ -11,7 +11,8 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from poundcake.alert_rules.resources import Conflict, Resources
+from poundcake.alert_rules.errors import WriteConflict
+from poundcake.alert_rules.resources import Resources
 from poundcake.errors import ExpectedError
 
 from tests.support.fakes import PACK, make_settings
@@ -70,7 +71,7 @@ def test_a_dry_run_writes_nothing(api):
     resources.write(found, dict(found, spec={"groups": []}), dry_run=True)
     resources.write(found, None, dry_run=True)
     assert api.objects["a"]["spec"]["groups"] == GROUPS
-    with pytest.raises(Conflict):
+    with pytest.raises(WriteConflict):
         resources.write(None, document("a"), dry_run=True)
 
 
@@ -80,14 +81,14 @@ def test_what_somebody_changed_in_the_meantime_is_not_written(api):
     before = api.put("a", GROUPS)
     now = api.put("a", [])
     for after in (dict(before, spec={"groups": GROUPS}), None):
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             resources.write(before, after)
-    with pytest.raises(Conflict):
+    with pytest.raises(WriteConflict):
         resources.write(None, document("a"))
     assert api.objects["a"] == now
     del api.objects["a"]
     for after in (now, None):
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             resources.write(now, after)
 
 
@@ -105,11 +106,11 @@ def test_a_list_has_all_pages_and_what_the_selector_finds(api):
 @pytest.mark.parametrize(
     "more, start",
     [
-        ({"kube_token": "wrong"}, "kube_token: Kubernetes does not know who asks"),
+        ({"kube_token": "wrong"}, "kube_token: Kubernetes does not accept the credentials"),
         ({"kube_api_url": "https://127.0.0.1:1", "kube_ca_path": "/no/ca"}, "kube_ca_path: "),
         ({"kube_api_url": "http://127.0.0.1:1"}, "kube_api_url: Kubernetes at http://127.0.0.1:1"),
-        ({**NO_SERVER, "kube_config": "/no/file"}, "kube_config: there is no way to"),
-        (NO_SERVER, "kube_api_url: there is no way to Kubernetes"),
+        ({**NO_SERVER, "kube_config": "/no/file"}, "kube_config: no connection to"),
+        (NO_SERVER, "kube_api_url: no connection to Kubernetes"),
         ({"crd_namespace": "none"}, "crd_namespace: there are no prometheusrules in none"),
     ],
 )
@@ -126,7 +127,9 @@ def test_what_is_wrong_with_the_config_is_named(api, monkeypatch, more, start):
 def test_a_cluster_without_the_operator_is_told(api):
     """It knows no PrometheusRule at all, which is not that this one is missing."""
     api.has_operator = False
-    assert "the Prometheus Operator brings them" in refusal(Resources(settings(api)).get, "a")
+    assert "Install the Prometheus Operator, which brings them" in refusal(
+        Resources(settings(api)).get, "a"
+    )
 
 
 @pytest.mark.parametrize("verb", ["get", "list", "create", "update", "delete"])
@@ -152,7 +155,7 @@ def test_what_kubernetes_does_not_take_it_says_why(api):
     """By its schema of a PrometheusRule."""
     wrong = [{"name": "a", "rules": [{"alert": "A", "expr": "up", "labels": {"tier": 1}}]}]
     told = refusal(Resources(settings(api)).write, None, document("a", wrong))
-    assert told.startswith("resource: Kubernetes does not take it: ")
+    assert told.startswith("resource: Kubernetes does not accept it: ")
     assert "spec.groups.0.rules.0.labels.tier" in told and "422" in told
 
 
@@ -167,7 +170,7 @@ def test_a_kubeconfig_says_who_we_are(api, tmp_path):
     given = {**NO_SERVER, "kube_config": str(path)}
     assert Resources(settings(api, **given)).list() == []
     wrong = Resources(settings(api, kube_context="a", **given))
-    assert "does not know who asks" in refusal(wrong.list)
+    assert "does not accept the credentials" in refusal(wrong.list)
 
 
 def test_inside_a_cluster_the_pod_s_service_account_is_taken(tmp_path, monkeypatch):

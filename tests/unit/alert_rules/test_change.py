@@ -4,7 +4,7 @@ import copy
 
 import pytest
 from poundcake.alert_rules import change as rule_change
-from poundcake.alert_rules.change import RuleMissing
+from poundcake.alert_rules.errors import RuleMissing
 from poundcake.errors import ExpectedError
 
 
@@ -81,7 +81,7 @@ def test_a_rule_that_is_there_already_is_not_created_again():
     with pytest.raises(ExpectedError) as caught:
         applied(change("create", expr="up == 1", severity="x"))
     assert str(caught.value) == (
-        'rule: "HostDown" with severity "x" exists in the group hosts already; update it'
+        'rule: "HostDown" with severity "x" already exists in the group hosts. Update it instead'
     )
     same = change("create", expr="up == 0", for_duration="5m", severity="x")
     assert applied(same) == (False, groups())
@@ -155,9 +155,9 @@ def test_of_several_rules_of_a_name_the_severity_says_which(operation, more):
 @pytest.mark.parametrize(
     "where, says",
     [
-        ({"group": "host"}, 'group: node-alerts has no group "host"; it has: hosts, disks'),
-        ({"rule": "Down"}, 'rule: the group hosts has no rule "Down"; it has: HostDown'),
-        ({"rule": "job:up:sum"}, 'rule: the group hosts has no rule "job:up:sum"; it has'),
+        ({"group": "host"}, 'group: node-alerts has no group "host"; expected one of hosts, disks'),
+        ({"rule": "Down"}, 'rule: the group hosts has no rule "Down"; expected one of HostDown'),
+        ({"rule": "job:up:sum"}, 'rule: the group hosts has no rule "job:up:sum"; expected one of'),
     ],
     ids=["group", "rule", "record"],
 )
@@ -174,7 +174,7 @@ def test_two_groups_of_one_name_are_ambiguous():
     """Prometheus refuses such a file; whoever made it must choose."""
     with pytest.raises(ExpectedError) as caught:
         applied(change("delete"), groups() + groups()[:1])
-    assert str(caught.value) == 'group: "hosts" is there 2 times; rename all but one'
+    assert str(caught.value) == 'group: "hosts" exists 2 times. Rename all but one'
 
 
 @pytest.mark.parametrize(
@@ -184,20 +184,23 @@ def test_what_are_no_groups_is_an_error(odd):
     """Never a traceback."""
     with pytest.raises(ExpectedError) as caught:
         rule_change.apply(change("delete"), copy.deepcopy(odd))
-    assert str(caught.value).startswith("group: what is there is no list of groups")
+    assert str(caught.value).startswith("group: groups is not a list of groups")
 
 
 @pytest.mark.parametrize(
     "arguments, start",
     [
-        (("remove", "r", "g", "n"), 'operation: "remove" is none; write one of create, update'),
-        (("delete", "Upper", "g", "n"), 'resource: "Upper" is no name of a PrometheusRule'),
-        (("delete", "../x", "g", "n"), 'resource: "../x" is no name'),
-        (("delete", "-r", "g", "n"), 'resource: "-r" is no name'),
+        (("remove", "r", "g", "n"), 'operation: unknown "remove"; expected one of create, update'),
+        (
+            ("delete", "Upper", "g", "n"),
+            'resource: "Upper"; expected a valid name of a PrometheusRule',
+        ),
+        (("delete", "../x", "g", "n"), 'resource: "../x"; expected a valid name'),
+        (("delete", "-r", "g", "n"), 'resource: "-r"; expected a valid name'),
         (("delete", "r" * 254, "g", "n"), "resource: "),
         (("delete", "r", " ", "n"), "group: "),
         (("delete", "r", "g", "n\nx"), "rule: "),
-        (("create", "r", "g", "n"), "expr: is empty"),
+        (("create", "r", "g", "n"), "expr: empty; expected"),
         (("update", "r", "g", "n"), "expr: nothing to update"),
         (("delete", "r", "g", "n", "up"), "operation: delete takes"),
     ],
@@ -212,10 +215,14 @@ def test_a_parameter_that_cannot_be_is_named(arguments, start):
 @pytest.mark.parametrize(
     "operation, more, start",
     [
-        ("create", {"labels": {"n": 1}}, "labels: n is no text"),
-        ("update", {"annotations": {"n": {}}}, "annotations: n is no text"),
-        ("create", {"labels": {"n": None}}, "labels: n has no value"),
-        ("create", {"labels": {"severity": "a"}, "severity": "b"}, "severity: labels has another"),
+        ("create", {"labels": {"n": 1}}, "labels: n is not a string"),
+        ("update", {"annotations": {"n": {}}}, "annotations: n is not a string"),
+        ("create", {"labels": {"n": None}}, "labels: n is null"),
+        (
+            "create",
+            {"labels": {"severity": "a"}, "severity": "b"},
+            "severity: labels has a different",
+        ),
     ],
 )
 def test_a_label_or_annotation_that_cannot_be_is_named(operation, more, start):

@@ -182,7 +182,7 @@ def test_what_answers_no_json_is_no_api(host):
     host.serve_api = lambda *asked: (200, {"Content-Type": "text/html"}, b"<html>")
     with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
-    assert "answers no JSON" in str(caught.value)
+    assert "does not answer with JSON" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_the_api_follows_from_the_url(provider, url, api, project):
 @pytest.mark.parametrize(
     "more, start",
     [
-        ({"git_provider": "svn"}, 'git_provider: "svn" is none; write one of github, gitlab'),
-        ({"git_token": ""}, "git_token: is not set"),
+        ({"git_provider": "svn"}, 'git_provider: unknown "svn"; expected one of github, gitlab'),
+        ({"git_token": ""}, "git_token: not set"),
         ({"git_api_url": "http://git.example.com"}, "git_api_url: http would show git_token"),
     ],
     ids=["provider", "token", "http"],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from poundcake.alert_rules import change as rule_change
-from poundcake.alert_rules.checks import BrokenRules
+from poundcake.alert_rules.errors import BrokenRules
 from poundcake.alert_rules.git import propose as gitops
 from poundcake.errors import ExpectedError
 
@@ -146,7 +146,7 @@ def test_a_push_between_look_and_push_is_not_overwritten(repository, monkeypatch
 
     monkeypatch.setattr(gitops.git_remote.Remote, "commit", after_somebody)
     told = fail(repository)
-    assert told.startswith("branch: somebody else has pushed to " + first["branch"])
+    assert told.startswith("branch: somebody else has just pushed to " + first["branch"])
     assert repository.read(first["branch"], "theirs") == "x\n"
 
 
@@ -178,7 +178,7 @@ def test_a_new_rule_joins_the_file_of_its_group_where_the_pattern_says_so(reposi
 def test_a_rule_that_is_there_is_not_created_in_a_second_file(repository):
     """Wherever it is; another severity of it joins it there."""
     told = fail(repository, change("create", expr="up < 1", severity="critical"))
-    assert "exists in the group hosts already" in told and FOLDER + "hosts.yaml" in told
+    assert "already exists in the group hosts" in told and FOLDER + "hosts.yaml" in told
     found = propose(repository, change("create", expr="up < 1", severity="warning"))
     assert found["file"] == FOLDER + "hosts.yaml"
 
@@ -242,7 +242,7 @@ def test_a_folder_that_is_too_large_is_not_searched(repository, monkeypatch):
 
 @pytest.mark.parametrize(
     "text, says",
-    [(b"\xff", "is no UTF-8"), (b"# x\n" * 300000, "has more than 1048576 bytes")],
+    [(b"\xff", "is not UTF-8"), (b"# x\n" * 300000, "has more than 1048576 bytes")],
     ids=["no_text", "large"],
 )
 def test_a_file_of_the_pattern_that_cannot_be_read_is_told(repository, text, says):
@@ -287,7 +287,7 @@ def test_a_symlink_beside_the_rules_is_passed_over(repository):
 def test_a_file_in_the_place_of_a_folder_is_told(repository):
     """And stays."""
     told = fail(repository, change("create", "B"), git_rules_path="README.md")
-    assert told.startswith("file: README.md is no folder or file of its own")
+    assert told.startswith("file: README.md is not a regular file or folder")
 
 
 def test_nothing_of_a_repository_is_run(repository, tmp_path, monkeypatch):
@@ -318,10 +318,10 @@ def test_nothing_of_a_repository_is_run(repository, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "settings, start",
     [
-        ({"git_repo_url": ""}, "git_repo_url: is not set"),
+        ({"git_repo_url": ""}, "git_repo_url: not set"),
         ({"git_repo_url": "file:///no/such/repository"}, "git_repo_url: git ls-remote ended with"),
         ({"git_branch": "release"}, "git_branch: the repository has no branch release"),
-        ({"git_branch": "--upload-pack=x"}, 'git_branch: "--upload-pack=x" is no name'),
+        ({"git_branch": "--upload-pack=x"}, 'git_branch: "--upload-pack=x" is not a valid'),
         ({"git_branch": "a..b"}, "git_branch: "),
         ({"git_branch_prefix": "-x/"}, "git_branch_prefix: "),
         ({"git_branch_prefix": "a b/"}, "git_branch_prefix: "),
@@ -331,16 +331,25 @@ def test_nothing_of_a_repository_is_run(repository, tmp_path, monkeypatch):
         ({"git_rules_path": "a/.GIT/b"}, "git_rules_path: "),
         ({"git_rules_path": "-a"}, "git_rules_path: "),
         ({"git_file_pattern": "../{alert_name}.yaml"}, "git_file_pattern: "),
-        ({"git_file_pattern": "{alert_name}"}, "git_file_pattern: must end with"),
-        ({"git_file_pattern": "all.yaml"}, "git_file_pattern: write {alert_name}"),
-        ({"git_file_pattern": "{alertname}.yaml"}, "git_file_pattern: write {alert_name}"),
-        ({"git_file_form": "helm"}, 'git_file_form: "helm" is none'),
-        ({"git_file_form": "PrometheusRule"}, "git_file_pattern: one PrometheusRule is one file"),
+        (
+            {"git_file_pattern": "{alert_name}"},
+            'git_file_pattern: "{alert_name}"; expected a name ending in',
+        ),
+        ({"git_file_pattern": "all.yaml"}, 'git_file_pattern: "all.yaml"; expected {alert_name}'),
+        (
+            {"git_file_pattern": "{alertname}.yaml"},
+            'git_file_pattern: "{alertname}.yaml"; expected {alert_name}',
+        ),
+        ({"git_file_form": "helm"}, 'git_file_form: unknown "helm"'),
+        (
+            {"git_file_form": "PrometheusRule"},
+            "git_file_pattern: each PrometheusRule needs its own file",
+        ),
         ({"git_user_email": ""}, "git_user_email: "),
         ({"git_user_name": "a <b>"}, "git_user_name: "),
         ({"git_token": "a\nb"}, "git_token: has a character"),
-        ({"git_provider": "github"}, "git_token: is not set"),
-        ({"promtool_path": "/no/promtool"}, "promtool_path: there is no /no/promtool"),
+        ({"git_provider": "github"}, "git_token: not set"),
+        ({"promtool_path": "/no/promtool"}, "promtool_path: /no/promtool does not exist"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(repository, settings, start):
@@ -352,7 +361,9 @@ def test_a_setting_that_cannot_work_is_named(repository, settings, start):
 def test_without_git_on_the_node_that_is_told(repository, monkeypatch, tmp_path):
     """With the remedy."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert fail(repository).startswith("git: cannot be run on this StackStorm node; install git")
+    message = fail(repository)
+    assert message.startswith("git: cannot be run on this StackStorm node: ")
+    assert message.endswith(". Install git")
 
 
 def test_a_push_that_the_server_refuses_is_told_in_its_words(repository):
@@ -367,7 +378,7 @@ def test_a_git_that_does_not_end_is_ended(repository):
     """With all that it started; the setting is named."""
     repository.hook("pre-receive", "echo $$ > pid; exec sleep 60\n")
     told = fail(repository, git_timeout_seconds=3)
-    assert told == "git_timeout_seconds: git push has not ended within 3 s in all"
+    assert told == "git_timeout_seconds: git push did not finish within 3 s in all"
     stat = Path("/proc", (repository.path / "pid").read_text().strip(), "stat")
     servers.wait_until(lambda: not stat.exists() or ") Z " in stat.read_text(), "sleep to end")
 
