@@ -80,7 +80,7 @@ def test_a_rule_of_somebody_else_is_not_overwritten_unseen(cluster):
     cluster.api.put("my-alerts", OTHERS)
     answer = cluster.failed("update", expr=EXPR)
     assert answer["error"].startswith(
-        "expected: somebody else wrote my-alerts/app/HighMemory (somebody else)"
+        "expected: this would overwrite rules of others: my-alerts/app/HighMemory (somebody else)"
     )
     (one,) = answer["others"]
     assert one["present"]["expr"] == "theirs > 1" and one["written_by"] == "somebody else"

@@ -82,7 +82,14 @@ def make(
         raise ExpectedError(
             "severity", "labels has a different severity", remedy="Set it in one of the two"
         )
+    _check_fields(change)
+    return change
+
+
+def _check_fields(change: RuleChange) -> None:
+    """Raise ExpectedError for fields that the operation lacks or does not take."""
     given = change.expr or change.for_duration or change.labels or change.annotations
+    operation = change.operation
     if operation == CREATE and not change.expr:
         raise ExpectedError("expr", "empty", "the rule's expression")
     if operation == UPDATE and not (given or change.severity):
@@ -93,7 +100,6 @@ def make(
         )
     if operation == DELETE and given:
         raise ExpectedError("operation", "delete takes only resource, group, rule and severity")
-    return change
 
 
 def check_resource(name: str) -> None:
@@ -108,7 +114,7 @@ def check_resource(name: str) -> None:
 
 def new_rule(change: RuleChange) -> Dict[str, Any]:
     """Return the rule that a change creates."""
-    rule = {"alert": change.rule, "expr": change.expr}
+    rule: Dict[str, Any] = {"alert": change.rule, "expr": change.expr}
     if change.for_duration:
         rule["for"] = change.for_duration
     if _labels(change):

@@ -32,9 +32,9 @@ def check(settings: Settings, groups: Any) -> str:
     :raises BrokenRules: whose errors each have group, rule and reason.
     :raises ExpectedError: when nothing can check expressions, or checking fails.
     """
-    errors = form_errors(groups)
-    if errors:
-        raise BrokenRules(errors)
+    malformed = form_errors(groups)
+    if malformed:
+        raise BrokenRules(malformed)
     errors = _promtool_errors(settings.promtool_path, groups)
     checked_by = PROMTOOL
     if errors is None:

@@ -47,7 +47,7 @@ class OwnershipConflict(ExpectedError):
         version = ownership.version(one["version"] for one in others)
         super().__init__(
             "expected",
-            f"somebody else wrote {rules}{_and_more(others)}, so nothing was written",
+            f"this would overwrite rules of others: {rules}{_and_more(others)}",
             remedy="Look at the current rules; to replace exactly these, run it again with "
             f"expected={version}",
         )

@@ -11,8 +11,14 @@ from poundcake.inert import ORIGINALS
 from poundcake.settings import Settings
 
 # Fields that Kubernetes adds to a resource; nobody writes them in a manifest.
-_SERVER_FIELDS = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink")
-_SERVER_FIELDS += ("uid",)
+_SERVER_FIELDS = {
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+}
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 

@@ -7,7 +7,7 @@ rules of others that the caller agreed to.
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from poundcake.alert_rules import checks, ownership
 from poundcake.alert_rules.errors import (
@@ -64,7 +64,7 @@ class Step:
 
 
 def run(
-    settings: Settings, resources: Resources, edits: Dict[str, Edit], expected: str = ""
+    settings: Settings, resources: Resources, edits: Mapping[str, Edit], expected: str = ""
 ) -> List[Step]:
     """Check and write, and return the Steps that were done.
 
@@ -94,7 +94,7 @@ def run(
 
 
 def _prepare(
-    settings: Settings, resources: Resources, edits: Dict[str, Edit], expected: str
+    settings: Settings, resources: Resources, edits: Mapping[str, Edit], expected: str
 ) -> Tuple[List[Step], Agreed]:
     """Return the checked Steps, each accepted in a dry run, and what they may overwrite."""
     for _ in range(ATTEMPTS):

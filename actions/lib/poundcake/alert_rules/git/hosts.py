@@ -79,6 +79,21 @@ class _Host:
                     raise
         return dict(self._update(pull_request["number"], title, body), state="updated")
 
+    @staticmethod
+    def _api_of(url: GitUrl) -> str:
+        """Return the URL of the API of a repository's host."""
+        raise NotImplementedError
+
+    def _find(self, branch: str) -> Optional[PullRequest]:
+        """Return the open pull request of a branch, None when there is none."""
+        raise NotImplementedError
+
+    def _create(self, branch: str, title: str, body: str) -> PullRequest:
+        raise NotImplementedError
+
+    def _update(self, number: int, title: str, body: str) -> PullRequest:
+        raise NotImplementedError
+
     def _request(self, method: str, path: str, **options: Any) -> Any:
         """Return the decoded answer of the API."""
         url = self._api + path
@@ -180,8 +195,8 @@ class Gitea(_Host):
         is_own = head.get("repo_id") == base.get("repo_id")  # not from a fork
         return is_own and (head["ref"], base["ref"]) == (branch, self._base)
 
-    _create = GitHub._create
-    _update = GitHub._update
+    _create = GitHub._create  # type: ignore[assignment]  # the same API
+    _update = GitHub._update  # type: ignore[assignment]
 
 
 class GitLab(_Host):

@@ -158,7 +158,8 @@ def _check(settings: Settings) -> None:
     for name in ("git_user_name", "git_user_email"):
         value = value_of(settings, name)
         if not value.strip() or not value.isprintable() or set(value) & set("<>"):
-            raise ExpectedError(name, f'"{value}" is required and must not contain < or >')
+            expected = "a value on one line without < or >, which git requires"
+            raise ExpectedError(name, f'"{value}"' if value else "empty", expected)
 
 
 def _check_branch(name: str, branch: str) -> None:

@@ -55,11 +55,11 @@ _MOVED = re.compile(r"\(stale info\)|\(fetch first\)|cannot lock ref|incorrect o
 
 @dataclass(frozen=True)
 class Entry:
-    """A path in a commit; size in bytes, None for a folder."""
+    """A path in a commit; size in bytes, 0 for a folder."""
 
     mode: str
     id: str
-    size: Optional[int]
+    size: int
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Remote:
         for line in output.decode("utf-8", "surrogateescape").split("\0")[:-1]:
             attributes, path = line.split("\t", 1)
             mode, _, id, size = attributes.split()
-            entries[path] = Entry(mode, id, int(size) if size.isdigit() else None)
+            entries[path] = Entry(mode, id, int(size) if size.isdigit() else 0)
         return entries
 
     def contents(self, entries: Mapping[str, Entry]) -> Dict[str, Optional[str]]:
