@@ -1,4 +1,4 @@
-"""PrometheusRules through Kubernetes' API: who we are, what we may, and what it says when not."""
+"""PrometheusRules through Kubernetes' API: login, permissions, and errors."""
 
 import datetime
 import ipaddress
@@ -47,7 +47,7 @@ def refusal(function, *args):
 
 
 def test_a_resource_is_created_read_replaced_and_deleted(api):
-    """And None when it is not there."""
+    """A missing resource is None."""
     resources = Resources(settings(api))
     assert resources.get("a") is None
     resources.write(None, document("a"))
@@ -62,7 +62,7 @@ def test_a_resource_is_created_read_replaced_and_deleted(api):
 
 
 def test_a_dry_run_writes_nothing(api):
-    """Though all is checked as if it did."""
+    """Everything is checked as for a real write."""
     resources = Resources(settings(api))
     resources.write(None, document("a"), dry_run=True)
     assert api.objects == {}
@@ -76,7 +76,7 @@ def test_a_dry_run_writes_nothing(api):
 
 
 def test_what_somebody_changed_in_the_meantime_is_not_written(api):
-    """Nor deleted, nor made when it is there by now."""
+    """It is not deleted either, and not created when it exists by then."""
     resources = Resources(settings(api))
     before = api.put("a", GROUPS)
     now = api.put("a", [])
@@ -93,7 +93,7 @@ def test_what_somebody_changed_in_the_meantime_is_not_written(api):
 
 
 def test_a_list_has_all_pages_and_what_the_selector_finds(api):
-    """A page has a hundred."""
+    """A page has one hundred resources."""
     for number in range(250):
         owner = {"poundcake/owner": "odd" if number % 2 else "even"}
         api.put("r%d" % number, GROUPS, labels=owner)
@@ -115,7 +115,7 @@ def test_a_list_has_all_pages_and_what_the_selector_finds(api):
     ],
 )
 def test_what_is_wrong_with_the_config_is_named(api, monkeypatch, more, start):
-    """With what to write; the token is in no message."""
+    """The message says what to set, and never has the token."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
 
     def create():
@@ -125,7 +125,7 @@ def test_what_is_wrong_with_the_config_is_named(api, monkeypatch, more, start):
 
 
 def test_a_cluster_without_the_operator_is_told(api):
-    """It knows no PrometheusRule at all, which is not that this one is missing."""
+    """That is different from a missing resource."""
     api.has_operator = False
     assert "Install the Prometheus Operator, which brings them" in refusal(
         Resources(settings(api)).get, "a"
@@ -134,7 +134,7 @@ def test_a_cluster_without_the_operator_is_told(api):
 
 @pytest.mark.parametrize("verb", ["get", "list", "create", "update", "delete"])
 def test_a_right_that_is_missing_is_named(api, verb):
-    """And where the role is that has it."""
+    """The message says where to find the role."""
     api.put("a", GROUPS)
     api.verbs.discard(verb)
     resources = Resources(settings(api))
@@ -152,7 +152,7 @@ def test_a_right_that_is_missing_is_named(api, verb):
 
 
 def test_what_kubernetes_does_not_take_it_says_why(api):
-    """By its schema of a PrometheusRule."""
+    """Kubernetes checks the schema of a PrometheusRule."""
     wrong = [{"name": "a", "rules": [{"alert": "A", "expr": "up", "labels": {"tier": 1}}]}]
     told = refusal(Resources(settings(api)).write, None, document("a", wrong))
     assert told.startswith("resource: Kubernetes does not accept it: ")
@@ -160,7 +160,7 @@ def test_what_kubernetes_does_not_take_it_says_why(api):
 
 
 def test_a_kubeconfig_says_who_we_are(api, tmp_path):
-    """In its current context, or in the one of the config."""
+    """Its current context is used, or the one in the config."""
     path = tmp_path / "kubeconfig"
     clusters = [{"name": "c", "cluster": {"server": api.url}}]
     users = [{"name": one, "user": {"token": token}} for one, token in (("a", "no"), ("b", TOKEN))]
@@ -174,7 +174,7 @@ def test_a_kubeconfig_says_who_we_are(api, tmp_path):
 
 
 def test_inside_a_cluster_the_pod_s_service_account_is_taken(tmp_path, monkeypatch):
-    """Over TLS, with the cluster's own authority; and another authority is not believed."""
+    """Over TLS with the cluster's own authority; another authority is not trusted."""
     from kubernetes.config import incluster_config
 
     server, authority = certificate(tmp_path)
@@ -193,12 +193,12 @@ def test_inside_a_cluster_the_pod_s_service_account_is_taken(tmp_path, monkeypat
 
 @pytest.mark.parametrize("token", [TOKEN + "\n", " " + TOKEN])
 def test_blanks_around_a_token_are_no_part_of_it(api, token):
-    """Whoever put it into the datastore from a file has a line break there."""
+    """A token that came from a file ends with a line break."""
     assert Resources(settings(api, kube_token=token)).list() == []
 
 
 def test_a_token_that_cannot_be_one_is_not_shown(api):
-    """The HTTP library's own words would have it."""
+    """The HTTP library's own message would show it."""
     told = refusal(Resources(settings(api, kube_token=TOKEN + "\nx")).list)
     assert told.startswith("kube_token: ")
 
@@ -218,7 +218,7 @@ def test_the_client_is_loaded_where_it_is_needed():
 
 
 def certificate(folder):
-    """Write a key and certificate of 127.0.0.1, and the certificate alone; their paths."""
+    """Write a key with its certificate for 127.0.0.1, and the certificate; return both paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubernetes")])
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])

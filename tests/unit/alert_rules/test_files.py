@@ -271,14 +271,14 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     ],
 )
 def test_a_file_that_cannot_be_changed_says_why(text, says):
-    """Never a traceback, never half a file."""
+    """There is never a traceback and never half a file."""
     with pytest.raises(ExpectedError) as caught:
         files.apply(change("create", expr="up == 0"), text)
     assert says in str(caught.value)
 
 
 def test_what_an_alias_would_change_elsewhere_is_refused():
-    """Two groups that share their rules: a change of one would be a change of both."""
+    """Two groups share their rules, so a change of one would change both."""
     text = "groups:\n- name: hosts\n  rules: &r\n  - alert: HostDown\n    expr: up\n"
     text += "- name: b\n  rules: *r\n"
     with pytest.raises(ExpectedError) as caught:
