@@ -1,5 +1,4 @@
-from poundcake.alert_rules import change as rule_change
-from poundcake.alert_rules.git import propose
+from poundcake.alert_rules import edit
 from poundcake.st2.action import PackAction
 
 
@@ -18,19 +17,6 @@ class ProposeRuleChange(PackAction):
         reason,
         by,
     ):
-        change = (
-            operation,
-            resource,
-            group,
-            rule,
-            expr,
-            for_duration,
-            severity,
-            labels,
-            annotations,
-        )
-        return self.answer(_propose, self.settings, change, reason, self.acting_person(by))
-
-
-def _propose(settings, change, reason, by):
-    return propose.propose(settings, rule_change.make(*change), reason, by)
+        made = (operation, resource, group, rule, expr, for_duration)
+        made += (severity, labels, annotations)
+        return self.answer(edit.propose, self.settings, made, reason, self.acting_person(by))

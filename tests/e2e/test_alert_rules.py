@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 
 def test_a_rule_is_written_shown_and_deleted(place):
-    """What is shown can be given back; no template in it is evaluated on the way."""
+    """The YAML that is shown can be applied; no template in it is rendered on the way."""
     world, api = place
     made = {"resource": "my-alerts", "group": "app", "rule": "HighMemory"}
     text = '{"summary": "{% raw %}{{ $labels.instance }}{% endraw %}"}'
@@ -57,7 +57,7 @@ def test_a_rule_is_written_shown_and_deleted(place):
 
 
 def test_a_file_is_applied(place, tmp_path):
-    """On the node that runs the action."""
+    """The file is on the node that runs the action."""
     world, api = place
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": RULES}]}))
@@ -78,7 +78,7 @@ def test_prometheus_rules_and_their_coverage(place):
 
 
 def test_a_tracked_alert_leads_to_its_rule(place):
-    """By what list_alerts shows of it."""
+    """The fingerprint is enough."""
     world, _ = place
     one = alert("DiskFull", instance=unique("web") + ":9100", team="infra")
     one["generatorURL"] = "http://prometheus/graph?g0.expr=vector%281%29"
@@ -86,4 +86,4 @@ def test_a_tracked_alert_leads_to_its_rule(place):
     status = world.completed(request_id)
     answer = world.ask("show_rule_of_alert", fingerprint=status["alerts"][0]["fingerprint"])
     assert answer["rules"][0]["name"] == "DiskFull"
-    assert answer["match"] == "the expression and the labels are the alert's"
+    assert answer["match"] == "the rule has the alert's expression and labels"

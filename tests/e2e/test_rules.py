@@ -1,4 +1,4 @@
-"""A change of an alert rule from the st2 command to a pull request."""
+"""A change of an alert rule goes from the st2 command to a pull request."""
 
 import pytest
 import yaml
@@ -21,13 +21,13 @@ def host(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engine(host, tmp_path_factory):
-    """The engine, told of it."""
+    """The engine, configured for that host."""
     with servers.Engine(tmp_path_factory.mktemp("engine"), **host.settings()) as found:
         yield found
 
 
 def test_a_rule_is_proposed_from_the_command_line(engine, host):
-    """A template of Prometheus is none to StackStorm; the token is in nothing that it keeps."""
+    """StackStorm does not render Prometheus' templates, and does not store the token anywhere."""
     engine.st2(
         "run",
         "poundcake.propose_rule_change",
@@ -60,7 +60,7 @@ def test_a_rule_is_proposed_from_the_command_line(engine, host):
 
 
 def test_a_broken_rule_fails_with_the_reason(engine, host):
-    """For the workflow that proposed it, and for people."""
+    """Both the workflow that proposed it and people see the reason."""
     before = host.repository.branches()
     execution = engine.run(
         "poundcake.propose_rule_change",

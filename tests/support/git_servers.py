@@ -113,7 +113,7 @@ class Repository:
 
 
 class Refused(Exception):
-    """An answer that is no 2xx: status and body."""
+    """An error of the API: status and body."""
 
 
 class GitHost(LocalServer):

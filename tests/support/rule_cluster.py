@@ -1,4 +1,4 @@
-"""The pack's actions about alert rules, run on tests/kubernetes_api.py with the real promtool."""
+"""Runs the actions about alert rules on tests/support/kubernetes_api.py, with the real promtool."""
 
 import contextlib
 

@@ -1,6 +1,6 @@
-"""Many rules at once: what YAML says is so afterwards, and what it does not say stays.
+"""Many rules are applied at once: the cluster matches the YAML, and everything else stays.
 
-The rules are checked by the real promtool; Kubernetes is tests/kubernetes_api.py.
+The rules are checked by the real promtool; Kubernetes is tests/support/kubernetes_api.py.
 """
 
 import os
@@ -61,7 +61,7 @@ def names(resource, api):
 
 
 def test_a_rule_file_becomes_a_resource(cluster):
-    """Numbers as the text that a PrometheusRule wants; with the labels of the config."""
+    """Numbers become the strings that a PrometheusRule needs; the config's labels are set."""
     answer = cluster.applied(HOSTS, resource="node-alerts")
     rules = ["HostDown (critical)", "HostSlow", "job:up:sum"]
     assert answer == {"created": ["node-alerts/hosts/" + name for name in rules]}
@@ -79,7 +79,7 @@ def test_a_rule_file_becomes_a_resource(cluster):
 
 
 def test_what_is_the_same_is_left_alone(cluster):
-    """Nothing is written for it, not the resource either."""
+    """Nothing is written, not even the resource."""
     cluster.applied(HOSTS, resource="hosts")
     before = dict(cluster.api.objects)
     answer = cluster.applied(HOSTS, resource="hosts")
@@ -100,7 +100,7 @@ def test_what_changed_is_updated_and_what_vanished_is_left(cluster):
 
 
 def test_a_file_a_folder_and_manifests_in_a_list(cluster, tmp_path):
-    """Whatever holds PrometheusRules."""
+    """All of them may have PrometheusRules."""
     (tmp_path / "a.yaml").write_text(DISKS)
     (tmp_path / "b.yml").write_text(MANIFESTS.split("---")[1])
     assert len(cluster.applied(MANIFESTS)["created"]) == 2
@@ -110,7 +110,7 @@ def test_a_file_a_folder_and_manifests_in_a_list(cluster, tmp_path):
 
 
 def test_a_folder_of_rule_files_is_one_resource(cluster, tmp_path):
-    """All their groups."""
+    """It has all their groups."""
     (tmp_path / "a.yaml").write_text(HOSTS)
     (tmp_path / "b.yaml").write_text(HOSTS.replace("name: hosts", "name: more"))
     assert len(cluster.applied(path=str(tmp_path), resource="all")["created"]) == 6
@@ -118,7 +118,7 @@ def test_a_folder_of_rule_files_is_one_resource(cluster, tmp_path):
 
 
 def test_labels_and_annotations_of_a_manifest_are_set(cluster):
-    """What others put beside them stays; so does what says who wrote the rules."""
+    """Labels of others stay, and so does the record of who wrote the rules."""
     cluster.applied(DISKS)
     found = cluster.api.objects["disks"]
     theirs = dict(found["metadata"]["annotations"], theirs="a")
@@ -135,7 +135,7 @@ def test_labels_and_annotations_of_a_manifest_are_set(cluster):
 
 
 def test_what_get_shows_can_be_applied(cluster):
-    """With the look-alikes that no template of StackStorm takes for braces."""
+    """It has look-alike characters that StackStorm's templates do not take for braces."""
     cluster.applied(HOSTS, resource="hosts")
     shown = cluster.get(resource="hosts", group="", rule="")["yaml"]
     assert "{" not in shown
@@ -147,28 +147,28 @@ def test_what_get_shows_can_be_applied(cluster):
     [
         ("", {}, "path, rules: give one of them"),
         ("", {"path": "/no/file"}, "path: "),
-        ("a: [", {}, "file: it is no YAML"),
-        ("a: b", {}, "rules: a document is a None None"),
-        ("- a", {}, "rules: a document is no mapping"),
-        ("# none", {}, "rules: there are none"),
-        (HOSTS, {}, "resource: groups alone belong to no PrometheusRule"),
-        (HOSTS, {"resource": "A b"}, 'resource: "A b" is no name'),
-        (MANIFESTS.replace("monitoring, ", "other, "), {}, "crd_namespace: disks is of the namesp"),
-        (MANIFESTS.replace("name: disks,", "name: hosts,"), {}, "resource: hosts is there twice"),
+        ("a: [", {}, "file: not valid YAML"),
+        ("a: b", {}, "rules: a document has apiVersion unknown"),
+        ("- a", {}, "rules: a document is not a mapping"),
+        ("# none", {}, "rules: empty; expected"),
+        (HOSTS, {}, "resource: empty; expected the name of the PrometheusRule"),
+        (HOSTS, {"resource": "A b"}, 'resource: "A b"; expected a valid name'),
+        (MANIFESTS.replace("monitoring, ", "other, "), {}, "crd_namespace: disks is in the namesp"),
+        (MANIFESTS.replace("name: disks,", "name: hosts,"), {}, "resource: hosts is defined twice"),
         (HOSTS + "---\n" + HOSTS, {"resource": "a"}, "rules: nothing was written"),
-        (DISKS, {"prune": True}, "owner: prune deletes"),
-        (DISKS, {"owner": "a b"}, 'owner: "a b" is no value of a label'),
-        (DISKS.replace("infra", "a b"), {}, "resource: Kubernetes does not take it"),
+        (DISKS, {"prune": True}, "owner: empty; expected"),
+        (DISKS, {"owner": "a b"}, 'owner: "a b"; expected a valid label value'),
+        (DISKS.replace("infra", "a b"), {}, "resource: Kubernetes does not accept it"),
     ],
 )
 def test_what_cannot_be_applied_is_told(cluster, rules, more, start):
-    """By the parameter, and nothing is written."""
+    """The message names the parameter, and nothing is written."""
     assert cluster.refused(rules, **more)["error"].startswith(start)
     assert cluster.api.objects == {}
 
 
 def test_one_broken_rule_and_none_is_written(cluster):
-    """All of them are named, of all resources."""
+    """The error names the broken rules of all resources."""
     broken = MANIFESTS.replace("free < 1", "free <").replace("up == 0", "sum(")
     answer = cluster.refused(broken)
     found = [(one["resource"], one["rule"]) for one in answer["errors"]]
@@ -178,25 +178,25 @@ def test_one_broken_rule_and_none_is_written(cluster):
 
 
 def test_one_resource_that_kubernetes_refuses_and_none_is_written(cluster):
-    """It is asked about all of them first."""
+    """All resources are checked in a dry run first."""
     wrong = MANIFESTS.replace("name: hosts}", "name: hosts, labels: {a: 'b c'}}")
-    assert "does not take it" in cluster.refused(wrong)["error"]
+    assert "does not accept it" in cluster.refused(wrong)["error"]
     assert cluster.api.objects == {}
 
 
 def test_what_fails_half_way_says_what_was_written(cluster):
-    """And can be run again."""
+    """It can be run again."""
     at_first(cluster.api, "create disks", lambda: cluster.api.verbs.discard("create"))
     answer = cluster.refused(MANIFESTS)
     assert answer["written"] == ["disks"] and answer["not_written"] == ["hosts"]
-    assert "disks was written before that, and hosts was not" in answer["error"]
+    assert "before that, disks was written, and hosts was not" in answer["error"]
     cluster.api.verbs.add("create")
     answer = cluster.applied(MANIFESTS)
     assert answer == {"unchanged": ["disks/disks/DiskFull"], "created": ["hosts/hosts/HostDown"]}
 
 
 def test_where_git_is_enabled_the_answer_says_that_it_got_nothing(cluster):
-    """Nothing is half done without being told."""
+    """The answer never hides that something is missing."""
     cluster.config["git_repo_url"] = "https://git.example.com/rules.git"
     assert cluster.applied(DISKS)["pull_requests"].startswith("none; ")
 
@@ -205,7 +205,7 @@ def test_where_git_is_enabled_the_answer_says_that_it_got_nothing(cluster):
 
 
 def test_what_others_wrote_is_replaced_only_when_it_was_seen(cluster):
-    """All of it at once, by the version that the refusal names."""
+    """All of it at once, with the version that the error names."""
     for name, rule in (("disks", "DiskFull"), ("hosts", "HostDown")):
         cluster.api.put(name, [{"name": name, "rules": [{"alert": rule, "expr": "theirs"}]}])
     answer = cluster.refused(MANIFESTS)
@@ -219,7 +219,7 @@ def test_what_others_wrote_is_replaced_only_when_it_was_seen(cluster):
 
 
 def test_what_others_write_after_it_was_agreed_is_not_replaced(cluster):
-    """In the last moment, when the first resource is written already."""
+    """It happens at the last moment, when the first resource is already written."""
 
     def theirs(expr):
         cluster.api.put(
@@ -236,7 +236,7 @@ def test_what_others_write_after_it_was_agreed_is_not_replaced(cluster):
 
 
 def test_what_was_agreed_stays_agreed_when_others_change_something_else(cluster):
-    """In the last moment: it is read again, and theirs is kept."""
+    """It happens at the last moment: the resource is read again, and their rule is kept."""
     theirs = {"name": "hosts", "rules": [{"alert": "HostDown", "expr": "theirs"}]}
     cluster.api.put("hosts", [theirs])
     expected = cluster.refused(MANIFESTS)["expected"]
@@ -248,7 +248,7 @@ def test_what_was_agreed_stays_agreed_when_others_change_something_else(cluster)
 
 
 def test_a_rule_that_others_put_beside_them_stays(cluster):
-    """In its group, behind those of the YAML."""
+    """It stays in its group, after the rules of the YAML."""
     cluster.applied(DISKS, **OWNED)
     groups = cluster.api.objects["disks"]["spec"]["groups"]
     theirs = {"alert": "Theirs", "expr": "theirs"}
@@ -265,7 +265,7 @@ def test_a_rule_that_others_put_beside_them_stays(cluster):
 
 
 def test_prune_deletes_what_vanished_from_what_the_owner_has(cluster):
-    """Rules, groups and resources; nobody else's."""
+    """Rules, groups and resources, but only those of the owner."""
     cluster.applied(MANIFESTS, **OWNED)
     cluster.applied(DISKS.replace("disks", "more"), owner="another")
     cluster.applied(DISKS.replace("disks", "unowned"))
@@ -278,7 +278,7 @@ def test_prune_deletes_what_vanished_from_what_the_owner_has(cluster):
 
 
 def test_prune_spares_what_others_wrote_and_asks_about_what_they_changed(cluster):
-    """A rule that PoundCake never had did not vanish; one that was changed is not gone unseen."""
+    """A rule that PoundCake never wrote stays; one that others changed needs their version."""
     cluster.applied(MANIFESTS, **OWNED)
     mine = {"alert": "HostDown", "expr": "up == 0"}
     theirs = {"alert": "Theirs", "expr": "theirs"}
@@ -290,7 +290,7 @@ def test_prune_spares_what_others_wrote_and_asks_about_what_they_changed(cluster
 
 
 def test_prune_deletes_nothing_from_a_resource_that_others_made(cluster):
-    """Its rules are PoundCake's, but the resource has no owner's label."""
+    """PoundCake wrote its rules, but the resource does not have the owner's label."""
     cluster.api.put("disks", [])
     two = DISKS.replace("[{alert: DiskFull", "[{alert: DiskHot, expr: up}, {alert: DiskFull")
     cluster.applied(two, **OWNED)
@@ -298,7 +298,7 @@ def test_prune_deletes_nothing_from_a_resource_that_others_made(cluster):
 
 
 def test_a_resource_of_another_owner_is_not_taken_over(cluster):
-    """Two sets of rules with one resource would delete each other's."""
+    """Two sets of rules in one resource would delete each other's rules."""
     cluster.applied(DISKS, owner="another")
     assert cluster.refused(DISKS, **OWNED)["error"].startswith('owner: disks belongs to "another"')
 
@@ -307,7 +307,7 @@ def test_a_resource_of_another_owner_is_not_taken_over(cluster):
 
 
 def test_the_role_of_the_pack_suffices(cluster):
-    """For all that the actions do."""
+    """Every action works with it."""
     cluster.api.allow(role())
     everything(cluster)
     assert cluster.api.verbs == set(ALL) and "disks" not in cluster.api.objects
@@ -315,7 +315,7 @@ def test_the_role_of_the_pack_suffices(cluster):
 
 @pytest.mark.parametrize("verb", ALL)
 def test_the_role_of_the_pack_has_no_right_too_many(cluster, verb):
-    """Without any of them something fails, and says which is missing."""
+    """Without any one of them something fails, and the error names it."""
     cluster.api.allow(role())
     cluster.api.verbs.discard(verb)
     with pytest.raises(AssertionError) as caught:
@@ -330,7 +330,7 @@ def role():
 
 
 def everything(cluster):
-    """Do one of each kind."""
+    """Run each kind of action once."""
     cluster.done("create", expr="up == 0")
     cluster.done("update", expr="up == 1")
     cluster.get()

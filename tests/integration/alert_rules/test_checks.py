@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 from poundcake.alert_rules import checks, syntax
-from poundcake.alert_rules.checks import BrokenRules
+from poundcake.alert_rules.errors import BrokenRules
 from poundcake.errors import ExpectedError
 
 from tests.demo import servers
@@ -41,8 +41,13 @@ GOOD = [
 BROKEN = [
     ("expr", "sum(", "unclosed left parenthesis", "unclosed left parenthesis"),
     ("expr", "up ==\n", "unexpected end of input", "unexpected end of input"),
-    ("labels", {"a-b": "x"}, "invalid label name: a-b", "labels: a-b is no name of a label"),
-    ("labels", {"__name__": "x"}, "invalid label name: __name__", "labels: __name__ is no name"),
+    ("labels", {"a-b": "x"}, "invalid label name: a-b", "labels: a-b is not a valid label name"),
+    (
+        "labels",
+        {"__name__": "x"},
+        "invalid label name: __name__",
+        "labels: __name__ is not a valid",
+    ),
     ("annotations", {"s": "{{ $labels.x "}, "unclosed action", "annotations: s has {{ without }}"),
     ("annotations", {"s": "{{}}"}, "missing value for command", "annotations: s has {{ without }}"),
     ("labels", {"s": "a {{"}, 'label "s": template:', "labels: s has {{ without }}"),
@@ -93,7 +98,7 @@ def test_prometheus_is_asked_where_there_is_no_promtool(with_prometheus):
 
 @pytest.mark.parametrize("field, value, reason, _", BROKEN)
 def test_promtool_says_which_rule_is_broken_and_why(with_promtool, field, value, reason, _):
-    """With group and name as they are written, however odd."""
+    """With the group and name exactly as written, even unusual ones."""
     (error,) = errors_of(with_promtool, broken(**{field: value}))
     assert (error["group"], error["rule"]) == ('ho"sts 😀', "Host down")
     assert reason in error["reason"] and "\n" not in error["reason"]
@@ -101,14 +106,14 @@ def test_promtool_says_which_rule_is_broken_and_why(with_promtool, field, value,
 
 @pytest.mark.parametrize("field, value, _, reason", BROKEN)
 def test_without_promtool_the_same_rules_are_broken(with_prometheus, field, value, _, reason):
-    """Label names and templates by their form, expressions by Prometheus."""
+    """PoundCake checks label names and templates; Prometheus checks expressions."""
     (error,) = errors_of(with_prometheus, broken(**{field: value}))
     assert (error["group"], error["rule"]) == ('ho"sts 😀', "Host down")
     assert reason in error["reason"]
 
 
 def test_every_broken_rule_is_named(with_promtool, with_prometheus):
-    """Not the first alone; the message has them, too."""
+    """Not only the first; the message names them, too."""
     groups = broken(expr="sum(")
     groups[0]["rules"][1]["expr"] = "up =="
     for settings in (with_promtool, with_prometheus):
@@ -126,27 +131,27 @@ def test_what_promtool_says_of_no_rule_is_an_error_all_the_same(with_promtool):
 
 
 def test_a_field_that_prometheus_does_not_know_is_found_without_promtool(with_prometheus):
-    """It would refuse the whole file."""
+    """Prometheus would refuse the whole file."""
     (error,) = errors_of(with_prometheus, broken(foo="bar"))
-    assert error["reason"] == "foo is not known"
+    assert error["reason"] == "unknown field foo"
 
 
 @pytest.mark.parametrize(
     "change, reason",
     [
-        ({"for": "5x"}, 'for: "5x" is no duration'),
-        ({"for": "m"}, 'for: "m" is no duration'),
-        ({"for": 5}, 'for: "5" is no duration'),
-        ({"keep_firing_for": "1 h"}, 'keep_firing_for: "1 h" is no duration'),
+        ({"for": "5x"}, 'for: "5x" is not a duration'),
+        ({"for": "m"}, 'for: "m" is not a duration'),
+        ({"for": 5}, 'for: "5" is not a duration'),
+        ({"keep_firing_for": "1 h"}, 'keep_firing_for: "1 h" is not a duration'),
         ({"expr": ""}, "expr is empty"),
         ({"expr": None}, "expr is empty"),
-        ({"expr": ["up"]}, "expr is empty or no text"),
-        ({"alert": ""}, "needs the name of an alert"),
-        ({"record": "a"}, "needs the name of an alert, or of a record, and not both"),
-        ({"labels": ["a"]}, "labels is no mapping"),
-        ({"annotations": {"a": ["b"]}}, "annotations: a is no text"),
-        ({"labels": {"a": None}}, "labels: a is no text"),
-        ({"labels": {1: "a"}}, "labels: 1 is no text"),
+        ({"expr": ["up"]}, "expr is empty or not a string"),
+        ({"alert": ""}, "needs a name as alert"),
+        ({"record": "a"}, "needs a name as alert or as record, and not both"),
+        ({"labels": ["a"]}, "labels is not a mapping"),
+        ({"annotations": {"a": ["b"]}}, "annotations: a is not a string"),
+        ({"labels": {"a": None}}, "labels: a is not a string"),
+        ({"labels": {1: "a"}}, "labels: 1 is not a string"),
     ],
 )
 def test_the_wrong_form_is_found_without_anybody(change, reason):
@@ -158,17 +163,17 @@ def test_the_wrong_form_is_found_without_anybody(change, reason):
 @pytest.mark.parametrize(
     "groups, reason",
     [
-        (None, "groups is no list"),
+        (None, "groups is not a list"),
         ([None], "a group has no name"),
-        ([{"name": "a"}, {"name": "a"}], "the name of the group is there twice"),
-        ([{"name": "a", "rules": {}}], "rules is no list"),
-        ([{"name": "a", "rules": [None]}], "is no mapping"),
-        ([{"name": "a", "interval": "often"}], 'interval: "often" is no duration'),
+        ([{"name": "a"}, {"name": "a"}], "two groups have this name"),
+        ([{"name": "a", "rules": {}}], "rules is not a list"),
+        ([{"name": "a", "rules": [None]}], "is not a mapping"),
+        ([{"name": "a", "interval": "often"}], 'interval: "often" is not a duration'),
         ([{"name": "a", "rules": [{"record": "b", "expr": "1", "for": "1m"}]}], "a record takes"),
     ],
 )
 def test_groups_of_the_wrong_form_are_found(groups, reason):
-    """Never a traceback."""
+    """It is never a traceback."""
     (error,) = syntax.form_errors(groups)
     assert error["reason"].startswith(reason)
 
@@ -187,30 +192,30 @@ def test_a_duration_is_one_exactly_when_promtool_takes_it(with_promtool, tmp_pat
 
 
 def test_without_promtool_and_prometheus_nothing_is_taken():
-    """Nobody can say whether the expression is one; the remedy is in the message."""
+    """Nothing can check the expression; the message has the remedy."""
     with pytest.raises(ExpectedError) as caught:
         checks.check(make_settings(promtool_path="/no/promtool"), GOOD)
-    assert str(caught.value).startswith("promtool_path: there is no /no/promtool")
+    assert str(caught.value).startswith("promtool_path: /no/promtool does not exist")
     assert "prometheus_url" in str(caught.value)
 
 
 @pytest.mark.parametrize("path, says", [("/tmp", "cannot be run"), ("a\0b", "cannot be run")])
 def test_a_promtool_that_cannot_be_run_is_told(path, says):
-    """That is a mistake in the config, no reason to go without."""
+    """That is a mistake in the config, so the rules are not accepted unchecked."""
     with pytest.raises(ExpectedError) as caught:
         checks.check(make_settings(promtool_path=path), GOOD)
     assert str(caught.value).startswith("promtool_path: ") and says in str(caught.value)
 
 
 def test_a_promtool_that_fails_without_a_word_is_an_error():
-    """Silence with a bad status is no consent."""
+    """A bad status without a message is an error, too."""
     (error,) = errors_of(make_settings(promtool_path=shutil.which("false")), GOOD)
-    assert error["reason"] == "promtool ended with status 1 and no word"
+    assert error["reason"] == "promtool ended with status 1 and no message"
 
 
 @pytest.mark.parametrize("status", [400, 503])
 def test_a_prometheus_before_2_34_is_asked_with_a_query(status):
-    """At a time without series; only 400 is the expression's fault."""
+    """The query is for a time without series; only 400 means that the expression is wrong."""
     seen = []
 
     class Handler(QuietHandler):

@@ -1,6 +1,6 @@
-"""One alert rule is changed in the cluster, and in git too; nobody's work is lost on the way.
+"""One alert rule is changed in the cluster and in git, and no work of others is lost.
 
-The rules are checked by the real promtool; Kubernetes is tests/kubernetes_api.py.
+The rules are checked by the real promtool; Kubernetes is tests/support/kubernetes_api.py.
 """
 
 import copy
@@ -23,7 +23,7 @@ def cluster():
 
 
 def test_a_rule_is_created_changed_and_deleted(cluster):
-    """As the older command line had it; the resource comes and goes with its rules."""
+    """The resource is created with its first rule and deleted with its last."""
     answer = cluster.done("create", expr=EXPR, for_duration="5m", severity="critical")
     assert answer["changed"] and answer["cluster"]["state"] == "created"
     rule = {"alert": "HighMemory", "expr": EXPR, "for": "5m", "labels": {"severity": "critical"}}
@@ -39,7 +39,7 @@ def test_a_rule_is_created_changed_and_deleted(cluster):
 
 
 def test_the_same_change_again_changes_nothing(cluster):
-    """So a change that was half done can be made again."""
+    """So a half-done change can be repeated."""
     for _ in range(2):
         answer = cluster.done("create", expr=EXPR)
     assert not answer["changed"] and answer["cluster"]["state"] == "unchanged"
@@ -48,7 +48,7 @@ def test_the_same_change_again_changes_nothing(cluster):
 
 
 def test_what_is_not_there_is_told(cluster):
-    """Resource, group and rule, each by its parameter."""
+    """The message names the parameter: resource, group or rule."""
     assert cluster.failed("update", expr=EXPR)["error"].startswith("resource: there is no")
     assert cluster.failed("delete")["error"].startswith("resource: there is no")
     cluster.done("create", expr=EXPR)
@@ -61,7 +61,7 @@ def test_what_is_not_there_is_told(cluster):
 
 
 def test_no_broken_rule_is_written(cluster):
-    """Nor is anything asked of Kubernetes that writes, not even for a try."""
+    """Kubernetes gets no write either, not even a dry run."""
     answer = cluster.failed("create", expr="memory_usage >")
     assert "HighMemory" in answer["error"] and answer["errors"][0]["rule"] == "HighMemory"
     cluster.done("create", expr=EXPR)
@@ -76,11 +76,11 @@ OTHERS = [{"name": "app", "rules": [{"alert": "HighMemory", "expr": "theirs > 1"
 
 
 def test_a_rule_of_somebody_else_is_not_overwritten_unseen(cluster):
-    """The refusal shows it, and what to give to replace just that."""
+    """The error shows it, and the version to give in order to replace it."""
     cluster.api.put("my-alerts", OTHERS)
     answer = cluster.failed("update", expr=EXPR)
     assert answer["error"].startswith(
-        "expected: others wrote my-alerts/app/HighMemory (somebody else)"
+        "expected: this would overwrite rules of others: my-alerts/app/HighMemory (somebody else)"
     )
     (one,) = answer["others"]
     assert one["present"]["expr"] == "theirs > 1" and one["written_by"] == "somebody else"
@@ -96,7 +96,7 @@ def test_a_rule_of_somebody_else_is_not_overwritten_unseen(cluster):
 
 
 def test_what_somebody_changed_after_poundcake_is_not_overwritten(cluster):
-    """And what they change once more after the refusal is not what was agreed to."""
+    """A later change by somebody else is not covered by the version that was given."""
     cluster.done("create", expr=EXPR)
     groups = copy.deepcopy(cluster.api.objects["my-alerts"]["spec"]["groups"])
     groups[0]["rules"][0]["expr"] = "memory_usage > 50"
@@ -111,7 +111,7 @@ def test_what_somebody_changed_after_poundcake_is_not_overwritten(cluster):
 
 
 def test_the_rules_beside_it_stay_whoever_wrote_them(cluster):
-    """And hinder nobody; nor does what somebody does to the annotation by hand."""
+    """They do not get in the way; nor do manual edits of the annotation."""
     beside = {"alert": "Theirs", "expr": "theirs > 1"}
     cluster.api.put("my-alerts", [{"name": "app", "interval": "1m", "rules": [beside]}])
     cluster.done("create", expr=EXPR)
@@ -133,7 +133,7 @@ def test_the_rules_beside_it_stay_whoever_wrote_them(cluster):
 
 @pytest.mark.parametrize("moment", ["update? my-alerts", "update my-alerts"])
 def test_a_conflict_is_read_again_and_both_changes_stay(cluster, moment):
-    """Between the read and the try, and between the try and the write."""
+    """Between the read and the dry run, and between the dry run and the write."""
     cluster.done("create", expr=EXPR)
     groups = copy.deepcopy(cluster.api.objects["my-alerts"]["spec"]["groups"])
     groups[0]["rules"].append({"alert": "Theirs", "expr": "theirs > 1"})
@@ -144,7 +144,7 @@ def test_a_conflict_is_read_again_and_both_changes_stay(cluster, moment):
 
 @pytest.mark.parametrize("moment", ["update? my-alerts", "update my-alerts"])
 def test_a_conflict_about_the_same_rule_is_not_won_by_force(cluster, moment):
-    """Whoever was faster has it."""
+    """The first writer wins."""
     cluster.done("create", expr=EXPR)
     at_first(cluster.api, moment, lambda: cluster.api.put("my-alerts", OTHERS))
     answer = cluster.failed("update", expr="memory_usage > 95")
@@ -153,7 +153,7 @@ def test_a_conflict_about_the_same_rule_is_not_won_by_force(cluster, moment):
 
 
 def test_two_that_create_one_resource_both_have_their_rule(cluster):
-    """409 AlreadyExists is a conflict as any other."""
+    """409 AlreadyExists is handled as a conflict."""
     theirs = [{"name": "other", "rules": [{"alert": "Theirs", "expr": "up"}]}]
     at_first(cluster.api, "create my-alerts", lambda: cluster.api.put("my-alerts", theirs))
     cluster.done("create", expr=EXPR)
@@ -162,7 +162,7 @@ def test_two_that_create_one_resource_both_have_their_rule(cluster):
 
 @pytest.mark.parametrize("name", ["update", "delete"])
 def test_a_resource_that_somebody_deletes_in_between_is_gone(cluster, name):
-    """A write that found nothing is no success."""
+    """A write to a missing resource is not a success."""
     more = {"expr": "1"} if name == "update" else {}
     cluster.done("create", expr=EXPR)
     at_first(cluster.api, name + " my-alerts", lambda: cluster.api.objects.clear())
@@ -171,7 +171,7 @@ def test_a_resource_that_somebody_deletes_in_between_is_gone(cluster, name):
 
 
 def test_who_is_always_faster_is_told_about(cluster):
-    """It ends, with nothing written."""
+    """PoundCake gives up, and nothing is written."""
     cluster.done("create", expr=EXPR)
     numbers = iter(range(100))
 
@@ -181,7 +181,9 @@ def test_who_is_always_faster_is_told_about(cluster):
             cluster.api.put(name, cluster.api.objects[name]["spec"]["groups"], labels=labels)
 
     cluster.api.before = act
-    assert cluster.failed("update", expr="1")["error"].startswith("resource: others changed")
+    assert cluster.failed("update", expr="1")["error"].startswith(
+        "resource: my-alerts was changed by others"
+    )
     assert cluster.rules()[0]["expr"] == EXPR
 
 
@@ -223,17 +225,17 @@ def both(cluster, tmp_path):
 
 
 def test_a_change_goes_to_the_cluster_and_to_a_pull_request(both):
-    """One answer about both."""
+    """One answer describes both."""
     answer = both.done("create", expr=EXPR)
     assert answer["cluster"]["state"] == "created" and len(both.rules()) == 1
     assert answer["pull_request"]["state"] == "opened" and len(both.host.pulls) == 1
 
 
 def test_when_the_pull_request_fails_it_says_what_was_done_and_the_next_try_ends_it(both):
-    """The cluster has the change by then."""
+    """The cluster already has the change."""
     both.host.scopes = {"read"}
     answer = both.failed("create", expr=EXPR)
-    assert "The cluster was changed, and the pull request failed" in answer["error"]
+    assert "The cluster was changed, but the pull request failed" in answer["error"]
     assert answer["cluster"]["state"] == "created" and len(both.rules()) == 1
     both.host.scopes = {"read", "write"}
     answer = both.done("create", expr=EXPR)
@@ -241,14 +243,14 @@ def test_when_the_pull_request_fails_it_says_what_was_done_and_the_next_try_ends
 
 
 def test_when_the_cluster_refuses_there_is_no_pull_request(both):
-    """Nothing is done then."""
+    """Nothing is changed anywhere."""
     both.api.verbs.discard("create")
     assert both.failed("create", expr=EXPR)["error"].startswith("crd_namespace: ")
     assert both.host.pulls == [] and list(both.host.repository.branches()) == ["main"]
 
 
 def test_a_delete_that_was_half_done_can_be_ended(both):
-    """The rule is gone from the cluster, and has still to go from git."""
+    """The rule is already deleted in the cluster, but not yet in git."""
     files = {"prometheus/rules/HighMemory.yaml": yaml.safe_dump({"groups": OTHERS})}
     both.host.repository.write(files)
     answer = both.done("delete")
@@ -258,7 +260,7 @@ def test_a_delete_that_was_half_done_can_be_ended(both):
 
 
 def test_git_alone_and_nothing_at_all(both):
-    """As the config says."""
+    """The config decides."""
     both.config["crd_enabled"] = False
     answer = both.done("create", expr=EXPR)
     assert answer["cluster"] is None and answer["pull_request"]["state"] == "opened"

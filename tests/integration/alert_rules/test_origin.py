@@ -98,10 +98,13 @@ def test_a_label_that_a_template_made_is_no_difference(place):
 @pytest.mark.parametrize(
     "given, start",
     [
-        ({}, "fingerprint, labels: give one of them"),
-        ({"fingerprint": "a", "labels": {"a": "b"}}, "fingerprint, labels: give one of them"),
-        ({"labels": {"a": "b"}}, "labels: there is no alertname"),
-        ({"labels": {"alertname": "Gone"}}, 'alertname: Prometheus has no rule "Gone" any more'),
+        ({}, "fingerprint, labels: both are empty; expected the fingerprint"),
+        (
+            {"fingerprint": "a", "labels": {"a": "b"}},
+            "fingerprint, labels: both are given; expected the fingerprint",
+        ),
+        ({"labels": {"a": "b"}}, "labels: alertname, which is the rule's name, is missing"),
+        ({"labels": {"alertname": "Gone"}}, 'alertname: Prometheus no longer has a rule "Gone"'),
         ({"fingerprint": "unknown"}, 'fingerprint: unknown fingerprint "unknown"'),
     ],
 )

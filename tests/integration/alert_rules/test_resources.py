@@ -1,4 +1,4 @@
-"""PrometheusRules through Kubernetes' API: who we are, what we may, and what it says when not."""
+"""PrometheusRules through Kubernetes' API: login, permissions, and errors."""
 
 import datetime
 import ipaddress
@@ -11,12 +11,15 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from poundcake.alert_rules.resources import Conflict, Resources
+from poundcake.alert_rules.errors import WriteConflict
+from poundcake.alert_rules.resources import Resources
 from poundcake.errors import ExpectedError
 
 from tests.support.fakes import PACK, make_settings
 from tests.support.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
 
+# kube_api_url and kube_token are set together, or neither is.
+NO_SERVER = {"kube_api_url": "", "kube_token": ""}
 GROUPS = [{"name": "hosts", "rules": [{"alert": "HostDown", "expr": "up == 0"}]}]
 
 
@@ -44,7 +47,7 @@ def refusal(function, *args):
 
 
 def test_a_resource_is_created_read_replaced_and_deleted(api):
-    """And None when it is not there."""
+    """A missing resource is None."""
     resources = Resources(settings(api))
     assert resources.get("a") is None
     resources.write(None, document("a"))
@@ -59,7 +62,7 @@ def test_a_resource_is_created_read_replaced_and_deleted(api):
 
 
 def test_a_dry_run_writes_nothing(api):
-    """Though all is checked as if it did."""
+    """Everything is checked as for a real write."""
     resources = Resources(settings(api))
     resources.write(None, document("a"), dry_run=True)
     assert api.objects == {}
@@ -68,29 +71,29 @@ def test_a_dry_run_writes_nothing(api):
     resources.write(found, dict(found, spec={"groups": []}), dry_run=True)
     resources.write(found, None, dry_run=True)
     assert api.objects["a"]["spec"]["groups"] == GROUPS
-    with pytest.raises(Conflict):
+    with pytest.raises(WriteConflict):
         resources.write(None, document("a"), dry_run=True)
 
 
 def test_what_somebody_changed_in_the_meantime_is_not_written(api):
-    """Nor deleted, nor made when it is there by now."""
+    """It is not deleted either, and not created when it exists by then."""
     resources = Resources(settings(api))
     before = api.put("a", GROUPS)
     now = api.put("a", [])
     for after in (dict(before, spec={"groups": GROUPS}), None):
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             resources.write(before, after)
-    with pytest.raises(Conflict):
+    with pytest.raises(WriteConflict):
         resources.write(None, document("a"))
     assert api.objects["a"] == now
     del api.objects["a"]
     for after in (now, None):
-        with pytest.raises(Conflict):
+        with pytest.raises(WriteConflict):
             resources.write(now, after)
 
 
 def test_a_list_has_all_pages_and_what_the_selector_finds(api):
-    """A page has a hundred."""
+    """A page has one hundred resources."""
     for number in range(250):
         owner = {"poundcake/owner": "odd" if number % 2 else "even"}
         api.put("r%d" % number, GROUPS, labels=owner)
@@ -103,16 +106,16 @@ def test_a_list_has_all_pages_and_what_the_selector_finds(api):
 @pytest.mark.parametrize(
     "more, start",
     [
-        ({"kube_token": "wrong"}, "kube_token: Kubernetes does not know who asks"),
+        ({"kube_token": "wrong"}, "kube_token: Kubernetes does not accept the credentials"),
         ({"kube_api_url": "https://127.0.0.1:1", "kube_ca_path": "/no/ca"}, "kube_ca_path: "),
         ({"kube_api_url": "http://127.0.0.1:1"}, "kube_api_url: Kubernetes at http://127.0.0.1:1"),
-        ({"kube_api_url": "", "kube_config": "/no/file"}, "kube_config: there is no way to"),
-        ({"kube_api_url": ""}, "kube_api_url: there is no way to Kubernetes"),
+        ({**NO_SERVER, "kube_config": "/no/file"}, "kube_config: no connection to"),
+        (NO_SERVER, "kube_api_url: no connection to Kubernetes"),
         ({"crd_namespace": "none"}, "crd_namespace: there are no prometheusrules in none"),
     ],
 )
 def test_what_is_wrong_with_the_config_is_named(api, monkeypatch, more, start):
-    """With what to write; the token is in no message."""
+    """The message says what to set, and never has the token."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
 
     def create():
@@ -122,14 +125,16 @@ def test_what_is_wrong_with_the_config_is_named(api, monkeypatch, more, start):
 
 
 def test_a_cluster_without_the_operator_is_told(api):
-    """It knows no PrometheusRule at all, which is not that this one is missing."""
+    """That is different from a missing resource."""
     api.has_operator = False
-    assert "the Prometheus Operator brings them" in refusal(Resources(settings(api)).get, "a")
+    assert "Install the Prometheus Operator, which brings them" in refusal(
+        Resources(settings(api)).get, "a"
+    )
 
 
 @pytest.mark.parametrize("verb", ["get", "list", "create", "update", "delete"])
 def test_a_right_that_is_missing_is_named(api, verb):
-    """And where the role is that has it."""
+    """The message says where to find the role."""
     api.put("a", GROUPS)
     api.verbs.discard(verb)
     resources = Resources(settings(api))
@@ -147,29 +152,29 @@ def test_a_right_that_is_missing_is_named(api, verb):
 
 
 def test_what_kubernetes_does_not_take_it_says_why(api):
-    """By its schema of a PrometheusRule."""
+    """Kubernetes checks the schema of a PrometheusRule."""
     wrong = [{"name": "a", "rules": [{"alert": "A", "expr": "up", "labels": {"tier": 1}}]}]
     told = refusal(Resources(settings(api)).write, None, document("a", wrong))
-    assert told.startswith("resource: Kubernetes does not take it: ")
+    assert told.startswith("resource: Kubernetes does not accept it: ")
     assert "spec.groups.0.rules.0.labels.tier" in told and "422" in told
 
 
 def test_a_kubeconfig_says_who_we_are(api, tmp_path):
-    """In its current context, or in the one of the config."""
+    """Its current context is used, or the one in the config."""
     path = tmp_path / "kubeconfig"
     clusters = [{"name": "c", "cluster": {"server": api.url}}]
     users = [{"name": one, "user": {"token": token}} for one, token in (("a", "no"), ("b", TOKEN))]
     contexts = [{"name": one, "context": {"cluster": "c", "user": one}} for one in ("a", "b")]
     content = {"clusters": clusters, "users": users, "contexts": contexts, "current-context": "b"}
     path.write_text(yaml.safe_dump(dict(content, apiVersion="v1", kind="Config")))
-    given = {"kube_api_url": "", "kube_config": str(path)}
+    given = {**NO_SERVER, "kube_config": str(path)}
     assert Resources(settings(api, **given)).list() == []
     wrong = Resources(settings(api, kube_context="a", **given))
-    assert "does not know who asks" in refusal(wrong.list)
+    assert "does not accept the credentials" in refusal(wrong.list)
 
 
 def test_inside_a_cluster_the_pod_s_service_account_is_taken(tmp_path, monkeypatch):
-    """Over TLS, with the cluster's own authority; and another authority is not believed."""
+    """Over TLS with the cluster's own authority; another authority is not trusted."""
     from kubernetes.config import incluster_config
 
     server, authority = certificate(tmp_path)
@@ -180,7 +185,7 @@ def test_inside_a_cluster_the_pod_s_service_account_is_taken(tmp_path, monkeypat
         host, port = api.address.split(":")
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
-        assert Resources(settings(api, kube_api_url="")).list() == []
+        assert Resources(settings(api, **NO_SERVER)).list() == []
         assert Resources(settings(api, kube_ca_path=str(authority))).list() == []
         other = Resources(settings(api))
         assert "certificate verify failed" in refusal(other.list)
@@ -188,19 +193,19 @@ def test_inside_a_cluster_the_pod_s_service_account_is_taken(tmp_path, monkeypat
 
 @pytest.mark.parametrize("token", [TOKEN + "\n", " " + TOKEN])
 def test_blanks_around_a_token_are_no_part_of_it(api, token):
-    """Whoever put it into the datastore from a file has a line break there."""
+    """A token that came from a file ends with a line break."""
     assert Resources(settings(api, kube_token=token)).list() == []
 
 
 def test_a_token_that_cannot_be_one_is_not_shown(api):
-    """The HTTP library's own words would have it."""
+    """The HTTP library's own message would show it."""
     told = refusal(Resources(settings(api, kube_token=TOKEN + "\nx")).list)
     assert told.startswith("kube_token: ")
 
 
 def test_the_client_is_loaded_where_it_is_needed():
     """It takes most of a second to import."""
-    code = "import sys, poundcake.rule_apply, poundcake.rule_commands\n"
+    code = "import sys, poundcake.alert_rules.apply, poundcake.alert_rules.edit\n"
     code += "print('kubernetes' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -213,7 +218,7 @@ def test_the_client_is_loaded_where_it_is_needed():
 
 
 def certificate(folder):
-    """Write a key and certificate of 127.0.0.1, and the certificate alone; their paths."""
+    """Write a key with its certificate for 127.0.0.1, and the certificate; return both paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubernetes")])
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])

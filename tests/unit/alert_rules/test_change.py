@@ -1,15 +1,15 @@
-"""A change of an alert rule does what it says to groups of rules, or says why it cannot."""
+"""A change of an alert rule is applied to groups of rules, or fails with a reason."""
 
 import copy
 
 import pytest
 from poundcake.alert_rules import change as rule_change
-from poundcake.alert_rules.change import RuleMissing
+from poundcake.alert_rules.errors import RuleMissing
 from poundcake.errors import ExpectedError
 
 
 def groups():
-    """Two groups; SlowDisk is there once a severity, as people write it."""
+    """Return two groups; SlowDisk exists once for each severity, as is usual."""
     return [
         {
             "name": "hosts",
@@ -71,17 +71,17 @@ def test_a_group_that_is_not_there_is_made():
 
 @pytest.mark.parametrize("rules", [None, []])
 def test_a_group_may_have_no_rules_yet(rules):
-    """Both are what people leave behind."""
+    """People write both."""
     changed, after = applied(change("create", expr="up == 0"), [{"name": "hosts", "rules": rules}])
     assert changed and len(after[0]["rules"]) == 1
 
 
 def test_a_rule_that_is_there_already_is_not_created_again():
-    """Another one is a conflict, the same one is no change: what was half done is done again."""
+    """A different rule is an error; the same one is no change, so work can be repeated."""
     with pytest.raises(ExpectedError) as caught:
         applied(change("create", expr="up == 1", severity="x"))
     assert str(caught.value) == (
-        'rule: "HostDown" with severity "x" exists in the group hosts already; update it'
+        'rule: "HostDown" with severity "x" already exists in the group hosts. Update it instead'
     )
     same = change("create", expr="up == 0", for_duration="5m", severity="x")
     assert applied(same) == (False, groups())
@@ -133,7 +133,7 @@ def test_an_update_to_what_is_there_changes_nothing(more):
 
 
 def test_a_rule_is_deleted_and_its_group_with_the_last_one():
-    """An empty group is of no use to anybody."""
+    """Nobody needs an empty group."""
     changed, after = applied(change("delete"))
     assert changed and [rule.get("record") for rule in after[0]["rules"]] == ["job:up:sum"]
     single = [{"name": "hosts", "rules": groups()[0]["rules"][:1]}]
@@ -142,7 +142,7 @@ def test_a_rule_is_deleted_and_its_group_with_the_last_one():
 
 @pytest.mark.parametrize("operation, more", [("update", {"expr": "d > 3"}), ("delete", {})])
 def test_of_several_rules_of_a_name_the_severity_says_which(operation, more):
-    """Without it, nothing is guessed."""
+    """Without a severity, PoundCake does not guess."""
     with pytest.raises(ExpectedError) as caught:
         applied(change(operation, "disks", "SlowDisk", **more))
     assert 'more than once, with the severities "warning", "critical"' in str(caught.value)
@@ -155,15 +155,15 @@ def test_of_several_rules_of_a_name_the_severity_says_which(operation, more):
 @pytest.mark.parametrize(
     "where, says",
     [
-        ({"group": "host"}, 'group: node-alerts has no group "host"; it has: hosts, disks'),
-        ({"rule": "Down"}, 'rule: the group hosts has no rule "Down"; it has: HostDown'),
-        ({"rule": "job:up:sum"}, 'rule: the group hosts has no rule "job:up:sum"; it has'),
+        ({"group": "host"}, 'group: node-alerts has no group "host"; expected one of hosts, disks'),
+        ({"rule": "Down"}, 'rule: the group hosts has no rule "Down"; expected one of HostDown'),
+        ({"rule": "job:up:sum"}, 'rule: the group hosts has no rule "job:up:sum"; expected one of'),
     ],
     ids=["group", "rule", "record"],
 )
 @pytest.mark.parametrize("operation, more", [("update", {"expr": "1"}), ("delete", {})])
 def test_what_is_not_there_is_named_with_what_is(operation, more, where, says):
-    """A record is no alert."""
+    """A recording rule is not an alert."""
     before = groups()
     with pytest.raises(RuleMissing) as caught:
         rule_change.apply(change(operation, **dict(more, **where)), before)
@@ -171,33 +171,36 @@ def test_what_is_not_there_is_named_with_what_is(operation, more, where, says):
 
 
 def test_two_groups_of_one_name_are_ambiguous():
-    """Prometheus refuses such a file; whoever made it must choose."""
+    """Prometheus refuses such a file; its author must choose."""
     with pytest.raises(ExpectedError) as caught:
         applied(change("delete"), groups() + groups()[:1])
-    assert str(caught.value) == 'group: "hosts" is there 2 times; rename all but one'
+    assert str(caught.value) == 'group: "hosts" exists 2 times. Rename all but one'
 
 
 @pytest.mark.parametrize(
     "odd", [None, {}, [None], [{"rules": []}], [{"name": "hosts", "rules": ["x"]}]]
 )
 def test_what_are_no_groups_is_an_error(odd):
-    """Never a traceback."""
+    """It is never a traceback."""
     with pytest.raises(ExpectedError) as caught:
         rule_change.apply(change("delete"), copy.deepcopy(odd))
-    assert str(caught.value).startswith("group: what is there is no list of groups")
+    assert str(caught.value).startswith("group: groups is not a list of groups")
 
 
 @pytest.mark.parametrize(
     "arguments, start",
     [
-        (("remove", "r", "g", "n"), 'operation: "remove" is none; write one of create, update'),
-        (("delete", "Upper", "g", "n"), 'resource: "Upper" is no name of a PrometheusRule'),
-        (("delete", "../x", "g", "n"), 'resource: "../x" is no name'),
-        (("delete", "-r", "g", "n"), 'resource: "-r" is no name'),
+        (("remove", "r", "g", "n"), 'operation: unknown "remove"; expected one of create, update'),
+        (
+            ("delete", "Upper", "g", "n"),
+            'resource: "Upper"; expected a valid name of a PrometheusRule',
+        ),
+        (("delete", "../x", "g", "n"), 'resource: "../x"; expected a valid name'),
+        (("delete", "-r", "g", "n"), 'resource: "-r"; expected a valid name'),
         (("delete", "r" * 254, "g", "n"), "resource: "),
         (("delete", "r", " ", "n"), "group: "),
         (("delete", "r", "g", "n\nx"), "rule: "),
-        (("create", "r", "g", "n"), "expr: is empty"),
+        (("create", "r", "g", "n"), "expr: empty; expected"),
         (("update", "r", "g", "n"), "expr: nothing to update"),
         (("delete", "r", "g", "n", "up"), "operation: delete takes"),
     ],
@@ -212,21 +215,25 @@ def test_a_parameter_that_cannot_be_is_named(arguments, start):
 @pytest.mark.parametrize(
     "operation, more, start",
     [
-        ("create", {"labels": {"n": 1}}, "labels: n is no text"),
-        ("update", {"annotations": {"n": {}}}, "annotations: n is no text"),
-        ("create", {"labels": {"n": None}}, "labels: n has no value"),
-        ("create", {"labels": {"severity": "a"}, "severity": "b"}, "severity: labels has another"),
+        ("create", {"labels": {"n": 1}}, "labels: n is not a string"),
+        ("update", {"annotations": {"n": {}}}, "annotations: n is not a string"),
+        ("create", {"labels": {"n": None}}, "labels: n is null"),
+        (
+            "create",
+            {"labels": {"severity": "a"}, "severity": "b"},
+            "severity: labels has a different",
+        ),
     ],
 )
 def test_a_label_or_annotation_that_cannot_be_is_named(operation, more, start):
-    """None takes a name away, which only an update can."""
+    """None removes a name, which only an update can do."""
     with pytest.raises(ExpectedError) as caught:
         change(operation, expr="up", **more)
     assert str(caught.value).startswith(start)
 
 
 def test_an_expression_that_an_answer_made_inert_is_what_it_was():
-    """A workflow reads a rule with one action and writes it with another; text stays as it came."""
+    """A workflow may read a rule in one action and write it in another; labels stay the same."""
     made = change(
         "create", expr='up❴job="a"} ‹ 1', annotations={"summary": "❴❴ $labels.instance }}"}
     )
@@ -235,7 +242,7 @@ def test_an_expression_that_an_answer_made_inert_is_what_it_was():
 
 
 def test_a_rule_is_there_or_not():
-    """By group and name, whatever its severity."""
+    """By group and name, with any severity."""
     assert rule_change.has(change("delete", "disks", "SlowDisk"), groups())
     assert not rule_change.has(change("delete", "disks", "HostDown"), groups())
     assert not rule_change.has(change("delete", "none", "HostDown"), groups())

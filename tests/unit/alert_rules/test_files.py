@@ -242,18 +242,18 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     "text, says",
     [
-        ("{{- if .Values.rules }}\ngroups: []\n{{- end }}\n", "no YAML that can be read"),
-        ("groups: []\ngroups: []\n", "no YAML that can be read"),
-        ("groups: !vault x\n", "no YAML that can be read"),
-        ("a: &a [*a]\ngroups: []\n", "a value is inside of itself"),
+        ("{{- if .Values.rules }}\ngroups: []\n{{- end }}\n", "not valid YAML"),
+        ("groups: []\ngroups: []\n", "not valid YAML"),
+        ("groups: !vault x\n", "not valid YAML"),
+        ("a: &a [*a]\ngroups: []\n", "a value contains itself"),
         (BOMB + "groups: []\n", "more than 200000 values"),
-        ("[" * 1200, "no YAML that can be read"),
+        ("[" * 1200, "not valid YAML"),
         ("", "neither groups nor a PrometheusRule"),
         ("a: b\n", "neither groups nor a PrometheusRule"),
         (MANIFESTS.replace("node-alerts", "x"), "neither groups nor a PrometheusRule"),
-        ("groups: {}\n", "no list of groups"),
-        ("groups: [{rules: []}]\n", "no list of groups"),
-        ("groups: []\n---\ngroups: []\n", "several documents with groups, and none of them"),
+        ("groups: {}\n", "not a list of groups"),
+        ("groups: [{rules: []}]\n", "not a list of groups"),
+        ("groups: []\n---\ngroups: []\n", "several documents have groups, and 0 have"),
     ],
     ids=[
         "helm",
@@ -271,14 +271,14 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     ],
 )
 def test_a_file_that_cannot_be_changed_says_why(text, says):
-    """Never a traceback, never half a file."""
+    """There is never a traceback and never half a file."""
     with pytest.raises(ExpectedError) as caught:
         files.apply(change("create", expr="up == 0"), text)
     assert says in str(caught.value)
 
 
 def test_what_an_alias_would_change_elsewhere_is_refused():
-    """Two groups that share their rules: a change of one would be a change of both."""
+    """Two groups share their rules, so a change of one would change both."""
     text = "groups:\n- name: hosts\n  rules: &r\n  - alert: HostDown\n    expr: up\n"
     text += "- name: b\n  rules: *r\n"
     with pytest.raises(ExpectedError) as caught:

@@ -65,7 +65,7 @@ def test_nothing_of_others_changes_that_is_no_trespass(first, theirs, last):
     """Whatever is written over it; and what is PoundCake's own is none."""
     edited = dict(signed(None, first), spec={"groups": theirs})
     after = signed(edited, last)
-    found = ownership.trespasses(edited, after)
+    found = ownership.overwritten(edited, after)
     by, kept = writers(edited), parts(last)
     for key, value in parts(theirs).items():
         changes = key in kept and kept[key] != value

@@ -1,109 +1,145 @@
-"""Many rules at once: resources become what YAML says, as ``kubectl apply`` has it."""
+"""Applies many rules at once: makes PrometheusRules match YAML, like ``kubectl apply``."""
 
 import copy
 import re
+from typing import Any, Dict, List, Optional, Set
 
 from poundcake import files
 from poundcake.alert_rules import manifests as rule_manifests
 from poundcake.alert_rules import ownership, plan
 from poundcake.alert_rules.manifests import annotations_of, labels_of, with_groups
-from poundcake.alert_rules.ownership import MANAGED_BY, OWNER, groups_of, parts
+from poundcake.alert_rules.ownership import (
+    MANAGED_BY,
+    OWNER,
+    Document,
+    Key,
+    groups_of,
+    parts,
+)
 from poundcake.alert_rules.resources import Resources
 from poundcake.errors import ExpectedError
+from poundcake.settings import Settings
 
 _OWNER = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
-# What is applied comes from git; and one pull request a rule would be no review.
-_NO_REQUEST = "none; apply what is in git already, or propose_rule_change one rule at a time"
+# Rules that are applied usually come from git, and nobody reviews one pull request for each rule.
+_NO_PULL_REQUEST = "none; merge the rules to git first, or run propose_rule_change for each rule"
 
 
-def apply(settings, path, text, resource="", owner="", prune=False, expected=""):
-    """Make PrometheusRules what YAML says.
+def apply(
+    settings: Settings,
+    path: str,
+    rules: str,
+    resource: str = "",
+    owner: str = "",
+    prune: bool = False,
+    expected: str = "",
+) -> Dict[str, Any]:
+    """Make PrometheusRules match YAML.
 
-    :param path, text: rule files (``groups``) or PrometheusRule manifests, see yaml_sources.
-    :param resource: the PrometheusRule that a rule file's groups belong to.
-    :param owner: the name of this set of rules, a label of the resources that it makes.
-    :param prune: deletes the rules that the owner's resources have from PoundCake, and the YAML has
-        not.
-    :param expected: the version of what others wrote and may be replaced, as a refusal tells it.
-    :returns: ``created``, ``updated``, ``deleted`` and ``unchanged``: ``resource/group/rule``;
-        ``left``, what is there and not in the YAML; and ``pull_requests``, where git is enabled:
-        that there is none.
+    :param path, rules: rule files (``groups``) or PrometheusRule manifests, see ``files.read``.
+    :param resource: the PrometheusRule that the groups of rule files belong to.
+    :param owner: the name of this set of rules, a label of the resources that it creates.
+    :param prune: delete rules that PoundCake wrote to this owner's resources and that are no
+        longer in the YAML.
+    :param expected: the version of the rules of others that may be replaced, as an
+        OwnershipConflict names it.
+    :returns: ``created``, ``updated``, ``deleted`` and ``unchanged``, as ``resource/group/rule``;
+        ``left``: rules that exist and are not in the YAML; and, where git is enabled,
+        ``pull_requests``, which says that there are none.
     """
     if not _OWNER.match(owner):
-        text = 'owner: "%s" is no value of a label; write at most 63 letters, digits, -, _ and .'
-        raise ExpectedError(text % owner)
+        valid = "a valid label value: at most 63 letters, digits, -, _ and ."
+        raise ExpectedError("owner", f'"{owner}"', valid)
     if prune and not owner:
-        raise ExpectedError("owner: prune deletes what an owner's resources have; give its name")
+        raise ExpectedError("owner", "empty", "the owner whose rules prune may delete")
     if not settings.crd.enabled:
-        text = "crd_enabled: is false; apply_prometheus_rules writes PrometheusRules alone"
-        raise ExpectedError(text)
-    manifests = rule_manifests.read(files.read("rules", path, text), resource, settings)
+        raise ExpectedError(
+            "crd_enabled",
+            "false, but apply_prometheus_rules writes only PrometheusRules",
+            remedy="Set it to true in the config of poundcake, or use propose_rule_change",
+        )
+    manifests = rule_manifests.read(files.read("rules", path, rules), resource, settings)
     resources = Resources(settings)
     edits = {
         name: _Edit(settings, name, manifest, owner, prune) for name, manifest in manifests.items()
     }
-    for found in resources.list("%s=%s" % (OWNER, owner)) if prune else ():
-        name = found["metadata"]["name"]
+    for document in resources.list(f"{OWNER}={owner}") if prune else ():
+        name = document["metadata"]["name"]
         edits.setdefault(name, _Edit(settings, name, None, owner, prune))
-    steps = plan.run(settings, resources, edits, expected)
-    answer = _told(steps, manifests)
+    answer: Dict[str, Any] = _answer(plan.run(settings, resources, edits, expected), manifests)
     if settings.git.repo_url:
-        answer["pull_requests"] = _NO_REQUEST
+        answer["pull_requests"] = _NO_PULL_REQUEST
     return answer
 
 
-def _told(steps, manifests):
-    answer = {state: [] for state in ("created", "updated", "deleted", "unchanged", "left")}
+def _answer(steps: List[plan.Step], manifests: Dict[str, Dict[str, Any]]) -> Dict[str, List[str]]:
+    """Return the names of rules by what happened to them."""
+    answer: Dict[str, List[str]] = {
+        state: [] for state in ("created", "updated", "deleted", "unchanged", "left")
+    }
     for step in steps:
         wanted = parts(groups_of(manifests.get(step.name)))
         for state, key in step.parts():
-            left = state == plan.UNCHANGED and key not in wanted
-            answer["left" if left else state].append(step.name_of(key))
+            is_left = state == plan.UNCHANGED and key not in wanted
+            answer["left" if is_left else state].append(step.name_of(key))
     return answer
 
 
 class _Edit:
-    """What ``apply`` makes of one resource: called with it, returns what it shall be."""
+    """The edit of one resource: called with the current one, returns the wanted one."""
 
-    def __init__(self, settings, name, manifest, owner, prune):
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        manifest: Optional[Dict[str, Any]],
+        owner: str,
+        prune: bool,
+    ):
         self._settings, self._name, self._manifest = settings, name, manifest
         self._owner, self._prune = owner, prune
 
-    def __call__(self, document):
+    def __call__(self, document: Document) -> Document:
         owner = labels_of(document).get(OWNER, "")
         if self._manifest and owner and owner != self._owner:
-            text = 'owner: %s belongs to "%s"; give that, or rename one of the two'
-            raise ExpectedError(text % (self._name, owner))
+            raise ExpectedError(
+                "owner",
+                f'{self._name} belongs to "{owner}"',
+                remedy="Give that owner, or rename one of the two resources",
+            )
         if document is None and self._manifest is None:
             return None
-        known = ownership.written(document)
-        made = document or rule_manifests.new(self._settings, self._name)
-        labels = dict(labels_of(made), **labels_of(self._manifest))
+        digests = ownership.written(document)
+        edited = document or rule_manifests.new(self._settings, self._name)
+        labels = dict(labels_of(edited), **labels_of(self._manifest))
         if self._owner and labels.get(MANAGED_BY[0]) == MANAGED_BY[1]:
             labels[OWNER] = self._owner
-        annotations = dict(annotations_of(made), **annotations_of(self._manifest))
-        for field, texts in (("labels", labels), ("annotations", annotations)):
-            if texts:
-                made["metadata"][field] = texts
+        annotations = dict(annotations_of(edited), **annotations_of(self._manifest))
+        for field, mapping in (("labels", labels), ("annotations", annotations)):
+            if mapping:
+                edited["metadata"][field] = mapping
         wanted = copy.deepcopy(groups_of(self._manifest))
-        goes = set(known) if self._prune and labels.get(OWNER) == self._owner else set()
-        return with_groups(made, merged(groups_of(made), wanted, goes))
+        may_prune = self._prune and labels.get(OWNER) == self._owner
+        removed = set(digests) if may_prune else set()
+        return with_groups(edited, merged(groups_of(edited), wanted, removed))
 
 
-def merged(groups, wanted, goes):
-    """Return groups as wanted, with what they had beside that, but for keys that go."""
-    asked, names = parts(wanted), [group["name"] for group in wanted]
-    found = {group["name"]: group for group in wanted}
+def merged(
+    groups: List[Dict[str, Any]], wanted: List[Dict[str, Any]], removed: Set[Key]
+) -> List[Dict[str, Any]]:
+    """Return the wanted groups, with the rules that groups have besides, except removed ones."""
+    wanted_parts, names = parts(wanted), [group["name"] for group in wanted]
+    by_name = {group["name"]: group for group in wanted}
     for group in groups:
         kept = [
             value
             for key, value in parts([group]).items()
-            if ownership.is_rule(key) and key not in asked and key not in goes
+            if ownership.is_rule(key) and key not in wanted_parts and key not in removed
         ]
-        if group["name"] in found:
-            found[group["name"]]["rules"] += kept
+        if group["name"] in by_name:
+            by_name[group["name"]]["rules"] += kept
         elif kept or not group.get("rules"):
-            found[group["name"]] = dict(group, rules=kept) if kept else group
+            by_name[group["name"]] = dict(group, rules=kept) if kept else group
     order = dict.fromkeys([group["name"] for group in groups] + names)
-    return [found[name] for name in order if name in found]
+    return [by_name[name] for name in order if name in by_name]

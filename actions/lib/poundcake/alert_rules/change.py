@@ -1,73 +1,72 @@
-"""A change of one alert rule, as a value, and what it does to groups of rules.
+"""A change of one alert rule, and how it is applied to groups of rules. Pure.
 
-Groups are what ``groups`` of a Prometheus rule file and ``spec.groups`` of a PrometheusRule hold:
-lists and dicts.
+Groups are the plain lists and dicts under ``groups`` in a Prometheus rule file and under
+``spec.groups`` in a PrometheusRule.
 https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/
 """
 
 import re
 from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, List, Mapping, Optional
 
+from poundcake.alert_rules.errors import RuleMissing
 from poundcake.errors import ExpectedError
 from poundcake.inert import original
 
 CREATE, UPDATE, DELETE = OPERATIONS = ("create", "update", "delete")
 SEVERITY = "severity"
-_RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")  # a DNS subdomain, as Kubernetes
+_RESOURCE = re.compile(
+    r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z"
+)  # a DNS subdomain, as in Kubernetes
 _ORDER = ("alert", "expr", "for", "keep_firing_for", "labels", "annotations")
-
-
-class RuleMissing(ExpectedError):
-    """There is no such group or rule to update or delete."""
 
 
 @dataclass(frozen=True)
 class RuleChange:
-    """What to do with one alert rule. What is empty is not set or, in an update, stays as it is.
+    """What to do with one alert rule. An update leaves the fields that are empty here unchanged.
 
-    ``labels`` and ``annotations``: ``{name: text}``; None as a value takes the name away.
+    ``labels`` and ``annotations`` map names to values; in an update, None removes the name.
     ``severity`` is the label of that name.
     """
 
     operation: str
-    resource: str  # the PrometheusRule's name; {crd_name} in the pattern of a file
+    resource: str  # the PrometheusRule's name; {crd_name} in git_file_pattern
     group: str
     rule: str  # the alert's name
     expr: str = ""
     for_duration: str = ""
     severity: str = ""
-    labels: dict = field(default_factory=dict)
-    annotations: dict = field(default_factory=dict)
+    labels: Dict[str, Optional[str]] = field(default_factory=dict)
+    annotations: Dict[str, Optional[str]] = field(default_factory=dict)
 
-    def __str__(self):
-        return "%s %s/%s/%s" % (self.operation, self.resource, self.group, self.rule)
+    def __str__(self) -> str:
+        return f"{self.operation} {self.resource}/{self.group}/{self.rule}"
 
 
 def make(
-    operation,
-    resource,
-    group,
-    rule,
-    expr="",
-    for_duration="",
-    severity="",
-    labels=None,
-    annotations=None,
-):
-    """Return the RuleChange that parameters of an action describe.
+    operation: str,
+    resource: str,
+    group: str,
+    rule: str,
+    expr: str = "",
+    for_duration: str = "",
+    severity: str = "",
+    labels: Optional[Mapping[str, Any]] = None,
+    annotations: Optional[Mapping[str, Any]] = None,
+) -> RuleChange:
+    """Return the RuleChange that the parameters of an action describe.
 
-    What PoundCake answered may come back here through a workflow: the look-alikes of ``inert``
-    become the characters that they stand for in the expression, and stay in all that is text.
+    A workflow may pass on what another action answered. So the look-alike characters of ``inert``
+    are turned back in the expression; labels and annotations keep theirs.
 
-    :raises ExpectedError: names the parameter that cannot be.
+    :raises ExpectedError: names the parameter that is wrong.
     """
     if operation not in OPERATIONS:
-        text = 'operation: "%s" is none; write one of %s'
-        raise ExpectedError(text % (operation, ", ".join(OPERATIONS)))
+        raise ExpectedError("operation", f'unknown "{operation}"', one_of(OPERATIONS))
     check_resource(resource)
     for name, value in (("group", group), ("rule", rule)):
         if not value.strip() or not value.isprintable():
-            raise ExpectedError('%s: "%s" is no name; write one' % (name, value))
+            raise ExpectedError(name, f'"{value}"', "a name on one line")
     change = RuleChange(
         operation,
         resource,
@@ -76,32 +75,46 @@ def make(
         original(expr).strip(),
         for_duration.strip(),
         severity,
-        _texts("labels", labels or {}, operation),
-        _texts("annotations", annotations or {}, operation),
+        _strings("labels", labels or {}, operation),
+        _strings("annotations", annotations or {}, operation),
     )
     if change.severity and change.labels.get(SEVERITY, change.severity) != change.severity:
-        raise ExpectedError("severity: labels has another severity; write it in one of the two")
-    given = change.expr or change.for_duration or change.labels or change.annotations
-    if operation == CREATE and not change.expr:
-        raise ExpectedError("expr: is empty; write the rule's expression")
-    if operation == UPDATE and not (given or change.severity):
-        text = "expr: nothing to update; write expr, for_duration, severity, labels or annotations"
-        raise ExpectedError(text)
-    if operation == DELETE and given:
-        raise ExpectedError("operation: delete takes resource, group, rule and severity alone")
+        raise ExpectedError(
+            "severity", "labels has a different severity", remedy="Set it in one of the two"
+        )
+    _check_fields(change)
     return change
 
 
-def check_resource(name):
-    """Raise ExpectedError when a name cannot be that of a PrometheusRule."""
+def _check_fields(change: RuleChange) -> None:
+    """Raise ExpectedError for fields that the operation lacks or does not take."""
+    given = change.expr or change.for_duration or change.labels or change.annotations
+    operation = change.operation
+    if operation == CREATE and not change.expr:
+        raise ExpectedError("expr", "empty", "the rule's expression")
+    if operation == UPDATE and not (given or change.severity):
+        raise ExpectedError(
+            "expr",
+            "nothing to update",
+            "at least one of expr, for_duration, severity, labels and annotations",
+        )
+    if operation == DELETE and given:
+        raise ExpectedError("operation", "delete takes only resource, group, rule and severity")
+
+
+def check_resource(name: str) -> None:
+    """Raise ExpectedError when a name is not valid for a PrometheusRule."""
     if not _RESOURCE.match(name):
-        text = 'resource: "%s" is no name of a PrometheusRule; write lower case letters, digits, '
-        raise ExpectedError((text + "- and .") % name)
+        raise ExpectedError(
+            "resource",
+            f'"{name}"',
+            "a valid name of a PrometheusRule: lower case letters, digits, - and .",
+        )
 
 
-def new_rule(change):
+def new_rule(change: RuleChange) -> Dict[str, Any]:
     """Return the rule that a change creates."""
-    rule = {"alert": change.rule, "expr": change.expr}
+    rule: Dict[str, Any] = {"alert": change.rule, "expr": change.expr}
     if change.for_duration:
         rule["for"] = change.for_duration
     if _labels(change):
@@ -111,23 +124,23 @@ def new_rule(change):
     return rule
 
 
-def apply(change, groups):
-    """Make a change in groups of rules, in place, and return whether that changed anything.
+def apply(change: RuleChange, groups: List[Dict[str, Any]]) -> bool:
+    """Apply a change to groups of rules, in place, and return whether that changed anything.
 
-    Of several rules with one name the change means the one of its severity. A group that is not
-    there is made by a create, and goes with its last rule. To create what is there already, exactly
-    so, changes nothing: a change that was half done can be made again.
+    Where several rules have the same name, the change means the one with its severity. A create
+    makes a missing group; deleting the last rule removes its group. Creating a rule that already
+    exists with the same content changes nothing, so that a half-done change can be repeated.
 
     :raises RuleMissing: when there is no such group or rule.
-    :raises ExpectedError: when the rule exists already, or several are meant.
+    :raises ExpectedError: when a different rule of that name exists, or several could be meant.
     """
     group = find_group(groups, change.group)
     if change.operation == CREATE:
         return _create(change, groups, group)
     if group is None:
-        known = ", ".join(item["name"] for item in groups) or "none"
+        names = [item["name"] for item in groups]
         raise RuleMissing(
-            'group: %s has no group "%s"; it has: %s' % (change.resource, change.group, known)
+            "group", f'{change.resource} has no group "{change.group}"', one_of(names)
         )
     index = _index(change, group)
     if change.operation == UPDATE:
@@ -138,28 +151,28 @@ def apply(change, groups):
     return True
 
 
-def find_group(groups, name):
-    """Return the group of a name, None when there is none.
+def find_group(groups: Any, name: str) -> Optional[Dict[str, Any]]:
+    """Return the group with a name, None when there is none.
 
-    :raises ExpectedError: when there are several, or these are no groups.
+    :raises ExpectedError: when there are several, or when ``groups`` is not a list of groups.
     """
     if not isinstance(groups, list) or not all(_is_group(item) for item in groups):
-        raise ExpectedError("group: what is there is no list of groups with names and rules")
-    found = [group for group in groups if group["name"] == name]
-    if len(found) > 1:
-        raise ExpectedError(
-            'group: "%s" is there %d times; rename all but one' % (name, len(found))
-        )
-    return found[0] if found else None
+        raise ExpectedError("group", "groups is not a list of groups with names and rules")
+    same_name = [group for group in groups if group["name"] == name]
+    if len(same_name) > 1:
+        problem = f'"{name}" exists {len(same_name)} times'
+        raise ExpectedError("group", problem, remedy="Rename all but one")
+    return same_name[0] if same_name else None
 
 
-def find_rules(group, name):
-    """Return the indexes of the alert rules of a name in a group."""
-    return [at for at, rule in enumerate(group.get("rules") or []) if rule.get("alert") == name]
+def find_rules(group: Dict[str, Any], name: str) -> List[int]:
+    """Return the indexes of a group's alert rules with a name."""
+    rules = group.get("rules") or []
+    return [index for index, rule in enumerate(rules) if rule.get("alert") == name]
 
 
-def has(change, groups):
-    """True when groups have a rule that a change may mean, by group and name."""
+def has(change: RuleChange, groups: Any) -> bool:
+    """Return whether groups have a rule that a change may mean, by group and name."""
     group = find_group(groups, change.group)
     return group is not None and bool(find_rules(group, change.rule))
 
@@ -174,8 +187,12 @@ def _create(change, groups, group):
     if any(dict(item, expr=_expr(item)) == rule for item in same):
         return False
     if same:
-        text = 'rule: "%s" with severity "%s" exists in the group %s already; update it'
-        raise ExpectedError(text % (change.rule, _severity(rule), change.group))
+        raise ExpectedError(
+            "rule",
+            f'"{change.rule}" with severity "{_severity(rule)}" already exists in the group '
+            f"{change.group}",
+            remedy="Update it instead",
+        )
     if not group.get("rules"):
         group["rules"] = []
     group["rules"].append(rule)
@@ -183,21 +200,24 @@ def _create(change, groups, group):
 
 
 def _index(change, group):
-    found = find_rules(group, change.rule)
-    if not found:
+    """Return the index of the rule that an update or delete means."""
+    indexes = find_rules(group, change.rule)
+    if not indexes:
         names = [rule["alert"] for rule in group.get("rules") or [] if "alert" in rule]
-        text = 'rule: the group %s has no rule "%s"; it has: %s'
-        known = ", ".join(map(str, names)) or "none"
-        raise RuleMissing(text % (change.group, change.rule, known))
-    if len(found) > 1:
-        severities = [_severity(group["rules"][at]) for at in found]
-        found = [at for at, one in zip(found, severities) if one == change.severity]
-    if len(found) != 1:
-        text = 'rule: "%s" is in the group %s more than once, with the severities %s; write that '
-        text += "of one of them as severity, or make them differ by hand"
-        shown = ", ".join('"%s"' % one for one in severities)
-        raise ExpectedError(text % (change.rule, change.group, shown))
-    return found[0]
+        problem = f'the group {change.group} has no rule "{change.rule}"'
+        raise RuleMissing("rule", problem, one_of(names))
+    severities = [_severity(group["rules"][index]) for index in indexes]
+    if len(indexes) > 1:
+        indexes = [at for at, severity in zip(indexes, severities) if severity == change.severity]
+    if len(indexes) != 1:
+        listed = ", ".join(f'"{severity}"' for severity in severities)
+        raise ExpectedError(
+            "rule",
+            f'"{change.rule}" is in the group {change.group} more than once, with the severities '
+            f"{listed}",
+            remedy="Give one of these as severity, or make the rules differ by hand",
+        )
+    return indexes[0]
 
 
 def _update(change, rule):
@@ -218,13 +238,13 @@ def _update(change, rule):
 
 
 def _merged(present, wanted):
-    """Return a mapping with the names of another one set, or taken away where that has None."""
+    """Return a mapping updated from another; a name that is None there is removed."""
     merged = dict(present or {}, **wanted)
     return {name: value for name, value in merged.items() if value is not None}
 
 
 def _set(rule, key, value):
-    """Set a field of a rule; a new one comes into its usual place."""
+    """Set a field of a rule; a new one gets its usual place."""
     later = _ORDER[_ORDER.index(key) + 1 :] if key not in rule else ()
     moved = [(name, rule.pop(name)) for name in list(rule) if name in later]
     rule[key] = value
@@ -236,7 +256,7 @@ def _labels(change):
 
 
 def _expr(rule):
-    # A block of text ends with a line break.
+    # A YAML block scalar ends with a line break.
     return str(rule.get("expr") or "").strip()
 
 
@@ -244,16 +264,22 @@ def _severity(rule):
     return (rule.get("labels") or {}).get(SEVERITY, "")
 
 
-def _texts(parameter, values, operation):
+def _strings(parameter, values, operation):
+    """Return the labels or annotations that a parameter gives, checked."""
     for name, value in values.items():
         if value is None and operation == UPDATE:
             continue
         if not isinstance(value, str):
-            text = "%s: %s is no text; write every value as one"
             if value is None:
-                text = "%s: %s has no value; write one (only update takes a name away)"
-            raise ExpectedError(text % (parameter, name))
+                raise ExpectedError(parameter, f"{name} is null, which only an update takes")
+            raise ExpectedError(parameter, f"{name} is not a string", "strings as values")
     return dict(values)
+
+
+def one_of(names: Iterable[Any]) -> str:
+    """Return what an error expects: one of these names, "" when there are none."""
+    names = list(names)
+    return f"one of {', '.join(map(str, names))}" if names else ""
 
 
 def _is_group(item):

@@ -1,8 +1,7 @@
-"""Never a broken rule: groups of rules are checked before they are written anywhere.
+"""Groups of rules are checked before they are written anywhere.
 
-What has the wrong form is found in ``rule_forms``. The rest says ``promtool check rules`` where it
-is installed; where it is not, ``rule_forms`` looks at names and templates, and Prometheus is asked
-to parse the expressions.
+``syntax`` checks their form. ``promtool check rules`` does the rest where it is installed. Where it
+is not, ``syntax`` checks names and templates, and Prometheus parses the expressions.
 https://prometheus.io/docs/prometheus/latest/querying/api/#formatting-query-expressions
 """
 
@@ -11,45 +10,40 @@ import os
 import re
 import subprocess
 import tempfile
+from typing import Any, Dict, List, Optional
 
+from poundcake.alert_rules.errors import BrokenRules
 from poundcake.alert_rules.syntax import THANOS, error_of, form_errors, name_of, text_errors
 from poundcake.errors import ExpectedError
+from poundcake.settings import Settings
 from poundcake.upstream import client
 
 PROMTOOL, PROMETHEUS = "promtool", "prometheus"
 TIMEOUT_SECONDS = 60
-_FOUND = re.compile(
+_PROMTOOL_ERROR = re.compile(
     r"(?:\d+:\d+: )?group (\"(?:[^\"\\]|\\.)*\"), rule (\d+), \"(?:[^\"\\]|\\.)*\": (.*)"
 )
 
 
-class BrokenRules(ExpectedError):
-    """Rules that Prometheus would refuse; ``details`` has them all under ``errors``."""
-
-    def __init__(self, errors):
-        shown = "; ".join("%(group)s/%(rule)s: %(reason)s" % error for error in errors[:5])
-        more = " (and %d more)" % (len(errors) - 5) if len(errors) > 5 else ""
-        super().__init__("rules: nothing was written, for a rule is broken: %s%s" % (shown, more))
-        self.details = {"errors": errors}
-
-
-def check(settings, groups):
-    """Return who found no fault with groups of rules: PROMTOOL or PROMETHEUS.
+def check(settings: Settings, groups: Any) -> str:
+    """Check groups of rules and return what checked them: PROMTOOL or PROMETHEUS.
 
     :param groups: of one file or PrometheusRule.
     :raises BrokenRules: whose errors each have group, rule and reason.
-    :raises ExpectedError: when nobody is there to check expressions, or fails to.
+    :raises ExpectedError: when nothing can check expressions, or checking fails.
     """
-    errors = form_errors(groups)
-    if errors:
-        raise BrokenRules(errors)
+    malformed = form_errors(groups)
+    if malformed:
+        raise BrokenRules(malformed)
     errors = _promtool_errors(settings.promtool_path, groups)
     checked_by = PROMTOOL
     if errors is None:
         if not settings.prometheus.url:
-            text = "promtool_path: there is no %s, so no expression can be checked; install "
-            text += "promtool, or set prometheus_url, in the config of poundcake"
-            raise ExpectedError(text % settings.promtool_path)
+            raise ExpectedError(
+                "promtool_path",
+                f"{settings.promtool_path} does not exist, so no expression can be checked",
+                remedy="Install promtool, or set prometheus_url in the config of poundcake",
+            )
         errors = text_errors(groups) or _expression_errors(settings, groups)
         checked_by = PROMETHEUS
     if errors:
@@ -57,15 +51,15 @@ def check(settings, groups):
     return checked_by
 
 
-def _promtool_errors(promtool, groups):
-    """Return what promtool finds, None when it is not there."""
+def _promtool_errors(promtool: str, groups: List[Dict[str, Any]]) -> Optional[List[Dict[str, str]]]:
+    """Return the errors that promtool finds, None when it is not installed."""
     with tempfile.TemporaryDirectory(prefix="poundcake-") as folder:
         path = os.path.join(folder, "rules.yaml")
         with open(path, "w", encoding="utf-8") as handle:
-            # YAML holds JSON, but for the surrogates of its escapes.
+            # JSON is YAML, except for escaped surrogates.
             json.dump({"groups": _without_thanos(groups)}, handle, ensure_ascii=False)
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 [promtool, "check", "rules", path],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -74,26 +68,26 @@ def _promtool_errors(promtool, groups):
         except FileNotFoundError:
             return None
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            raise ExpectedError("promtool_path: %s cannot be run: %s" % (promtool, error))
-    if done.returncode == 0:
+            raise ExpectedError("promtool_path", f"{promtool} cannot be run: {error}")
+    if process.returncode == 0:
         return []
-    # A reason may have several lines; the file's name begins an error.
-    told = done.stderr.decode("utf-8", "replace").split(path + ": ")[1:]
-    return [_told(" ".join(one.split()), groups) for one in told] or [
-        error_of("", "", "promtool ended with status %d and no word" % done.returncode)
+    # A message may have several lines; each one starts with the file's name.
+    messages = process.stderr.decode("utf-8", "replace").split(path + ": ")[1:]
+    return [_parse_promtool(" ".join(message.split()), groups) for message in messages] or [
+        error_of("", "", f"promtool ended with status {process.returncode} and no message")
     ]
 
 
-def _told(line, groups):
-    """Return the error that a line of promtool tells: group "g", rule 1, "A": reason."""
-    match = _FOUND.match(line)
+def _parse_promtool(line, groups):
+    """Return the error in a message of promtool such as: group "g", rule 1, "A": reason."""
+    match = _PROMTOOL_ERROR.match(line)
     if not match:
         return error_of("", "", line)
     group, number, reason = match.groups()
     name = next((item["name"] for item in groups if _quoted(item["name"]) == group), group)
     rules = next((item.get("rules") or [] for item in groups if item["name"] == name), [])
-    at = int(number) - 1
-    return error_of(name, name_of(rules[at], number) if at < len(rules) else number, reason)
+    index = int(number) - 1
+    return error_of(name, name_of(rules[index], number) if index < len(rules) else number, reason)
 
 
 def _expression_errors(settings, groups):
@@ -107,15 +101,15 @@ def _expression_errors(settings, groups):
 
 
 def _parse_error(settings, expression):
-    """Return what Prometheus says against an expression, None when it can parse it."""
-    asked = {"query": expression}
+    """Return why Prometheus cannot parse an expression, None when it can."""
+    form = {"query": expression}
     try:
-        found = client.call(
-            settings, "prometheus", "POST", "/api/v1/format_query", missing_ok=True, data=asked
+        answer = client.call(
+            settings, "prometheus", "POST", "/api/v1/format_query", missing_ok=True, data=form
         )
-        if found is None:  # before 2.34; at a time without any series a query costs nothing
-            asked["time"] = "1"
-            client.call(settings, "prometheus", "POST", "/api/v1/query", data=asked)
+        if answer is None:  # before 2.34; a query at a time without any series is cheap
+            form["time"] = "1"
+            client.call(settings, "prometheus", "POST", "/api/v1/query", data=form)
     except client.Refused as error:
         if error.status != 400:
             raise

@@ -1,23 +1,26 @@
-"""Which alerts of Prometheus would StackStorm remediate? Its rules against theirs.
+"""Tells which alerts of Prometheus StackStorm would remediate, by comparing the rules of both.
 
-What an alert's labels will be is known as far as its rule sets them; the rest is the alert's own,
-and a StackStorm rule that asks for it takes the alert perhaps. The heartbeat is left out: it is
-never remediated. (Alertmanager's routing, alert relabeling, the rest of admission and templates of
-parameters are not looked at.)
+Only those labels of an alert are known that its Prometheus rule sets. A StackStorm rule that asks
+for another label may match the alert. The heartbeat is left out, because it is never remediated.
+Alertmanager's routing, alert relabeling, admission and templates of parameters are not considered.
 """
+
+from typing import Any, Dict, List, Optional
 
 from poundcake import tables
 from poundcake.alert_rules import criteria
 from poundcake.alert_rules.criteria import PERHAPS, PRESENT, UNKNOWN, Open
 from poundcake.core.payload import host_of
 from poundcake.inert import inert
+from poundcake.settings import Settings
 from poundcake.st2 import triggers
+from poundcake.st2.client import StackStorm
 from poundcake.upstream import rules as prometheus_rules
 
 YES, MAYBE, NO = "yes", "maybe", "no"
 _ANSWERS = {True: YES, None: MAYBE, False: NO}
 _KEYS = ("trigger.alertname", "trigger.labels.alertname")
-# What a payload has beside what is known of it.
+# The other fields of a payload, whose values are unknown.
 _OTHERS = (
     "request_id dispatch_id attempt fingerprint host starts_at ends_at generator_url receiver "
     "group_key external_url received_at"
@@ -25,21 +28,20 @@ _OTHERS = (
 _NAMING = ("eq", "equals", "in", "inside")
 
 
-def check(settings, stackstorm):
-    """Return how Prometheus' alerting rules and StackStorm's rules for alerts go together.
+def check(settings: Settings, stackstorm: StackStorm) -> Dict[str, Any]:
+    """Return which of Prometheus' alerting rules have StackStorm rules that match their alerts.
 
     :returns: ``alerts``: for each alerting rule that can fire: group, name, severity, state,
         covered (yes, maybe, no), by (references of StackStorm rules), depends_on, and disabled
-        (rules that would, if they were enabled); ``broken``: those that Prometheus cannot
-        evaluate; ``rules``: StackStorm rules that name alerts which no Prometheus rule can fire, or
-        take none at all; ``counts``, ``percent_certain`` (yes), ``percent_possible`` (yes and
-        maybe), None without any alerting rule; and ``table``, all of it as text.
-    :raises ExpectedError: when Prometheus cannot be asked.
+        (rules that would match if they were enabled); ``broken``: rules that Prometheus cannot
+        evaluate; ``rules``: StackStorm rules that name alerts which no Prometheus rule fires, or
+        match no alert at all; ``counts``, ``percent_certain`` (yes), ``percent_possible`` (yes and
+        maybe), None without any alerting rule; and ``table``, all of it for terminals.
+    :raises ExpectedError: when Prometheus cannot be reached.
     """
-    found = prometheus_rules.load(settings, type="alert")
-    found = [
+    alerting = [
         rule
-        for rule in found
+        for rule in prometheus_rules.load(settings, type="alert")
         if rule["kind"] == prometheus_rules.ALERTING
         and not settings.admission.is_heartbeat(rule["name"])
     ]
@@ -48,11 +50,11 @@ def check(settings, stackstorm):
         for rule in stackstorm.list_resources("rules")
         if (rule.get("trigger") or {}).get("type") == triggers.ALERT
     ]
-    return compare(found, sorted(ours, key=_ref))
+    return compare(alerting, sorted(ours, key=_ref))
 
 
-def compare(alerting, rules):
-    """Return what ``check`` does, of values: rules of Prometheus, and of StackStorm."""
+def compare(alerting: List[Dict[str, Any]], rules: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """Return the answer of ``check`` for alerting rules of Prometheus and rules of StackStorm."""
     able = [rule for rule in alerting if rule["health"] != "err"]
     alerts = [_alert(rule, rules) for rule in able]
     counts = {
@@ -74,18 +76,18 @@ def compare(alerting, rules):
     return dict(answer, table=_table(answer))
 
 
-def payload_of(rule):
+def payload_of(rule: Dict[str, Any]) -> Dict[str, Any]:
     """Return the payload of poundcake.alert for an alert of a Prometheus rule, as far as known."""
     labels = Open({"alertname": inert(rule["name"])})
-    for name, text in rule["labels"].items():
-        if name != "alertname":  # Prometheus sets that itself
-            labels[name] = _known(text)
-    annotations = {name: _known(text) for name, text in rule["annotations"].items()}
-    annotations = {name: text for name, text in annotations.items() if text is not None}
-    payload = dict.fromkeys(_OTHERS, PRESENT)
+    for name, value in rule["labels"].items():
+        if name != "alertname":  # Prometheus sets it
+            labels[name] = _known(value)
+    annotations = {name: _known(value) for name, value in rule["annotations"].items()}
+    annotations = {name: value for name, value in annotations.items() if value is not None}
+    payload: Dict[str, Any] = dict.fromkeys(_OTHERS, PRESENT)
     payload.update(labels=labels, annotations=annotations, status="firing")
     for name in triggers.LABELS_AT_HAND + ("alertname", "severity", "instance"):
-        # A label that is not there is empty at hand.
+        # The payload has "" for a label that the alert lacks.
         payload[name] = PRESENT if labels.get(name, PRESENT) in UNKNOWN else labels[name]
         payload[name] = "" if payload[name] is None else payload[name]
     if payload["instance"] != PRESENT:
@@ -96,14 +98,15 @@ def payload_of(rule):
     return payload
 
 
-def _known(text):
-    """Return what a label or annotation of a rule becomes; None when an alert lacks it."""
-    if "{{" in text:
-        return PERHAPS  # it may come out empty, and is left out then
-    return inert(text) if text else None
+def _known(value: str) -> Optional[str]:
+    """Return what a rule's label or annotation is in an alert; None when the alert lacks it."""
+    if "{{" in value:
+        return PERHAPS  # an alert lacks it when the template gives an empty string
+    return inert(value) if value else None
 
 
 def _alert(rule, rules):
+    """Return whether StackStorm rules cover the alerts of a Prometheus rule."""
     payload, by = payload_of(rule), {YES: [], MAYBE: [], NO: []}
     depends, disabled = [], []
     for one in rules:
@@ -127,7 +130,7 @@ def _alert(rule, rules):
 
 
 def _idle(rule, alerting):
-    """Return what a StackStorm rule names that no alert has; None when there is nothing of it."""
+    """Return a StackStorm rule that matches no alert or names missing ones; None for others."""
     present = {one["name"] for one in alerting}
     named = _names(rule.get("criteria") or {})
     missing = [name for name in named if name not in {inert(one) for one in present}]
@@ -140,16 +143,16 @@ def _idle(rule, alerting):
 
 def _names(criteria_of_rule):
     """Return the alert names that criteria ask for."""
-    found = []
+    names = []
     for key, criterion in criteria_of_rule.items():
         pattern = criterion.get("pattern")
         if key.split("#", 1)[0] in _KEYS and str(criterion.get("type")).lower() in _NAMING:
-            found += [pattern] if isinstance(pattern, str) else list(pattern or [])
-    return [name for name in found if isinstance(name, str) and "{{" not in name]
+            names += [pattern] if isinstance(pattern, str) else list(pattern or [])
+    return [name for name in names if isinstance(name, str) and "{{" not in name]
 
 
 def _ref(rule):
-    return "%s.%s" % (rule["pack"], rule["name"])
+    return f"{rule['pack']}.{rule['name']}"
 
 
 def _percent(count, alerts):
@@ -163,7 +166,7 @@ def _table(answer):
         if one["depends_on"]:
             by += " if " + " and ".join(one["depends_on"])
         elif one["disabled"]:
-            by = "%s, which is not enabled" % ", ".join(one["disabled"])
+            by = f"{', '.join(one['disabled'])}, which is not enabled"
         lines.append((one["name"], one["severity"], one["group"], one["covered"], by))
     text = [tables.text(lines)]
     if answer["alerts"]:

@@ -1,15 +1,16 @@
-"""Would a StackStorm rule take an alert of which not everything is known yet?
+"""Tells whether a StackStorm rule matches an alert of which some values are unknown. Pure.
 
-The comparisons are StackStorm's own operators; what is added is a third answer: it depends.
+The comparisons are StackStorm's own operators, with a third answer: it depends.
 https://docs.stackstorm.com/rules.html#criteria
 """
 
 import re
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from st2common.operators import get_operator
 
-# What a payload holds in place of a value: text that an alert brings, and what it may not have.
-PRESENT, PERHAPS = "<present>", "<perhaps>"  # no label is so: "<" would be made inert
+# Stand for unknown values of a payload: one that every alert has, and one that some alerts lack.
+PRESENT, PERHAPS = "<present>", "<perhaps>"  # no label has this value, because inert replaces "<"
 UNKNOWN = (PRESENT, PERHAPS)
 
 _STEP = re.compile(
@@ -20,15 +21,17 @@ _NEWLINE = re.compile(r"\r\n|\r|\n")
 
 
 class Open(dict):
-    """A mapping of which some is known: what is missing may be there nevertheless."""
+    """A mapping that is only partly known: a missing name may be there in the end."""
 
 
-def holds(criteria, payload):
-    """Return ``(answer, depends)``: whether a rule with these criteria takes a payload.
+def holds(
+    criteria: Mapping[str, Dict[str, Any]], payload: Mapping[str, Any]
+) -> Tuple[Optional[bool], List[str]]:
+    """Return ``(answer, depends)``: whether a rule with these criteria matches a payload.
 
     :param criteria: of a StackStorm rule.
     :param payload: of its trigger, with PRESENT and PERHAPS in it.
-    :returns: True, False, or None when that depends on what is not known; then ``depends`` has the
+    :returns: True, False, or None when it depends on unknown values; then ``depends`` has the
         criteria that it depends on, as ``key type pattern``.
     """
     depends = []
@@ -37,18 +40,19 @@ def holds(criteria, payload):
         if answer is False:
             return False, []
         if answer is None:
-            shown = (key.split("#", 1)[0], criterion["type"], criterion.get("pattern"))
-            depends.append("%s %s %s" % (shown if shown[2] is not None else shown[:2] + ("",)))
-    return (None if depends else True), [text.strip() for text in depends]
+            pattern = criterion.get("pattern")
+            name = f"{key.split('#', 1)[0]} {criterion['type']}"
+            depends.append(name if pattern is None else f"{name} {pattern}".strip())
+    return (None if depends else True), depends
 
 
-def _holds(key, criterion, payload):
+def _holds(key: str, criterion: Mapping[str, Any], payload: Mapping[str, Any]) -> Optional[bool]:
     if "type" not in criterion:
         return False
-    kind, pattern = criterion["type"], _text_of(criterion.get("pattern"))
+    kind, pattern = criterion["type"], _rendered(criterion.get("pattern"))
     try:
         operator = get_operator(kind)
-    except Exception:  # StackStorm raises no better one, and gives up the rule then
+    except Exception:  # StackStorm raises nothing more specific, and skips the rule
         return False
     value = _value(key.split("#", 1)[0], payload)
     if kind.lower() in ("exists", "nexists") and value == PRESENT:
@@ -56,15 +60,15 @@ def _holds(key, criterion, payload):
     if value in UNKNOWN or pattern == PRESENT:
         return None
     if kind == "search":
-        return False if value is None else None  # it looks into lists, and an alert has none
+        return False if value is None else None  # it searches lists, and an alert has none
     try:
         return bool(operator(value=value, criteria_pattern=pattern))
-    except Exception:  # whatever a comparison raises, to StackStorm it is no match
+    except Exception:  # StackStorm takes any error of a comparison for no match
         return False
 
 
-def _text_of(pattern):
-    """Return a pattern as Jinja renders it, PRESENT when it has to be rendered for that."""
+def _rendered(pattern: Any) -> Any:
+    """Return a pattern as Jinja renders it, PRESENT when it has a template in it."""
     if not isinstance(pattern, str):
         return pattern
     if _TEMPLATE.search(pattern):
@@ -73,22 +77,23 @@ def _text_of(pattern):
     return "\n".join(lines[:-1] if len(lines) > 1 and not lines[-1] else lines)
 
 
-def _value(path, payload):
-    """Return what a path finds, None for nothing, PERHAPS where that cannot be said."""
-    steps, place = [], 0
+def _value(path: str, payload: Mapping[str, Any]) -> Any:
+    """Return the value at a path, None when there is none, PERHAPS when that is unknown."""
+    steps: List[str] = []
+    place = 0
     while place < len(path):
-        found = _STEP.match(path, place)
-        if not found:
-            return PERHAPS  # indexes, wildcards: not what criteria about alerts need
-        steps.append(next(group for group in found.groups() if group is not None))
-        place = found.end()
+        step = _STEP.match(path, place)
+        if not step:
+            return PERHAPS  # an index or wildcard, which criteria about alerts do not need
+        steps.append(next(group for group in step.groups() if group is not None))
+        place = step.end()
     if steps[:1] != ["trigger"]:
-        return PERHAPS  # st2kv and the like
-    value = payload
-    for step in steps[1:]:
+        return PERHAPS  # st2kv, for example
+    value: Any = payload
+    for name in steps[1:]:
         if not isinstance(value, dict):
             return value if value in UNKNOWN else None
-        if step not in value:
+        if name not in value:
             return PERHAPS if isinstance(value, Open) else None
-        value = value[step]
+        value = value[name]
     return PERHAPS if isinstance(value, dict) else value

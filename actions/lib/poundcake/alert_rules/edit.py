@@ -1,37 +1,43 @@
-"""One alert rule, read and changed in Kubernetes, and changed in git where that is enabled, too."""
+"""Reads and changes one alert rule in Kubernetes, and in git too where that is enabled."""
 
 import copy
+from typing import Any, Dict, List, Optional, Sequence
 
 from poundcake.alert_rules import change as rule_change
 from poundcake.alert_rules import files, manifests, ownership, plan
-from poundcake.alert_rules.git import propose
+from poundcake.alert_rules.change import RuleChange
+from poundcake.alert_rules.errors import RuleMissing
+from poundcake.alert_rules.git import propose as pull_requests
 from poundcake.alert_rules.manifests import with_groups
-from poundcake.alert_rules.ownership import groups_of, parts
+from poundcake.alert_rules.ownership import Document, groups_of, parts
 from poundcake.alert_rules.resources import Resources
 from poundcake.errors import ExpectedError
+from poundcake.settings import Settings
 
 
-def read(settings, resource, group="", rule="", severity=""):
-    """Return a PrometheusRule, one of its groups or rules, as YAML.
+def read(
+    settings: Settings, resource: str, group: str = "", rule: str = "", severity: str = ""
+) -> Dict[str, Any]:
+    """Return a PrometheusRule, or one of its groups or rules, as YAML.
 
     :returns: ``resource``, ``namespace``, ``yaml``; ``rules``: for each of them group, rule,
-        written_by and version; ``version``, which ``expected`` wants to replace what is shown.
+        written_by and version; and ``version``, to give as ``expected`` in order to replace these.
     """
     resources = Resources(settings)
     document = resources.get(resource)
     if document is None:
-        raise rule_change.RuleMissing('resource: there is no PrometheusRule "%s"' % resource)
+        raise _no_resource(resource)
     groups = groups_of(document)
-    shown = manifests.bare(document)
+    content: Any = manifests.bare(document)
     if group or rule:
-        groups = [_found(groups, group, rule, severity)]
-        shown = groups[0]["rules"][0] if rule else {"groups": groups}
-    known = ownership.written(document)
+        groups = [_select(groups, group, rule, severity)]
+        content = groups[0]["rules"][0] if rule else {"groups": groups}
+    digests = ownership.written(document)
     rules = [
         {
             "group": key[0],
             "rule": key[1],
-            "written_by": ownership.writer(key, value, known),
+            "written_by": ownership.writer(key, value, digests),
             "version": ownership.digest(value),
         }
         for key, value in parts(groups).items()
@@ -40,97 +46,126 @@ def read(settings, resource, group="", rule="", severity=""):
     return {
         "resource": resource,
         "namespace": resources.namespace,
-        "yaml": files.dump(shown),
+        "yaml": files.dump(content),
         "rules": rules,
         "version": ownership.version(one["version"] for one in rules),
     }
 
 
-def change(settings, what, expected="", reason="", by=""):
+def change(
+    settings: Settings, fields: Sequence[Any], expected: str = "", reason: str = "", by: str = ""
+) -> Dict[str, Any]:
     """Change one alert rule: in its resource, and as a pull request where git is enabled.
 
-    All is checked before anything is written. The cluster comes first: an outage of git does not
-    keep an alert from being mended; the same change made again opens the pull request alone.
+    Everything is checked before anything is written. The cluster comes first, so that an outage of
+    git does not stop anyone from fixing an alert. The same change made again then only opens the
+    pull request.
 
-    :param what: what ``rule_change.make`` takes, operation first.
+    :param fields: the arguments of ``rule_change.make``, operation first.
     :param expected: the version of the rule, when somebody else wrote it last.
     :param reason, by: for the pull request.
     :returns: ``changed``, ``cluster`` (resource, namespace, changed and state; None when it is not
-        enabled) and ``pull_request`` (what ``gitops.propose`` returns; None likewise).
-    :raises ExpectedError: whose ``details`` have what was done of the two all the same.
+        enabled) and ``pull_request`` (what ``propose`` returns; None when git is not enabled).
+    :raises ExpectedError: whose ``details`` say what was done in spite of it.
     """
-    made = rule_change.make(*what)
+    wanted = rule_change.make(*fields)
     if not settings.crd.enabled and not settings.git.repo_url:
-        text = "crd_enabled: is false, and git_repo_url is empty, so a change has nowhere to go"
-        raise ExpectedError(text)
-    answer = {"change": str(made), "changed": False, "cluster": None, "pull_request": None}
+        raise ExpectedError(
+            "crd_enabled",
+            "false, and git_repo_url is empty, so there is nowhere to write the change",
+            remedy="Set one of the two in the config of poundcake",
+        )
+    cluster: Optional[Dict[str, Any]] = None
+    pull_request: Optional[Dict[str, Any]] = None
     missing = None
     if settings.crd.enabled:
         try:
-            answer["cluster"] = _in_cluster(settings, made, expected)
-        except rule_change.RuleMissing as error:
-            # What is deleted in the cluster already may still have to go from git.
-            if made.operation != rule_change.DELETE or not settings.git.repo_url:
+            cluster = _change_in_cluster(settings, wanted, expected)
+        except RuleMissing as error:
+            # A rule that is already deleted in the cluster may still have to be deleted in git.
+            if wanted.operation != rule_change.DELETE or not settings.git.repo_url:
                 raise
             missing = error
-            answer["cluster"] = {"changed": False, "state": "deleted already"}
+            cluster = {"changed": False, "state": "deleted already"}
     if settings.git.repo_url:
         try:
-            answer["pull_request"] = propose.propose(settings, made, reason, by)
+            pull_request = pull_requests.propose(settings, wanted, reason, by)
         except ExpectedError as error:
-            if missing and isinstance(error, rule_change.RuleMissing):
+            if missing and isinstance(error, RuleMissing):
                 raise missing
-            raise _half(error, answer)
-    states = [one["changed"] for one in (answer["cluster"], answer["pull_request"]) if one]
-    return dict(answer, changed=any(states))
+            raise _with_cluster(error, wanted, cluster) if cluster else error
+    changed = any(done["changed"] for done in (cluster, pull_request) if done)
+    return _answer(wanted, changed, cluster, pull_request)
 
 
-def _half(error, answer):
-    """Return the error of git, with what was done in the cluster."""
-    cluster = answer["cluster"]
-    if not cluster:
-        return error
-    done = "was changed" if cluster["changed"] else "had this change already"
-    text = "%s. The cluster %s, and the pull request failed: run it again for that"
-    failed = ExpectedError(text % (error, done))
-    failed.details = dict(answer, changed=cluster["changed"], pull_request=error.details)
-    return failed
+def propose(
+    settings: Settings, fields: Sequence[Any], reason: str = "", by: str = ""
+) -> Dict[str, Any]:
+    """Open the pull request of a change, and leave the cluster alone.
+
+    :param fields, reason, by: as those of ``change``.
+    :returns: what ``git.propose.propose`` returns.
+    """
+    return pull_requests.propose(settings, rule_change.make(*fields), reason, by)
 
 
-def _in_cluster(settings, made, expected):
+def _answer(wanted, changed, cluster, pull_request):
+    return {
+        "change": str(wanted),
+        "changed": changed,
+        "cluster": cluster,
+        "pull_request": pull_request,
+    }
+
+
+def _with_cluster(
+    error: ExpectedError, wanted: RuleChange, cluster: Dict[str, Any]
+) -> ExpectedError:
+    """Return git's error, with what was done in the cluster."""
+    done = "was changed" if cluster["changed"] else "already had this change"
+    text = f"{error}. The cluster {done}, but the pull request failed; run it again to open it"
+    combined = ExpectedError(text)
+    combined.details = _answer(wanted, cluster["changed"], cluster, error.details)
+    return combined
+
+
+def _no_resource(name: str) -> RuleMissing:
+    return RuleMissing("resource", f'there is no PrometheusRule "{name}"')
+
+
+def _change_in_cluster(settings: Settings, wanted: RuleChange, expected: str) -> Dict[str, Any]:
     resources = Resources(settings)
 
-    def edit(document):
-        if document is None and made.operation != rule_change.CREATE:
-            text = 'resource: there is no PrometheusRule "%s"'
-            raise rule_change.RuleMissing(text % made.resource)
-        document = document or manifests.new(settings, made.resource)
+    def edit(document: Document) -> Document:
+        if document is None and wanted.operation != rule_change.CREATE:
+            raise _no_resource(wanted.resource)
+        document = document or manifests.new(settings, wanted.resource)
         groups = copy.deepcopy(groups_of(document))
-        rule_change.apply(made, groups)
+        rule_change.apply(wanted, groups)
         return with_groups(document, groups)
 
-    (step,) = plan.run(settings, resources, {made.resource: edit}, expected)
+    (step,) = plan.run(settings, resources, {wanted.resource: edit}, expected)
     return {
-        "resource": made.resource,
+        "resource": wanted.resource,
         "namespace": resources.namespace,
         "changed": step.state != plan.UNCHANGED,
         "state": step.state,
     }
 
 
-def _found(groups, name, rule, severity):
-    """Return a group, with one rule alone when that is asked for."""
+def _select(groups: List[Dict[str, Any]], name: str, rule: str, severity: str) -> Dict[str, Any]:
+    """Return the group with a name; with one rule only, when a rule is given."""
     group = rule_change.find_group(groups, name)
     if group is None:
-        known = ", ".join(one["name"] for one in groups) or "none"
-        raise rule_change.RuleMissing('group: there is no "%s"; there are: %s' % (name, known))
+        names = [one["name"] for one in groups]
+        raise RuleMissing("group", f'there is no "{name}"', rule_change.one_of(names))
     if not rule:
         return group
-    found = [group["rules"][at] for at in rule_change.find_rules(group, rule)]
+    rules = [group["rules"][index] for index in rule_change.find_rules(group, rule)]
     if severity:
-        found = [one for one in found if (one.get("labels") or {}).get("severity") == severity]
-    if len(found) != 1:
-        text = 'rule: the group %s has %d alert rules "%s"; it has: %s'
-        known = ", ".join(ownership.name_of(one) for one in group["rules"])
-        raise rule_change.RuleMissing(text % (name, len(found), rule, known))
-    return dict(group, rules=found)
+        rules = [one for one in rules if (one.get("labels") or {}).get("severity") == severity]
+    if len(rules) != 1:
+        problem = f'the group {name} has {len(rules)} alert rules "{rule}"'
+        names = [ownership.name_of(one) for one in group.get("rules") or []]
+        raise RuleMissing("rule", problem, rule_change.one_of(names))
+    return dict(group, rules=rules)

@@ -1,53 +1,67 @@
-"""PrometheusRules as people write them: YAML to resources, and back. Pure."""
+"""Turns YAML into PrometheusRule resources, and back. Pure."""
 
-from poundcake.alert_rules import change, checks, files, syntax
-from poundcake.alert_rules.ownership import MANAGED_BY, OWNER, WRITTEN
+from typing import Any, Dict, Iterable, List, Optional, Tuple
+
+from poundcake.alert_rules import change, files, syntax
+from poundcake.alert_rules.errors import BrokenRules, add_context
+from poundcake.alert_rules.ownership import MANAGED_BY, OWNER, WRITTEN, Document
 from poundcake.alert_rules.resources import API_VERSION, KIND
 from poundcake.errors import ExpectedError
 from poundcake.inert import original
+from poundcake.settings import Settings
 
-# What Kubernetes adds to a resource; nobody writes it into a manifest.
-_SERVERS_OWN = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink")
-_SERVERS_OWN += ("uid",)
+# Fields that Kubernetes adds to a resource; nobody writes them in a manifest.
+_SERVER_FIELDS = {
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+}
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def read(sources, resource, settings):
+def read(
+    sources: Iterable[Tuple[str, str]], resource: str, settings: Settings
+) -> Dict[str, Dict[str, Any]]:
     """Return ``{name: manifest}`` of all documents, in the form that Kubernetes takes.
 
-    :param sources: ``(file, text)``, as yaml_sources reads them.
-    :param resource: what the groups of rule files belong to, all of them.
-    :raises ExpectedError: names what is no such document; BrokenRules for rules without form.
+    :param sources: ``(file, YAML)`` pairs, as ``files.read`` returns them.
+    :param resource: the PrometheusRule that all groups of rule files belong to.
+    :raises ExpectedError: for a document that is neither; BrokenRules for malformed rules.
     """
-    found, errors = {}, []
-    for file, text in sources:
-        # get_prometheus_rule shows templates with look-alikes: what it showed may come back.
-        text = original(text)
+    manifests: Dict[str, Dict[str, Any]] = {}
+    errors: List[Dict[str, Any]] = []
+    for file, source in sources:
+        # get_prometheus_rule answers with look-alike characters; people may apply what it showed.
+        source = original(source)
         try:
-            for document in _flat(files.documents(text)):
+            for document in _flat(files.documents(source)):
                 name, manifest = _manifest_of(document, resource, settings)
                 errors += [dict(one, resource=file) for one in form_errors(manifest)]
-                if name not in found:
-                    found[name] = manifest
+                if name not in manifests:
+                    manifests[name] = manifest
                 elif "kind" not in document:
-                    found[name]["spec"]["groups"] += manifest["spec"]["groups"]
+                    manifests[name]["spec"]["groups"] += manifest["spec"]["groups"]
                 else:
-                    raise ExpectedError("resource: %s is there twice" % name)
+                    raise ExpectedError("resource", f"{name} is defined twice")
         except ExpectedError as error:
-            raise ExpectedError("%s (%s)" % (error, file))
-    for name, manifest in found.items():
+            add_context(error, f" ({file})")
+            raise
+    for name, manifest in manifests.items():
         errors += [] if errors else [dict(one, resource=name) for one in form_errors(manifest)]
         if not errors:
-            manifest["spec"]["groups"] = _as_text(manifest["spec"]["groups"])
+            manifest["spec"]["groups"] = _as_strings(manifest["spec"]["groups"])
     if errors:
-        raise checks.BrokenRules(errors)
-    if not found:
-        raise ExpectedError("rules: there are none; write groups, or a PrometheusRule")
-    return found
+        raise BrokenRules(errors)
+    if not manifests:
+        raise ExpectedError("rules", "empty", "groups, or a PrometheusRule")
+    return manifests
 
 
-def form_errors(manifest):
-    """Return what is wrong with the form of a resource's groups, as rule_forms says it."""
+def form_errors(manifest: Dict[str, Any]) -> List[Dict[str, str]]:
+    """Return the errors in the form of a resource's groups, see ``syntax.form_errors``."""
     return syntax.form_errors(manifest["spec"]["groups"])
 
 
@@ -59,32 +73,43 @@ def _flat(documents):
             yield document
 
 
-def _manifest_of(document, resource, settings):
-    """Return the name of a PrometheusRule, and the manifest that a document stands for."""
+def _manifest_of(document: Any, resource: str, settings: Settings) -> Tuple[str, Dict[str, Any]]:
+    """Return the name of the PrometheusRule that a document describes, and its manifest."""
     if not isinstance(document, dict):
-        raise ExpectedError("rules: a document is no mapping; write groups, or a PrometheusRule")
+        problem = "a document is not a mapping"
+        raise ExpectedError("rules", problem, "groups, or a PrometheusRule")
     metadata, spec = document.get("metadata") or {}, document.get("spec") or {}
     if document.get("kind") is None and "groups" in document:
         if not resource:
-            raise ExpectedError("resource: groups alone belong to no PrometheusRule; name one")
+            raise ExpectedError(
+                "resource", "empty", "the name of the PrometheusRule that the groups belong to"
+            )
         metadata, spec = {"name": resource}, document
     elif document.get("kind") != KIND or document.get("apiVersion") != API_VERSION:
-        kind = "%s %s" % (document.get("apiVersion"), document.get("kind"))
-        raise ExpectedError("rules: a document is a %s, no %s %s" % (kind, API_VERSION, KIND))
+        version, kind = (document.get(field) or "unknown" for field in ("apiVersion", "kind"))
+        problem = f"a document has apiVersion {version} and kind {kind}"
+        raise ExpectedError("rules", problem, f"{API_VERSION} and {KIND}")
     name = str(metadata.get("name") or "")
     change.check_resource(name)
     if metadata.get("namespace", settings.crd.namespace) != settings.crd.namespace:
-        text = "crd_namespace: %s is of the namespace %s, and PoundCake writes to %s alone"
-        raise ExpectedError(text % (name, metadata["namespace"], settings.crd.namespace))
-    made = {"labels": labels_of(document), "annotations": annotations_of(document)}
+        raise ExpectedError(
+            "crd_namespace",
+            f"{name} is in the namespace {metadata['namespace']}, but PoundCake writes only to "
+            f"{settings.crd.namespace}",
+        )
     reserved = (OWNER, MANAGED_BY[0], WRITTEN, _APPLIED)
-    for field, texts in made.items():
-        made[field] = {name: text for name, text in texts.items() if name not in reserved}
-    return name, {"metadata": made, "spec": {"groups": spec.get("groups") or []}}
+    own = {
+        field: {name: value for name, value in mapping.items() if name not in reserved}
+        for field, mapping in (
+            ("labels", labels_of(document)),
+            ("annotations", annotations_of(document)),
+        )
+    }
+    return name, {"metadata": own, "spec": {"groups": spec.get("groups") or []}}
 
 
-def _as_text(groups):
-    """Return groups as the resource takes them: text where Prometheus takes numbers, too."""
+def _as_strings(groups):
+    """Return groups with strings where Prometheus accepts numbers, too, but Kubernetes does not."""
     return [
         dict(_durations(group), rules=[_rule(rule) for rule in group.get("rules") or []])
         for group in groups
@@ -92,12 +117,12 @@ def _as_text(groups):
 
 
 def _rule(rule):
-    made = _durations(rule)
-    made["expr"] = str(rule["expr"]).strip()
+    converted = _durations(rule)
+    converted["expr"] = str(rule["expr"]).strip()
     for field in ("labels", "annotations"):
-        if made.get(field):
-            made[field] = {name: str(value) for name, value in made[field].items()}
-    return {name: value for name, value in made.items() if value not in (None, {})}
+        if converted.get(field):
+            converted[field] = {name: str(value) for name, value in converted[field].items()}
+    return {name: value for name, value in converted.items() if value not in (None, {})}
 
 
 def _durations(mapping):
@@ -105,36 +130,36 @@ def _durations(mapping):
     return {k: "0s" if k in fields and v == 0 else v for k, v in mapping.items() if v is not None}
 
 
-def bare(document):
-    """Return a resource without what Kubernetes and PoundCake add, as one would write it."""
-    metadata = {k: v for k, v in document["metadata"].items() if k not in _SERVERS_OWN}
+def bare(document: Dict[str, Any]) -> Dict[str, Any]:
+    """Return a resource as a person would write it, without what Kubernetes and PoundCake add."""
+    metadata = {k: v for k, v in document["metadata"].items() if k not in _SERVER_FIELDS}
     annotations = metadata.pop("annotations", None) or {}
-    kept = {name: text for name, text in annotations.items() if name not in (WRITTEN, _APPLIED)}
+    kept = {name: value for name, value in annotations.items() if name not in (WRITTEN, _APPLIED)}
     if kept:
         metadata["annotations"] = kept
     return dict(document, metadata=metadata)
 
 
-def new(settings, name):
-    """Return a resource without groups, marked as PoundCake's."""
+def new(settings: Settings, name: str) -> Dict[str, Any]:
+    """Return a new resource without groups, marked as PoundCake's."""
     labels = dict(settings.crd.labels or {}, **{MANAGED_BY[0]: MANAGED_BY[1]})
     metadata = {"name": name, "namespace": settings.crd.namespace, "labels": labels}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": {"groups": []}}
 
 
-def with_groups(document, groups):
-    """Return a resource with other groups; None for one of PoundCake's without any."""
+def with_groups(document: Dict[str, Any], groups: List[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
+    """Return a resource with other groups; None for one of PoundCake's that has no groups left."""
     if not groups and labels_of(document).get(MANAGED_BY[0]) == MANAGED_BY[1]:
         return None
     document["spec"] = dict(document.get("spec") or {}, groups=groups)
     return document
 
 
-def labels_of(document):
-    """Return the labels of a resource, ``{}`` for None and for one that has none."""
+def labels_of(document: Document) -> Dict[str, str]:
+    """Return the labels of a resource, ``{}`` for None and for one without labels."""
     return ((document or {}).get("metadata") or {}).get("labels") or {}
 
 
-def annotations_of(document):
-    """Return the annotations of a resource, likewise."""
+def annotations_of(document: Document) -> Dict[str, str]:
+    """Return the annotations of a resource, ``{}`` for None and for one without annotations."""
     return ((document or {}).get("metadata") or {}).get("annotations") or {}

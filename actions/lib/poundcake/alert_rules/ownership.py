@@ -1,118 +1,124 @@
-"""Who wrote which rule of a PrometheusRule last: PoundCake, or somebody else. Pure.
+"""Tells who last wrote each rule of a PrometheusRule: PoundCake, or somebody else. Pure.
 
-An annotation of the resource holds a digest of every rule as PoundCake wrote it. A rule that has no
-digest is somebody else's, one whose digest differs was changed since. (Kubernetes' managedFields
-know of groups, not of rules, and take two programs with one user agent for one writer; the
-resourceVersion guards the moment between a read and a write alone.)
+An annotation of the resource holds a digest of every rule as PoundCake wrote it. A rule without a
+digest is somebody else's; one with a different digest was changed since. (Kubernetes' managedFields
+track groups, not rules, and take two programs with the same user agent for one writer. The
+resourceVersion protects only the time between a read and a write.)
 """
 
 import collections
 import hashlib
 import json
+from typing import Any, Dict, Iterable, List, Optional, Tuple
+
+# A part is what has one owner: a rule, or the fields that a group has beside its rules. Its key is
+# (group, name), with "" as the name for the group's own fields.
+Key = Tuple[str, str]
+Document = Optional[Dict[str, Any]]
 
 WRITTEN = "poundcake/written"
 OWNER = "poundcake/owner"
 MANAGED_BY = ("app.kubernetes.io/managed-by", "poundcake")
 POUNDCAKE, CHANGED, SOMEBODY = "poundcake", "changed by somebody else", "somebody else"
 
-# A part is what is owned as a whole: a rule, or what a group says beside its rules. Its key is
-# (group, name): "" as the name of the latter.
 _OF_GROUP = ""
 
 
-def groups_of(document):
-    """Return the groups of a resource, ``[]`` for None and for one that has none."""
+def groups_of(document: Document) -> List[Dict[str, Any]]:
+    """Return the groups of a resource, ``[]`` for None and for one without groups."""
     return ((document or {}).get("spec") or {}).get("groups") or []
 
 
-def parts(groups):
-    """Return ``{(group, name): value}`` of all that groups hold, in its order.
+def parts(groups: List[Dict[str, Any]]) -> Dict[Key, Any]:
+    """Return ``{(group, name): value}`` of all parts of groups, in order.
 
-    Rules with one name differ in their severity, and else in their number.
+    Rules with the same name differ in their severity, otherwise in their number.
     """
-    found = {}
+    by_key = {}
     for group in groups:
         name = group["name"]
-        rest = {key: item for key, item in group.items() if key not in ("name", "rules")}
-        found[name, _OF_GROUP] = rest
-        seen = collections.Counter()
+        own_fields = {key: item for key, item in group.items() if key not in ("name", "rules")}
+        by_key[name, _OF_GROUP] = own_fields
+        seen: Dict[str, int] = collections.Counter()
         for rule in group.get("rules") or []:
             key = name_of(rule)
             seen[key] += 1
-            found[name, key if seen[key] == 1 else "%s #%d" % (key, seen[key])] = rule
-    return found
+            by_key[name, key if seen[key] == 1 else f"{key} #{seen[key]}"] = rule
+    return by_key
 
 
-def name_of(rule):
-    """Return the name of a rule among those of its group, as people read it."""
+def name_of(rule: Dict[str, Any]) -> str:
+    """Return the name of a rule within its group, for people."""
     severity = (rule.get("labels") or {}).get("severity")
     name = str(rule.get("alert") or rule.get("record"))
-    return "%s (%s)" % (name, severity) if severity else name
+    return f"{name} ({severity})" if severity else name
 
 
-def is_rule(key):
-    """True for the key of a rule, False for that of what a group says beside its rules."""
+def is_rule(key: Key) -> bool:
+    """Return whether a key is that of a rule, not of a group's own fields."""
     return key[1] != _OF_GROUP
 
 
-def digest(value):
-    """Return what tells a rule from any other, twelve hexadecimal digits."""
+def digest(value: Any) -> str:
+    """Return a digest of a part, twelve hexadecimal digits."""
     if isinstance(value, dict) and isinstance(value.get("expr"), str):
         value = dict(value, expr=value["expr"].strip())
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
+    content = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(content.encode("utf-8")).hexdigest()[:12]
 
 
-def version(digests):
-    """Return one digest for several; the same as its digest for one."""
+def version(digests: Iterable[str]) -> str:
+    """Return one digest for several; a single digest is returned as it is."""
     digests = sorted(digests)
     return digests[0] if len(digests) == 1 else digest(digests)
 
 
-def written(document):
+def written(document: Document) -> Dict[Key, str]:
     """Return ``{key: digest}`` of the parts that PoundCake wrote into a resource."""
     annotations = ((document or {}).get("metadata") or {}).get("annotations") or {}
     try:
-        found = json.loads(annotations.get(WRITTEN, "{}"))
-        return {(group, name): one for group, names in found.items() for name, one in names.items()}
-    except (ValueError, AttributeError):  # somebody changed it by hand: then all is theirs
+        groups = json.loads(annotations.get(WRITTEN, "{}"))
+        return {
+            (group, name): one for group, names in groups.items() for name, one in names.items()
+        }
+    except (ValueError, AttributeError):  # somebody edited it by hand: then every rule is theirs
         return {}
 
 
-def writer(key, value, known):
-    """Return who wrote a part last, by what ``written`` says of its resource."""
-    if key not in known:
+def writer(key: Key, value: Any, digests: Dict[Key, str]) -> str:
+    """Return who wrote a part last; digests are those that ``written`` returns."""
+    if key not in digests:
         return SOMEBODY
-    return POUNDCAKE if known[key] == digest(value) else CHANGED
+    return POUNDCAKE if digests[key] == digest(value) else CHANGED
 
 
-def trespasses(before, after):
-    """Return ``{key: digest}`` of what a change would take from somebody else.
+def overwritten(before: Document, after: Document) -> Dict[Key, str]:
+    """Return ``{key: digest}`` of the parts of others that a change would replace or delete.
 
-    :param before, after: the resource; None when there is none.
+    :param before, after: the resource; None when it does not exist.
     """
-    known, kept = written(before), parts(groups_of(after))
-    found = {}
+    digests, kept = written(before), parts(groups_of(after))
+    theirs = {}
     for key, value in parts(groups_of(before)).items():
-        goes = key not in kept and is_rule(key)
+        is_deleted = key not in kept and is_rule(key)
         differs = key in kept and digest(kept[key]) != digest(value)
-        if (goes or differs) and writer(key, value, known) != POUNDCAKE:
-            found[key] = digest(value)
-    return found
+        if (is_deleted or differs) and writer(key, value, digests) != POUNDCAKE:
+            theirs[key] = digest(value)
+    return theirs
 
 
-def sign(before, after):
-    """Write into the annotation of ``after``, in place, what PoundCake writes with it.
+def sign(before: Document, after: Dict[str, Any]) -> None:
+    """Record in the annotation of ``after``, in place, which parts PoundCake writes.
 
-    What stays as it is keeps the writer that it had.
+    A part that does not change keeps its writer.
     """
-    known, old = written(before), parts(groups_of(before))
-    signed = {}
+    digests, old = written(before), parts(groups_of(before))
+    signed: Dict[str, Dict[str, str]] = {}
     for key, value in parts(groups_of(after)).items():
         if key not in old or digest(old[key]) != digest(value):
             signed.setdefault(key[0], {})[key[1]] = digest(value)
-        elif key in known:
-            signed.setdefault(key[0], {})[key[1]] = known[key]
+        elif key in digests:
+            signed.setdefault(key[0], {})[key[1]] = digests[key]
     annotations = dict(after["metadata"].get("annotations") or {})
     annotations[WRITTEN] = json.dumps(signed, sort_keys=True)
     after["metadata"]["annotations"] = annotations

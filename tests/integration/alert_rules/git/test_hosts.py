@@ -1,4 +1,4 @@
-"""Pull requests at the three hosts: opened once, updated afterwards, refused with a remedy."""
+"""Pull requests at the three hosts are opened once, updated later, and errors have a remedy."""
 
 import pytest
 from poundcake.alert_rules.git import hosts
@@ -51,7 +51,7 @@ def test_a_pull_request_is_opened(host):
 
 
 def test_the_open_pull_request_of_a_branch_is_updated(host):
-    """None of another branch, of another base, of a fork, or one that is closed."""
+    """Not one of another branch, another base or a fork, and not a closed one."""
     host.add("other")
     host.add("change", base="other")
     host.add("change", fork=True)
@@ -64,7 +64,7 @@ def test_the_open_pull_request_of_a_branch_is_updated(host):
 
 
 def test_it_is_found_behind_many_others(host):
-    """However many pages there are."""
+    """On any page."""
     for number in range(120):
         host.add("other-%d" % number)
     host.add("change")
@@ -73,7 +73,7 @@ def test_it_is_found_behind_many_others(host):
 
 
 def test_a_pull_request_that_somebody_opens_this_moment_is_updated(host):
-    """It was not there when it was looked for; the host refuses a second one."""
+    """It did not exist when PoundCake looked for it; the host refuses a second one."""
     create = host.check_new
 
     def first_somebody(sent):
@@ -87,7 +87,7 @@ def test_a_pull_request_that_somebody_opens_this_moment_is_updated(host):
 
 
 def test_a_token_that_may_not_write_is_told(host):
-    """With what it needs; nothing of it is in the message."""
+    """The message says what the token needs, and does not repeat it."""
     host.scopes = {"read"}
     with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
@@ -107,14 +107,14 @@ def test_a_token_that_is_none_is_told(host):
 
 @pytest.mark.parametrize("token", ["s3cret\nvalue", "s3cret\u2019value"])
 def test_a_token_that_cannot_be_one_is_not_shown(host, token):
-    """The HTTP library's own words have the whole header."""
+    """The HTTP library's own message has the whole header."""
     with pytest.raises(ExpectedError) as caught:
         client(host, git_token=token).propose("a-branch", "title", "body")
     assert "s3cret" not in str(caught.value) and "value" not in str(caught.value)
 
 
 def test_a_repository_that_the_token_does_not_see_is_told(host):
-    """The three answer 404 then, as for one that is not there."""
+    """All three answer 404, as for a repository that does not exist."""
     host.scopes = set()
     with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
@@ -122,7 +122,7 @@ def test_a_repository_that_the_token_does_not_see_is_told(host):
 
 
 def test_what_the_host_refuses_is_told_in_its_words(host):
-    """Here: a title that is empty."""
+    """Here, an empty title."""
     with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "", "b")
     assert str(caught.value).startswith("git_api_url: POST ")
@@ -130,7 +130,7 @@ def test_what_the_host_refuses_is_told_in_its_words(host):
 
 
 def test_a_refusal_that_names_another_pull_request_is_no_success(host):
-    """The host says that there is one, and shows none: a person must look."""
+    """The host says that one exists but does not list it, so a person must look."""
 
     def refuse(sent):
         raise Refused(409, {"message": "Another one already exists"})
@@ -142,7 +142,7 @@ def test_a_refusal_that_names_another_pull_request_is_no_success(host):
 
 
 def test_a_redirect_does_not_get_the_token(host):
-    """Another place is nobody that the config names."""
+    """The config does not name the other server."""
     seen = []
 
     def elsewhere(request, path, *more):
@@ -157,7 +157,7 @@ def test_a_redirect_does_not_get_the_token(host):
 
 
 def test_the_login_of_netrc_is_not_used(host, tmp_path, monkeypatch):
-    """requests would prefer it to a header."""
+    """requests would prefer that login to a header."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     netrc.chmod(0o600)
@@ -167,7 +167,7 @@ def test_the_login_of_netrc_is_not_used(host, tmp_path, monkeypatch):
 
 
 def test_an_api_that_does_not_answer_is_told(host):
-    """With its address, and what it may be instead."""
+    """The message has its address."""
     with pytest.raises(ExpectedError) as caught:
         client(host, git_api_url="http://127.0.0.1:1").propose("change", "t", "b")
     assert str(caught.value).startswith("git_api_url: http://127.0.0.1:1/")
@@ -182,7 +182,7 @@ def test_what_answers_no_json_is_no_api(host):
     host.serve_api = lambda *asked: (200, {"Content-Type": "text/html"}, b"<html>")
     with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
-    assert "answers no JSON" in str(caught.value)
+    assert "does not answer with JSON" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_what_answers_no_json_is_no_api(host):
     ],
 )
 def test_the_api_follows_from_the_url(provider, url, api, project):
-    """Where it does not, git_api_url says it."""
+    """Otherwise git_api_url sets it."""
     settings = make_settings(git_provider=provider, git_token="t")
     found = hosts.host_of(settings, git_url.parse(url))
     assert (found._api, found._project) == (api, project)
@@ -207,8 +207,8 @@ def test_the_api_follows_from_the_url(provider, url, api, project):
 @pytest.mark.parametrize(
     "more, start",
     [
-        ({"git_provider": "svn"}, 'git_provider: "svn" is none; write one of github, gitlab'),
-        ({"git_token": ""}, "git_token: is not set"),
+        ({"git_provider": "svn"}, 'git_provider: unknown "svn"; expected one of github, gitlab'),
+        ({"git_token": ""}, "git_token: not set"),
         ({"git_api_url": "http://git.example.com"}, "git_api_url: http would show git_token"),
     ],
     ids=["provider", "token", "http"],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from poundcake.alert_rules import change as rule_change
-from poundcake.alert_rules.checks import BrokenRules
+from poundcake.alert_rules.errors import BrokenRules
 from poundcake.alert_rules.git import propose as gitops
 from poundcake.errors import ExpectedError
 
@@ -65,7 +65,7 @@ def fail(repository, *arguments, **settings):
 
 
 def test_a_change_is_one_commit_on_a_branch_of_its_own(repository):
-    """On the newest main, by the author of the config; main itself is as it was."""
+    """It is based on the newest main, by the config's author; main itself does not change."""
     before = repository.branches()["main"]
     found = propose(repository, reason="it flaps", by="bob")
     assert repository.branches() == {"main": before, found["branch"]: found["commit"]}
@@ -81,7 +81,7 @@ def test_a_change_is_one_commit_on_a_branch_of_its_own(repository):
 
 
 def test_the_answer_says_what_was_done(repository):
-    """File, difference, who checked it; no pull request without a provider."""
+    """It has the file, the diff and what checked it; without a provider, no pull request."""
     found = propose(repository)
     assert found["changed"] and found["pushed"] and found["checked_by"] == "promtool"
     assert (found["url"], found["number"], found["state"]) == (None, None, "none")
@@ -93,20 +93,20 @@ def test_the_answer_says_what_was_done(repository):
 
 
 def test_the_same_change_again_is_the_same_commit(repository):
-    """Nothing is pushed; another reason is no other change."""
+    """Nothing is pushed; a different reason is still the same change."""
     first = propose(repository, reason="a")
     again = propose(repository, reason="b")
     assert (again["commit"], again["pushed"]) == (first["commit"], False)
 
 
 def test_another_change_has_another_branch(repository):
-    """So that nobody's proposal is lost to a later one."""
+    """So a later proposal does not replace it."""
     first, second = propose(repository), propose(repository, change(for_duration="20m"))
     assert first["branch"] != second["branch"] and len(repository.branches()) == 3
 
 
 def test_when_main_has_moved_the_same_change_moves_with_it(repository):
-    """Its own commit gives way to one on the newest main, which has what others did."""
+    """Its commit is replaced by one on the newest main, which has the work of others."""
     first = propose(repository)
     moved = repository.write({FOLDER + "hosts.yaml": HOSTS.replace("up == 0", "up < 1")})
     again = propose(repository)
@@ -117,7 +117,7 @@ def test_when_main_has_moved_the_same_change_moves_with_it(repository):
 
 
 def test_a_commit_of_somebody_else_on_the_branch_is_not_overwritten(repository):
-    """Whoever proposes is told whose it is, and what to do."""
+    """The error says who made it, and what to do."""
     first = propose(repository)
     theirs = repository.write({FOLDER + "hosts.yaml": HOSTS}, first["branch"])
     told = fail(repository)
@@ -127,7 +127,7 @@ def test_a_commit_of_somebody_else_on_the_branch_is_not_overwritten(repository):
 
 
 def test_what_somebody_adds_beside_the_change_stays(repository):
-    """Such as a merge of main: the change is there, and nothing is to be pushed."""
+    """Such as a merge of main: the branch has the change, and nothing needs to be pushed."""
     first = propose(repository)
     theirs = repository.write({"README.md": "More.\n"}, first["branch"])
     again = propose(repository)
@@ -135,7 +135,7 @@ def test_what_somebody_adds_beside_the_change_stays(repository):
 
 
 def test_a_push_between_look_and_push_is_not_overwritten(repository, monkeypatch):
-    """The lease: the branch must be what it was when it was looked at."""
+    """The lease protects it: the branch must still be at the commit that was fetched."""
     first = propose(repository)
     repository.write({"more": "x"})  # so that there is something to push
     commit = gitops.git_remote.Remote.commit
@@ -146,7 +146,7 @@ def test_a_push_between_look_and_push_is_not_overwritten(repository, monkeypatch
 
     monkeypatch.setattr(gitops.git_remote.Remote, "commit", after_somebody)
     told = fail(repository)
-    assert told.startswith("branch: somebody else has pushed to " + first["branch"])
+    assert told.startswith("branch: somebody else has just pushed to " + first["branch"])
     assert repository.read(first["branch"], "theirs") == "x\n"
 
 
@@ -160,7 +160,7 @@ def test_a_change_that_main_has_already_does_nothing(repository):
 
 
 def test_a_new_rule_gets_the_file_of_the_pattern(repository):
-    """What cannot be in a file's name becomes a _."""
+    """Characters that are not allowed in a file name become _."""
     found = propose(repository, change("create", "Disk full/nearly?"))
     assert found["file"] == FOLDER + "Disk_full_nearly_.yaml"
     assert repository.changed(found["branch"]) == ["A\t" + found["file"]]
@@ -176,9 +176,9 @@ def test_a_new_rule_joins_the_file_of_its_group_where_the_pattern_says_so(reposi
 
 
 def test_a_rule_that_is_there_is_not_created_in_a_second_file(repository):
-    """Wherever it is; another severity of it joins it there."""
+    """In any file; the same rule with another severity goes there, too."""
     told = fail(repository, change("create", expr="up < 1", severity="critical"))
-    assert "exists in the group hosts already" in told and FOLDER + "hosts.yaml" in told
+    assert "already exists in the group hosts" in told and FOLDER + "hosts.yaml" in told
     found = propose(repository, change("create", expr="up < 1", severity="warning"))
     assert found["file"] == FOLDER + "hosts.yaml"
 
@@ -207,7 +207,7 @@ def test_the_last_rule_of_a_file_takes_the_file_with_it(repository):
 
 
 def test_a_rule_in_two_files_is_ambiguous(repository):
-    """Unless one of them is the pattern's own."""
+    """Unless one of them is the file of the pattern."""
     repository.write({FOLDER + "copy.yml": HOSTS, "elsewhere/hosts.yaml": HOSTS})
     told = fail(repository)
     assert told.startswith("rule: HostDown is in %scopy.yml, %shosts.yaml" % (FOLDER, FOLDER))
@@ -216,13 +216,13 @@ def test_a_rule_in_two_files_is_ambiguous(repository):
 
 
 def test_a_rule_that_is_nowhere_is_told(repository):
-    """With where it was looked for."""
+    """The message says where PoundCake looked."""
     told = fail(repository, change(rule="Nothing"))
     assert told.startswith("rule: no file below prometheus/rules has node-alerts with a rule")
 
 
 def test_files_that_are_none_of_ours_are_passed_over(repository):
-    """Templates, pictures, large ones: there may be anything."""
+    """A repository may have templates, pictures and large files."""
     repository.write(
         {
             FOLDER + "helm.yaml": "{{- if x }}\n# HostDown\n{{- end }}\n",
@@ -235,14 +235,14 @@ def test_files_that_are_none_of_ours_are_passed_over(repository):
 
 
 def test_a_folder_that_is_too_large_is_not_searched(repository, monkeypatch):
-    """All of it would have to be read into memory."""
+    """All its files would be read into memory."""
     monkeypatch.setattr(gitops, "MOST_BYTES", 100)
     assert fail(repository).startswith("git_rules_path: the YAML files below prometheus/rules have")
 
 
 @pytest.mark.parametrize(
     "text, says",
-    [(b"\xff", "is no UTF-8"), (b"# x\n" * 300000, "has more than 1048576 bytes")],
+    [(b"\xff", "is not UTF-8"), (b"# x\n" * 300000, "has more than 1048576 bytes")],
     ids=["no_text", "large"],
 )
 def test_a_file_of_the_pattern_that_cannot_be_read_is_told(repository, text, says):
@@ -279,15 +279,15 @@ def test_a_symlink_of_the_repository_is_not_followed(repository, links, says):
 
 
 def test_a_symlink_beside_the_rules_is_passed_over(repository):
-    """Only what a file says itself counts."""
+    """Only regular files count."""
     repository.write({}, links={FOLDER + "a.yaml": "hosts.yaml"}.items())
     assert propose(repository)["file"] == FOLDER + "hosts.yaml"
 
 
 def test_a_file_in_the_place_of_a_folder_is_told(repository):
-    """And stays."""
+    """The file stays."""
     told = fail(repository, change("create", "B"), git_rules_path="README.md")
-    assert told.startswith("file: README.md is no folder or file of its own")
+    assert told.startswith("file: README.md is not a regular file or folder")
 
 
 def test_nothing_of_a_repository_is_run(repository, tmp_path, monkeypatch):
@@ -318,10 +318,10 @@ def test_nothing_of_a_repository_is_run(repository, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "settings, start",
     [
-        ({"git_repo_url": ""}, "git_repo_url: is not set"),
+        ({"git_repo_url": ""}, "git_repo_url: not set"),
         ({"git_repo_url": "file:///no/such/repository"}, "git_repo_url: git ls-remote ended with"),
         ({"git_branch": "release"}, "git_branch: the repository has no branch release"),
-        ({"git_branch": "--upload-pack=x"}, 'git_branch: "--upload-pack=x" is no name'),
+        ({"git_branch": "--upload-pack=x"}, 'git_branch: "--upload-pack=x" is not a valid'),
         ({"git_branch": "a..b"}, "git_branch: "),
         ({"git_branch_prefix": "-x/"}, "git_branch_prefix: "),
         ({"git_branch_prefix": "a b/"}, "git_branch_prefix: "),
@@ -331,16 +331,25 @@ def test_nothing_of_a_repository_is_run(repository, tmp_path, monkeypatch):
         ({"git_rules_path": "a/.GIT/b"}, "git_rules_path: "),
         ({"git_rules_path": "-a"}, "git_rules_path: "),
         ({"git_file_pattern": "../{alert_name}.yaml"}, "git_file_pattern: "),
-        ({"git_file_pattern": "{alert_name}"}, "git_file_pattern: must end with"),
-        ({"git_file_pattern": "all.yaml"}, "git_file_pattern: write {alert_name}"),
-        ({"git_file_pattern": "{alertname}.yaml"}, "git_file_pattern: write {alert_name}"),
-        ({"git_file_form": "helm"}, 'git_file_form: "helm" is none'),
-        ({"git_file_form": "PrometheusRule"}, "git_file_pattern: one PrometheusRule is one file"),
+        (
+            {"git_file_pattern": "{alert_name}"},
+            'git_file_pattern: "{alert_name}"; expected a name ending in',
+        ),
+        ({"git_file_pattern": "all.yaml"}, 'git_file_pattern: "all.yaml"; expected {alert_name}'),
+        (
+            {"git_file_pattern": "{alertname}.yaml"},
+            'git_file_pattern: "{alertname}.yaml"; expected {alert_name}',
+        ),
+        ({"git_file_form": "helm"}, 'git_file_form: unknown "helm"'),
+        (
+            {"git_file_form": "PrometheusRule"},
+            "git_file_pattern: each PrometheusRule needs its own file",
+        ),
         ({"git_user_email": ""}, "git_user_email: "),
         ({"git_user_name": "a <b>"}, "git_user_name: "),
         ({"git_token": "a\nb"}, "git_token: has a character"),
-        ({"git_provider": "github"}, "git_token: is not set"),
-        ({"promtool_path": "/no/promtool"}, "promtool_path: there is no /no/promtool"),
+        ({"git_provider": "github"}, "git_token: not set"),
+        ({"promtool_path": "/no/promtool"}, "promtool_path: /no/promtool does not exist"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(repository, settings, start):
@@ -352,7 +361,9 @@ def test_a_setting_that_cannot_work_is_named(repository, settings, start):
 def test_without_git_on_the_node_that_is_told(repository, monkeypatch, tmp_path):
     """With the remedy."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert fail(repository).startswith("git: cannot be run on this StackStorm node; install git")
+    message = fail(repository)
+    assert message.startswith("git: cannot be run on this StackStorm node: ")
+    assert message.endswith(". Install git")
 
 
 def test_a_push_that_the_server_refuses_is_told_in_its_words(repository):
@@ -364,10 +375,10 @@ def test_a_push_that_the_server_refuses_is_told_in_its_words(repository):
 
 
 def test_a_git_that_does_not_end_is_ended(repository):
-    """With all that it started; the setting is named."""
+    """Its child processes end, too, and the error names the setting."""
     repository.hook("pre-receive", "echo $$ > pid; exec sleep 60\n")
     told = fail(repository, git_timeout_seconds=3)
-    assert told == "git_timeout_seconds: git push has not ended within 3 s in all"
+    assert told == "git_timeout_seconds: git push did not finish within 3 s in all"
     stat = Path("/proc", (repository.path / "pid").read_text().strip(), "stat")
     servers.wait_until(lambda: not stat.exists() or ") Z " in stat.read_text(), "sleep to end")
 
@@ -391,7 +402,7 @@ def test_a_proposal_is_a_pull_request_and_the_same_one_updates_it(repository):
 
 
 def test_a_pull_request_that_fails_leaves_a_branch_and_says_so(repository):
-    """Nothing is half done without being told; the same change again makes up for it."""
+    """The error says what is done; the same change again opens the pull request."""
     with GitHubHost(repository) as host:
         settings = host.settings()
         create, host.check_new = host.check_new, lambda sent: 1 / 0  # the connection ends

@@ -1,4 +1,4 @@
-"""Where a repository is: what git takes, and nothing that would show a secret or be an option."""
+"""URLs of repositories: those that git accepts, but no secrets and no options."""
 
 import pytest
 from poundcake.alert_rules.git import url
@@ -18,7 +18,7 @@ from poundcake.errors import ExpectedError
     ],
 )
 def test_a_url_has_its_parts(text, scheme, host, origin, path):
-    """The origin is where the API of the host is; the port of SSH is not that of the API."""
+    """The origin is where the API is; the port of SSH is not the port of the API."""
     found = url.parse(text, has_token=True)
     assert (found.text, found.scheme, found.host) == (text, scheme, host)
     assert (found.origin, found.path) == (origin, path)
@@ -50,7 +50,7 @@ def test_a_url_has_its_parts(text, scheme, host, origin, path):
     ],
 )
 def test_what_is_no_url_of_a_repository_is_refused(text):
-    """Git would take some of these for options or commands."""
+    """Git would take some of these as options or commands."""
     with pytest.raises(ExpectedError) as caught:
         url.parse(text)
     assert str(caught.value).startswith("git_repo_url: ")
@@ -61,14 +61,14 @@ def test_what_is_no_url_of_a_repository_is_refused(text):
     ["https://s3cret@host/a", "https://u:s3cret@host/a", "ssh://git:s3cret@host/a"],
 )
 def test_a_secret_in_a_url_is_refused_and_not_repeated(text):
-    """The remedy is."""
+    """The message has the remedy instead."""
     with pytest.raises(ExpectedError) as caught:
         url.parse(text)
     assert "s3cret" not in str(caught.value) and "git_token" in str(caught.value)
 
 
 def test_a_token_does_not_travel_in_the_clear():
-    """Without one, http is somebody's own choice."""
+    """Without a token, http is allowed."""
     assert url.parse("http://host/a").scheme == "http"
     with pytest.raises(ExpectedError) as caught:
         url.parse("http://host/a", has_token=True)

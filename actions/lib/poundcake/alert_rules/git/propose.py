@@ -1,8 +1,8 @@
-"""A change of an alert rule as a pull request.
+"""Proposes a change of an alert rule as a pull request.
 
-The branch is named after the change: the same change proposed again updates its branch and its pull
-request, and another one has its own, so nobody's proposal is lost. A commit of somebody else is
-never overwritten.
+The branch is named after the change. The same change proposed again updates its branch and pull
+request; another change has its own, so no proposal is lost. Commits of other people are never
+overwritten.
 """
 
 import dataclasses
@@ -11,18 +11,28 @@ import hashlib
 import json
 import posixpath
 import re
+from typing import Any, Dict, List, Optional, Tuple
 
 from poundcake.alert_rules import change as rule_change
 from poundcake.alert_rules import checks, files
+from poundcake.alert_rules.change import RuleChange
+from poundcake.alert_rules.errors import RuleMissing, add_context
 from poundcake.alert_rules.git import hosts
 from poundcake.alert_rules.git import remote as git_remote
 from poundcake.alert_rules.git import url as git_url
-from poundcake.alert_rules.git.remote import EXECUTABLE, FILE, FOLDER, LARGEST_FILE, SYMLINK
+from poundcake.alert_rules.git.remote import (
+    EXECUTABLE,
+    FILE,
+    FOLDER,
+    LARGEST_FILE,
+    SYMLINK,
+    Remote,
+)
 from poundcake.errors import ExpectedError
 from poundcake.people import LONGEST_REASON
-from poundcake.settings import value_of
+from poundcake.settings import Settings, value_of
 
-MOST_BYTES = 64 << 20  # of all files that are searched for a rule
+MOST_BYTES = 64 << 20  # of all files that are searched for a rule together
 _BRANCH = re.compile(r"(?!-)[A-Za-z0-9._/-]{1,200}\Z")
 _BAD_BRANCH = re.compile(r"\.\.|//|/\.|\A[./]|\.\Z|\.lock(/|\Z)|/-")
 _NAMES = {"alert_name": "rule", "group_name": "group", "crd_name": "resource"}
@@ -34,15 +44,16 @@ _TITLES = {
 _TRAILER = "PoundCake-Change: "
 
 
-def propose(settings, change, reason="", by=""):
-    """Push a change to a branch of its own and open its pull request, or update both.
+def propose(
+    settings: Settings, change: RuleChange, reason: str = "", by: str = ""
+) -> Dict[str, Any]:
+    """Push a change to its own branch and open its pull request, or update both.
 
-    :param change: a RuleChange.
     :param reason, by: why, and who wants it; both go into the commit and the pull request.
-    :returns: ``changed``: False when the branch that pull requests go to has it already, and
-        nothing else was done then; ``file``, ``branch``, ``commit``, ``pushed`` (False when the
-        branch had this commit already), ``url`` and ``number`` of the pull request, its ``state``
-        (opened, updated, or none without a provider), ``checked_by`` and ``diff``.
+    :returns: ``changed``: False when the target branch already has the change, and then nothing
+        else was done; ``file``, ``branch``, ``commit``, ``pushed`` (False when the branch already
+        had this commit), ``url`` and ``number`` of the pull request, its ``state`` (opened,
+        updated, or none without a provider), ``checked_by`` and ``diff``.
     :raises ExpectedError: names the setting or parameter. When the branch was pushed and the pull
         request failed, its details have branch and commit.
     """
@@ -51,74 +62,73 @@ def propose(settings, change, reason="", by=""):
     host = hosts.host_of(settings, url)
     branch = branch_of(change, settings.git.branch_prefix)
     _check_branch("git_branch_prefix", branch)
+    description = describe(change, reason, by)
     with git_remote.opened(settings, url) as remote:
-        found = remote.fetch([settings.git.branch, branch])
-        base = found.get(settings.git.branch)
+        tips = remote.fetch([settings.git.branch, branch])
+        base = tips.get(settings.git.branch)
         if base is None:
-            text = "git_branch: the repository has no branch %s; write the one that pull requests "
-            raise ExpectedError((text + "go to") % settings.git.branch)
-        place = _place(settings, change, remote, base)
-        written, groups = _written(settings, change, place)
-        answer = {"changed": written != place.text, "file": place.path, "base": base}
+            problem = f"the repository has no branch {settings.git.branch}"
+            raise ExpectedError("git_branch", problem, "the branch that pull requests go to")
+        place = _find_place(settings, change, remote, base)
+        content, groups = _edit(settings, change, place)
+        answer = {"changed": content != place.content, "file": place.path, "base": base}
         if not answer["changed"]:
             return answer
-        checked_by = checks.check(settings, groups) if written else None
-        answer.update(branch=branch, checked_by=checked_by)
-        answer["diff"] = _diff(place, written)
-        told = describe(change, reason, by)
-        tip = found.get(branch, "")
-        tree = remote.tree(base, place.path, written, place.mode)
-        commit = _standing(settings, remote, change, base, tip, tree, place.path)
+        checked_by = checks.check(settings, groups) if content else None
+        answer.update(branch=branch, checked_by=checked_by, diff=_diff(place, content))
+        tip = tips.get(branch, "")
+        tree = remote.tree(base, place.path, content, place.mode)
+        commit = _existing_commit(settings, remote, change, base, tip, tree, place.path)
         answer["pushed"] = commit is None
         if commit is None:
-            title = _title(change)
-            message = "%s\n\n%s\n%s%s\n" % (title, told, _TRAILER, id_of(change))
-            commit = remote.commit(tree, base, message)
+            trailer = f"{_TRAILER}{id_of(change)}"
+            commit = remote.commit(tree, base, f"{_title(change)}\n\n{description}\n{trailer}\n")
             remote.push(commit, branch, tip)
         answer["commit"] = commit
-    return dict(answer, **_request(host, change, branch, commit, told))
+    return dict(answer, **_open_pull_request(host, change, branch, commit, description))
 
 
-def branch_of(change, prefix):
-    """Return the branch of a change: ``poundcake/update-HostDown-3f2a90c1d4``."""
+def branch_of(change: RuleChange, prefix: str) -> str:
+    """Return the branch of a change, such as ``poundcake/update-HostDown-3f2a90c1d4``."""
     slug = re.sub(r"[^A-Za-z0-9]+", "-", change.rule).strip("-")[:50]
     return prefix + "-".join(filter(None, [change.operation, slug, id_of(change)]))
 
 
-def id_of(change):
-    """Return what tells a change from all others, ten hexadecimal digits."""
-    text = json.dumps(dataclasses.asdict(change), sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:10]
+def id_of(change: RuleChange) -> str:
+    """Return an id for a change, ten hexadecimal digits."""
+    fields = json.dumps(dataclasses.asdict(change), sort_keys=True)
+    return hashlib.sha256(fields.encode("utf-8")).hexdigest()[:10]
 
 
-def path_of(change, settings):
+def path_of(change: RuleChange, settings: Settings) -> str:
     """Return the path of a new rule's file in the repository.
 
-    :raises ExpectedError: names the setting that gives no such path.
+    :raises ExpectedError: names the setting that does not give a valid path.
     """
-    names = re.findall(r"\{([^{}]*)\}", settings.git.file_pattern)
-    odd = [name for name in names if name not in _NAMES]
-    if odd or not names:
-        text = "git_file_pattern: write {alert_name}, {group_name} or {crd_name}, not %s"
-        raise ExpectedError(text % (settings.git.file_pattern or "nothing"))
+    pattern = settings.git.file_pattern
+    names = re.findall(r"\{([^{}]*)\}", pattern)
+    if not names or not set(names) <= set(_NAMES):
+        problem = f'"{pattern}"' if pattern else "empty"
+        expected = "{alert_name}, {group_name} or {crd_name} in it"
+        raise ExpectedError("git_file_pattern", problem, expected)
     if settings.git.file_form == files.RESOURCE and set(names) != {"crd_name"}:
-        text = "git_file_pattern: one PrometheusRule is one file; write {crd_name} alone in it"
-        raise ExpectedError(text)
-    name = settings.git.file_pattern
+        problem = "each PrometheusRule needs its own file"
+        raise ExpectedError("git_file_pattern", problem, "only {crd_name} in it")
+    name = pattern
     for one in names:
         value = re.sub(r"[^A-Za-z0-9._-]", "_", getattr(change, _NAMES[one])).lstrip(".-")
         name = name.replace("{%s}" % one, value or "_")
     path = _checked_path("git_file_pattern", posixpath.join(_folder(settings), name))
     if not path.endswith((".yaml", ".yml")):
-        raise ExpectedError("git_file_pattern: must end with .yaml or .yml")
+        raise ExpectedError("git_file_pattern", f'"{pattern}"', "a name ending in .yaml or .yml")
     return path
 
 
-def describe(change, reason, by):
-    """Return a change as YAML, for people: what a reviewer reads."""
-    shown = {name: value for name, value in dataclasses.asdict(change).items() if value}
-    more = {"reason": " ".join(reason.split())[:LONGEST_REASON], "proposed_by": by}
-    return files.dump(dict(shown, **{name: text for name, text in more.items() if text}))
+def describe(change: RuleChange, reason: str, by: str) -> str:
+    """Return a change as YAML, for the reviewer of its pull request."""
+    fields = {name: value for name, value in dataclasses.asdict(change).items() if value}
+    origin = {"reason": " ".join(reason.split())[:LONGEST_REASON], "proposed_by": by}
+    return files.dump(dict(fields, **{name: value for name, value in origin.items() if value}))
 
 
 def _title(change):
@@ -127,154 +137,182 @@ def _title(change):
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """The file of a rule; text is None where there is none yet."""
+    """The file of a rule; content is None for a new file."""
 
     path: str
-    text: str
+    content: Optional[str]
     mode: str
 
 
-def _check(settings):
+def _check(settings: Settings) -> None:
+    """Raise ExpectedError when a setting cannot work."""
     _check_branch("git_branch", settings.git.branch)
     _folder(settings)
-    if settings.git.file_form not in files.FORMS:
-        text = 'git_file_form: "%s" is none; write one of %s'
-        raise ExpectedError(text % (settings.git.file_form, ", ".join(files.FORMS)))
+    form = settings.git.file_form
+    if form not in files.FORMS:
+        raise ExpectedError("git_file_form", f'unknown "{form}"', rule_change.one_of(files.FORMS))
     for name in ("git_token", "git_username"):
         if not value_of(settings, name).isprintable():
-            raise ExpectedError("%s: has a character that none has, such as a line break" % name)
+            problem = "has a character that cannot be sent, such as a line break"
+            raise ExpectedError(name, problem)
     for name in ("git_user_name", "git_user_email"):
         value = value_of(settings, name)
         if not value.strip() or not value.isprintable() or set(value) & set("<>"):
-            raise ExpectedError(
-                "%s: git takes no author without, and none with < or > in it" % name
-            )
+            expected = "a value on one line without < or >, which git requires"
+            raise ExpectedError(name, f'"{value}"' if value else "empty", expected)
 
 
-def _check_branch(name, branch):
+def _check_branch(name: str, branch: str) -> None:
     if not _BRANCH.match(branch) or _BAD_BRANCH.search(branch):
-        raise ExpectedError('%s: "%s" is no name of a branch' % (name, branch[:200]))
+        raise ExpectedError(name, f'"{branch[:200]}" is not a valid branch name')
 
 
-def _folder(settings):
+def _folder(settings: Settings) -> str:
+    """Return the folder of the rules, "" for the whole repository."""
     folder = settings.git.rules_path.strip("/")
     return _checked_path("git_rules_path", folder) if folder not in ("", ".") else ""
 
 
-def _checked_path(name, path):
-    parts = path.split("/")
-    odd = [part for part in parts if part in ("", ".", "..") or part.lower() == ".git"]
-    if odd or not path.isprintable() or "\\" in path or path.startswith(("-", ":")):
-        raise ExpectedError('%s: "%s" is no path in a repository' % (name, path[:200]))
+def _checked_path(name: str, path: str) -> str:
+    """Return a path, or raise ExpectedError when it is not safe in a repository."""
+    unsafe = [part for part in path.split("/") if part in ("", ".", "..") or part.lower() == ".git"]
+    if unsafe or not path.isprintable() or "\\" in path or path.startswith(("-", ":")):
+        raise ExpectedError(name, f'"{path[:200]}" is not a valid path in a repository')
     return path
 
 
-def _place(settings, change, remote, base):
-    """Return where a rule is, or where a new one goes: the file that the pattern says."""
+def _find_place(settings: Settings, change: RuleChange, remote: Remote, base: str) -> _Place:
+    """Return the file that has the rule, otherwise the file of git_file_pattern."""
     path = path_of(change, settings)
-    text, mode = None, FILE
-    there = remote.entries(base, *_above(path))  # git shows what is below them, too
-    for at, entry in [(at, there[at]) for at in _above(path) if at in there]:
-        if at == path and entry.mode in (FILE, EXECUTABLE):
-            if entry.size > LARGEST_FILE:
-                raise ExpectedError("file: %s has more than %d bytes" % (path, LARGEST_FILE))
-            mode, text = entry.mode, remote.texts({path: entry})[path]
-            if text is None:
-                raise ExpectedError("file: %s is no UTF-8" % path)
-        elif entry.mode != FOLDER or at == path:
-            what = "a symlink" if entry.mode == SYMLINK else "no folder or file of its own"
-            remedy = "PoundCake follows none; name the place itself in git_rules_path"
-            raise ExpectedError("file: %s is %s in the repository; %s" % (at, what, remedy))
-    if text is not None and files.has(change, text):
-        return _Place(path, text, mode)
-    others = _others(settings, change, remote, base, path)
+    default = _place_at(path, remote, base)
+    if default.content is not None and files.has(change, default.content):
+        return default
+    others = _other_places(settings, change, remote, base, path)
     if len(others) > 1:
-        text = "rule: %s is in %s; delete all but one by hand"
-        raise ExpectedError(text % (change.rule, ", ".join(one.path for one in others)))
-    return others[0] if others else _Place(path, text, mode)
+        problem = f"{change.rule} is in {', '.join(one.path for one in others)}"
+        raise ExpectedError("rule", problem, remedy="Delete all but one by hand")
+    return others[0] if others else default
 
 
-def _above(path):
-    """Return the folders of a path and itself."""
+def _place_at(path: str, remote: Remote, base: str) -> _Place:
+    """Return the place at a path; ExpectedError when a rule cannot be written there."""
+    place = _Place(path, None, FILE)
     parts = path.split("/")
-    return ["/".join(parts[: at + 1]) for at in range(len(parts))]
+    folders_and_file = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+    entries = remote.entries(base, *folders_and_file)  # git also lists what is below them
+    for one in [one for one in folders_and_file if one in entries]:
+        entry = entries[one]
+        if one == path and entry.mode in (FILE, EXECUTABLE):
+            if entry.size > LARGEST_FILE:
+                raise ExpectedError("file", f"{path} has more than {LARGEST_FILE} bytes")
+            place = _Place(path, remote.contents({path: entry})[path], entry.mode)
+            if place.content is None:
+                raise ExpectedError("file", f"{path} is not UTF-8")
+        elif entry.mode != FOLDER or one == path:
+            kind = "a symlink" if entry.mode == SYMLINK else "not a regular file or folder"
+            raise ExpectedError(
+                "file",
+                f"{one} is {kind} in the repository",
+                remedy="PoundCake does not follow it; set git_rules_path to the real folder",
+            )
+    return place
 
 
-def _others(settings, change, remote, base, path):
-    """Return the other files below the folder of the rules that have the rule."""
+def _other_places(
+    settings: Settings, change: RuleChange, remote: Remote, base: str, path: str
+) -> List[_Place]:
+    """Return the files in the folder of the rules that have the rule, except the one at path."""
     folder = _folder(settings)
-    entries = remote.entries(base, *([folder] if folder else []), whole=True)
     entries = {
-        at: entry
-        for at, entry in entries.items()
-        if at.endswith((".yaml", ".yml")) and at.isprintable() and at != path
+        one: entry
+        for one, entry in remote.entries(base, *([folder] if folder else []), whole=True).items()
+        if one.endswith((".yaml", ".yml")) and one.isprintable() and one != path
         if entry.mode in (FILE, EXECUTABLE) and entry.size <= LARGEST_FILE
     }
     if sum(entry.size for entry in entries.values()) > MOST_BYTES:
-        text = (
-            "git_rules_path: the YAML files below %s have more than %d bytes; name a smaller folder"
+        raise ExpectedError(
+            "git_rules_path",
+            f"the YAML files below {folder or 'it'} have more than {MOST_BYTES} bytes",
+            "a smaller folder",
         )
-        raise ExpectedError(text % (folder or "it", MOST_BYTES))
-    found = sorted((remote.texts(entries) if entries else {}).items())
+    contents = remote.contents(entries) if entries else {}
     return [
-        _Place(at, text, entries[at].mode)
-        for at, text in found
-        if text is not None and files.has(change, text)
+        _Place(one, content, entries[one].mode)
+        for one, content in sorted(contents.items())
+        if content is not None and files.has(change, content)
     ]
 
 
-def _written(settings, change, place):
-    """Return the text of the file after a change, None for one that goes, and its groups."""
-    if place.text is not None:
+def _edit(
+    settings: Settings, change: RuleChange, place: _Place
+) -> Tuple[Optional[str], List[Dict[str, Any]]]:
+    """Return a file's content after a change, None for a deleted file, and its groups."""
+    if place.content is not None:
         try:
-            return files.apply(change, place.text)
+            return files.apply(change, place.content)
         except ExpectedError as error:
-            error.args = ("%s (%s)" % (error, place.path),)
+            add_context(error, f" ({place.path})")
             raise
     if change.operation != rule_change.CREATE:
-        text = "rule: no file below %s has %s with a rule %s in a group %s"
-        names = (settings.git.rules_path, change.resource, change.rule, change.group)
-        raise rule_change.RuleMissing(text % names)
+        raise RuleMissing(
+            "rule",
+            f"no file below {settings.git.rules_path} has {change.resource} with a rule "
+            f"{change.rule} in a group {change.group}",
+        )
     labels = settings.crd.labels or {}
     return files.new(change, settings.git.file_form, settings.crd.namespace, labels)
 
 
-def _standing(settings, remote, change, base, tip, tree, path):
-    """Return the commit of the branch that has the change already, None when one is to be made.
+def _existing_commit(
+    settings: Settings,
+    remote: Remote,
+    change: RuleChange,
+    base: str,
+    tip: str,
+    tree: str,
+    path: str,
+) -> Optional[str]:
+    """Return the commit of the branch if it already has the change, otherwise None.
 
     :raises ExpectedError: when somebody else pushed to the branch, and the change is not in it.
     """
     if not tip:
         return None
-    found = remote.describe(tip)
-    ours = "<%s>" % settings.git.user_email in found.committer
-    if ours and _TRAILER + id_of(change) in found.message:
-        # Its own commit on an older state of the base branch gives way to one on the newest.
-        return tip if found.parents == (base,) and found.tree == tree else None
+    commit = remote.describe(tip)
+    is_ours = f"<{settings.git.user_email}>" in commit.committer
+    if is_ours and _TRAILER + id_of(change) in commit.message:
+        # A commit of ours on an older base branch is replaced by one on the newest.
+        return tip if commit.parents == (base,) and commit.tree == tree else None
     if remote.entries(tip, path) == remote.entries(tree, path):
         return tip
-    text = "branch: %s pushed to the branch of this change, and nothing of that is overwritten; "
-    text += "merge or close its pull request and delete the branch, then propose the change again"
-    raise ExpectedError(text % found.committer)
+    raise ExpectedError(
+        "branch",
+        f"{commit.committer} pushed to the branch of this change, and that was not overwritten",
+        remedy="Merge or close its pull request and delete the branch, then propose the change "
+        "again",
+    )
 
 
-def _diff(place, written):
-    before, after = ((text or "").splitlines() for text in (place.text, written))
+def _diff(place: _Place, content: Optional[str]) -> str:
+    before, after = ((one or "").splitlines() for one in (place.content, content))
     names = ("a/" + place.path, "b/" + place.path)
     return "\n".join(difflib.unified_diff(before, after, *names, lineterm=""))
 
 
-def _request(host, change, branch, commit, told):
-    """Open or update the pull request; what was pushed is told when that fails."""
+def _open_pull_request(
+    host: Optional[hosts._Host], change: RuleChange, branch: str, commit: str, description: str
+) -> Dict[str, Any]:
+    """Open or update the pull request; an error says what was pushed."""
     if host is None:
         return {"url": None, "number": None, "state": hosts.NONE}
-    # In a fence nobody is mentioned, and nothing is a command to the host.
-    fence = "`" * (1 + max(map(len, re.findall("`+", told) + ["``"])))
-    body = "%syaml\n%s%s\n" % (fence, told, fence)
+    # In a code fence the host sees no mentions and no commands.
+    fence = "`" * (1 + max(map(len, re.findall("`+", description) + ["``"])))
     try:
-        return host.propose(branch, _title(change), body)
+        return host.propose(branch, _title(change), f"{fence}yaml\n{description}{fence}\n")
     except ExpectedError as error:
-        text = "%s. The branch %s is pushed; propose the change again for its pull request"
-        failed = ExpectedError(text % (error, branch))
-        failed.details = {"branch": branch, "commit": commit}
-        raise failed
+        add_context(
+            error,
+            f". The branch {branch} is pushed; propose the change again to open its pull request",
+        )
+        error.details = {"branch": branch, "commit": commit}
+        raise

@@ -1,16 +1,16 @@
-"""A git repository elsewhere, read and written without a work tree.
+"""Reads and writes a remote git repository without a work tree.
 
 This runs the program ``git``, each time with a list of arguments. Servers, keys and proxies are
-tried against it more than against any other; GitPython, which StackStorm brings, runs it as well,
-and has no words for what is done here: objects, an index, a lease.
+tested with it more than with any library. GitPython, which StackStorm brings, runs it as well, and
+has no methods for what is needed here: objects, an index, a lease.
 
-What is fetched goes into a bare repository in a folder that is gone afterwards, and a commit is
-made of objects and an index. No file of the repository ever becomes a file here, so its hooks,
-symlinks, attributes, filters and submodules have nothing to act on.
+Fetched objects go into a bare repository in a temporary folder, and a commit is made from objects
+and an index. No file of the repository ever becomes a file here, so its hooks, symlinks,
+attributes, filters and submodules cannot do anything.
 
-The token reaches git as an environment variable, through a credential helper that answers for one
-origin alone; the SSH key is a file that only its owner may read. Neither is ever an argument, part
-of a URL, or in the repository's config, and both are taken out of whatever git says.
+Git gets the token from an environment variable, through a credential helper that answers for one
+origin only. The SSH key is a file that only its owner may read. Neither is ever an argument, part
+of a URL, or in the repository's config, and both are removed from git's output.
 """
 
 import base64
@@ -24,13 +24,17 @@ import tempfile
 import time
 import urllib.parse
 from dataclasses import dataclass
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
+from poundcake.alert_rules.errors import BranchMoved
+from poundcake.alert_rules.git.url import GitUrl
 from poundcake.errors import ExpectedError
+from poundcake.settings import Settings
 
-LARGEST_FILE = 1 << 20  # bytes; a rule file has some kilobytes
+LARGEST_FILE = 1 << 20  # bytes; a rule file usually has a few kilobytes
 FILE, EXECUTABLE, SYMLINK, FOLDER = "100644", "100755", "120000", "040000"
-# What git and ssh need of StackStorm's own environment. None of git's own variables: they could
-# name another repository, or have secrets traced.
+# The variables of StackStorm's environment that git and ssh need. Other variables of git could name
+# another repository, or write secrets to a trace.
 _PASSED_ON = re.compile(
     r"(PATH|TMPDIR|SSH_AUTH_SOCK|SSL_CERT_FILE|SSL_CERT_DIR|GIT_SSL_CAINFO|GIT_SSL_CAPATH|"
     r"(http|https|all|no)_proxy|(HTTPS|ALL|NO)_PROXY)\Z"
@@ -39,8 +43,8 @@ _HELPER = (
     '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" '
     '"$POUNDCAKE_GIT_USERNAME" "$POUNDCAKE_GIT_TOKEN"; }; f'
 )
-# What git says, and the setting that it is about.
-_REMEDIES = (
+# A pattern in git's output, and the setting that is wrong.
+_SETTINGS = (
     (r"Authentication failed|could not read Username|error: 403", "git_token"),
     (r"Host key verification failed|REMOTE HOST IDENTIFICATION", "git_known_hosts"),
     (r"certificate", "git_ca_path"),
@@ -49,13 +53,9 @@ _REMEDIES = (
 _MOVED = re.compile(r"\(stale info\)|\(fetch first\)|cannot lock ref|incorrect old value")
 
 
-class Moved(ExpectedError):
-    """Somebody pushed to the branch between our look at it and our push."""
-
-
 @dataclass(frozen=True)
 class Entry:
-    """What a path is in a commit; size in bytes, None for what has none."""
+    """A path in a commit; size in bytes, 0 for a folder."""
 
     mode: str
     id: str
@@ -64,20 +64,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit, as far as it says whose it is."""
+    """A commit: its tree, and who made it."""
 
     tree: str
-    parents: tuple
+    parents: Tuple[str, ...]
     committer: str  # name <email>
     message: str
 
 
 @contextlib.contextmanager
-def opened(settings, url):
-    """Give a Remote for as long as the block lasts; what it kept on disk is gone then.
+def opened(settings: Settings, url: GitUrl) -> "Iterator[Remote]":
+    """Open a Remote for the length of a block; its files on disk are deleted afterwards.
 
-    :param url: a GitUrl.
-    :raises ExpectedError: with the setting's name, when git is not there or a setting does not do.
+    :raises ExpectedError: that names the setting, when git is not installed or a setting is wrong.
     """
     with tempfile.TemporaryDirectory(prefix="poundcake-git-") as folder:
         remote = Remote(settings, url, folder)
@@ -86,9 +85,9 @@ def opened(settings, url):
 
 
 class Remote:
-    """A repository at a URL, and the objects of it that were fetched."""
+    """A repository at a URL, and its objects that were fetched."""
 
-    def __init__(self, settings, url, folder):
+    def __init__(self, settings: Settings, url: GitUrl, folder: str):
         self._url = url
         self._end = time.monotonic() + settings.git.timeout_seconds
         self._seconds = settings.git.timeout_seconds
@@ -99,52 +98,52 @@ class Remote:
         self._options += ["-c", "maintenance.auto=false", "-c", "credential.helper="]
         self._environment = _environment(settings, url, folder)
         if settings.git.token and url.scheme in ("http", "https"):
-            self._options += ["-c", "credential.%s.helper=%s" % (url.origin, _HELPER)]
+            self._options += ["-c", f"credential.{url.origin}.helper={_HELPER}"]
         if url.scheme == "ssh":
             self._environment["GIT_SSH_COMMAND"] = _ssh(settings, folder)
 
-    def fetch(self, branches):
-        """Fetch the newest commit of each branch that is there; return ``{branch: its id}``."""
+    def fetch(self, branches: Iterable[str]) -> Dict[str, str]:
+        """Fetch the newest commit of each branch that exists; return ``{branch: commit id}``."""
         refs = {"refs/heads/" + branch: branch for branch in branches}
-        told = self.git("ls-remote", "--", self._url.text, *refs).decode("utf-8", "replace")
-        there = [line.split("\t")[-1] for line in told.splitlines()]
-        there = [ref for ref in refs if ref in there]
-        if there:
-            asked = ["+%s:%s" % (ref, ref) for ref in there]
-            quietly = ("--quiet", "--no-tags", "--depth=1", "--no-recurse-submodules")
-            self.git("fetch", *quietly, "--", self._url.text, *asked)
-        return {refs[ref]: self.git("rev-parse", ref).decode().strip() for ref in there}
+        output = self.git("ls-remote", "--", self._url.text, *refs).decode("utf-8", "replace")
+        remote_refs = [line.split("\t")[-1] for line in output.splitlines()]
+        present = [ref for ref in refs if ref in remote_refs]
+        if present:
+            options = ("--quiet", "--no-tags", "--depth=1", "--no-recurse-submodules")
+            refspecs = [f"+{ref}:{ref}" for ref in present]
+            self.git("fetch", *options, "--", self._url.text, *refspecs)
+        return {refs[ref]: self.git("rev-parse", ref).decode().strip() for ref in present}
 
-    def entries(self, commit, *paths, whole=False):
-        """Return ``{path: Entry}`` of paths in a commit, or of all files below them."""
+    def entries(self, commit: str, *paths: str, whole: bool = False) -> Dict[str, Entry]:
+        """Return ``{path: Entry}`` of paths in a commit; of all files below them when whole."""
         arguments = ["ls-tree", "-z", "--long", "--full-tree", "-r" if whole else "-t"]
-        told = self.git(*arguments, commit, "--", *paths)
-        found = {}
-        for line in told.decode("utf-8", "surrogateescape").split("\0")[:-1]:
-            about, path = line.split("\t", 1)
-            mode, _, id, size = about.split()
-            found[path] = Entry(mode, id, int(size) if size.isdigit() else None)
-        return found
+        output = self.git(*arguments, commit, "--", *paths)
+        entries = {}
+        for line in output.decode("utf-8", "surrogateescape").split("\0")[:-1]:
+            attributes, path = line.split("\t", 1)
+            mode, _, id, size = attributes.split()
+            entries[path] = Entry(mode, id, int(size) if size.isdigit() else 0)
+        return entries
 
-    def texts(self, entries):
-        """Return ``{path: text}`` of entries that are files; None for one that is no UTF-8."""
-        asked = "".join(entry.id + "\n" for entry in entries.values()).encode()
-        told = self.git("cat-file", "--batch", stdin=asked)
-        found = {}
+    def contents(self, entries: Mapping[str, Entry]) -> Dict[str, Optional[str]]:
+        """Return ``{path: content}`` of files; None for a file that is not UTF-8."""
+        ids = "".join(entry.id + "\n" for entry in entries.values()).encode()
+        output = self.git("cat-file", "--batch", stdin=ids)
+        contents: Dict[str, Optional[str]] = {}
         for path in entries:
-            head, _, told = told.partition(b"\n")
+            head, _, output = output.partition(b"\n")
             size = int(head.split()[-1])
             try:
-                found[path] = told[:size].decode("utf-8")
+                contents[path] = output[:size].decode("utf-8")
             except UnicodeDecodeError:
-                found[path] = None
-            told = told[size + 1 :]
-        return found
+                contents[path] = None
+            output = output[size + 1 :]
+        return contents
 
-    def describe(self, commit):
-        """Return the Commit of an id."""
-        told = self.git("cat-file", "commit", commit).decode("utf-8", "replace")
-        head, _, message = told.partition("\n\n")
+    def describe(self, commit: str) -> Commit:
+        """Return the Commit with an id."""
+        output = self.git("cat-file", "commit", commit).decode("utf-8", "replace")
+        head, _, message = output.partition("\n\n")
         lines = [line.partition(" ") for line in head.splitlines()]
         return Commit(
             tree=next(value for name, _, value in lines if name == "tree"),
@@ -153,86 +152,91 @@ class Remote:
             message=message,
         )
 
-    def tree(self, commit, path, text, mode=FILE):
-        """Return the id of the tree of a commit with a file in it, without it for None."""
+    def tree(self, commit: str, path: str, content: Optional[str], mode: str = FILE) -> str:
+        """Return the id of a commit's tree with a file replaced, or deleted for None."""
         index = {"GIT_INDEX_FILE": os.path.join(self._folder, "index")}
-        self.git("read-tree", commit, more=index)
-        if text is None:
-            line = "0 %s\t%s\0" % ("0" * len(commit), path)
+        self.git("read-tree", commit, environment=index)
+        if content is None:
+            line = f"0 {'0' * len(commit)}\t{path}\0"
         else:
-            content = text.encode("utf-8")
-            id = self.git("hash-object", "-w", "--no-filters", "--stdin", stdin=content)
-            line = "%s %s\t%s\0" % (mode, id.decode().strip(), path)
-        self.git("update-index", "-z", "--index-info", stdin=line.encode("utf-8"), more=index)
-        return self.git("write-tree", more=index).decode().strip()
+            data = content.encode("utf-8")
+            id = self.git("hash-object", "-w", "--no-filters", "--stdin", stdin=data)
+            line = f"{mode} {id.decode().strip()}\t{path}\0"
+        update = ("update-index", "-z", "--index-info")
+        self.git(*update, stdin=line.encode("utf-8"), environment=index)
+        return self.git("write-tree", environment=index).decode().strip()
 
-    def commit(self, tree, parent, message):
-        """Make a commit, by the author that the config names; return its id."""
-        made = self.git("commit-tree", tree, "-p", parent, stdin=message.encode("utf-8"))
-        return made.decode().strip()
+    def commit(self, tree: str, parent: str, message: str) -> str:
+        """Make a commit by the author of the config; return its id."""
+        id = self.git("commit-tree", tree, "-p", parent, stdin=message.encode("utf-8"))
+        return id.decode().strip()
 
-    def push(self, commit, branch, replaces):
+    def push(self, commit: str, branch: str, replaces: str) -> None:
         """Push a commit to a branch.
 
-        :param replaces: the id of the commit that the branch has, "" for a branch that is new.
-        :raises Moved: when it has another one by now.
+        :param replaces: the id of the branch's current commit, "" for a new branch.
+        :raises BranchMoved: when the branch now has another commit.
         """
         ref = "refs/heads/" + branch
         arguments = ["push", "--porcelain", "--no-verify", "--recurse-submodules=no"]
-        arguments += ["--force-with-lease=%s:%s" % (ref, replaces), "--", self._url.text]
+        arguments += [f"--force-with-lease={ref}:{replaces}", "--", self._url.text]
         try:
-            self.git(*arguments, "%s:%s" % (commit, ref))
+            self.git(*arguments, f"{commit}:{ref}")
         except ExpectedError as error:
             if _MOVED.search(str(error)):
-                text = "branch: somebody else has pushed to %s this moment; nothing of theirs was "
-                raise Moved(text % branch + "overwritten; propose the change again")
+                raise BranchMoved(branch)
             raise
 
-    def git(self, *arguments, stdin=b"", more=None):
-        """Run git in the bare repository and return what it wrote to stdout.
+    def git(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        environment: Optional[Mapping[str, str]] = None,
+    ) -> bytes:
+        """Run git in the bare repository and return its output.
 
-        :raises ExpectedError: with what it said, and the setting that it is about.
+        :param environment: variables to add.
+        :raises ExpectedError: with git's messages and the setting that is wrong.
         """
         command = ["git"] + self._options + list(arguments)
-        environment = dict(self._environment, **(more or {}))
         try:
             process = subprocess.Popen(
                 command,
                 cwd=self._folder,
-                env=environment,
+                env=dict(self._environment, **(environment or {})),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # so that what it starts can be ended with it
+                start_new_session=True,  # so that its child processes can be ended with it
             )
         except OSError as error:
-            text = "git: cannot be run on this StackStorm node; install git: %s"
-            raise ExpectedError(text % error)
+            problem = f"cannot be run on this StackStorm node: {error}"
+            raise ExpectedError("git", problem, remedy="Install git")
         try:
             out, err = process.communicate(stdin, max(0, self._end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            text = "git_timeout_seconds: git %s has not ended within %d s in all"
-            raise ExpectedError(text % (arguments[0], self._seconds))
+            problem = f"git {arguments[0]} did not finish within {self._seconds} s in all"
+            raise ExpectedError("git_timeout_seconds", problem)
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
         if process.returncode:
-            said = self.scrub((err + out).decode("utf-8", "replace"))
-            raise ExpectedError(_failure(arguments[0], process.returncode, said))
+            output = self._scrub((err + out).decode("utf-8", "replace"))
+            raise _failure(arguments[0], process.returncode, output)
         return out
 
-    def scrub(self, text):
-        """Return a text without the secrets of the config."""
+    def _scrub(self, output: str) -> str:
+        """Return git's output without the secrets of the config."""
         for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+            output = output.replace(secret, "***")
+        return output
 
 
-def _environment(settings, url, folder):
-    found = {name: value for name, value in os.environ.items() if _PASSED_ON.match(name)}
-    found.update(
-        LC_ALL="C",  # its words are looked at
+def _environment(settings: Settings, url: GitUrl, folder: str) -> Dict[str, str]:
+    variables = {name: value for name, value in os.environ.items() if _PASSED_ON.match(name)}
+    variables.update(
+        LC_ALL="C",  # its messages are matched with patterns
         HOME=folder,  # neither ~/.gitconfig nor ~/.netrc
         XDG_CONFIG_HOME=folder,
         GIT_CONFIG_NOSYSTEM="1",
@@ -246,17 +250,17 @@ def _environment(settings, url, folder):
         GIT_COMMITTER_EMAIL=settings.git.user_email,
     )
     if settings.git.ca_path:
-        found["GIT_SSL_CAINFO"] = settings.git.ca_path
+        variables["GIT_SSL_CAINFO"] = settings.git.ca_path
     if settings.git.token:
-        found["POUNDCAKE_GIT_USERNAME"] = settings.git.username or "oauth2"
-        found["POUNDCAKE_GIT_TOKEN"] = settings.git.token
-    return found
+        variables["POUNDCAKE_GIT_USERNAME"] = settings.git.username or "oauth2"
+        variables["POUNDCAKE_GIT_TOKEN"] = settings.git.token
+    return variables
 
 
-def _ssh(settings, folder):
-    """Return the ssh command; git gives it to a shell, so every word is quoted."""
+def _ssh(settings: Settings, folder: str) -> str:
+    """Return the ssh command. Git runs it in a shell, so every argument is quoted."""
     command = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-    # A connection that is kept for others would outlive this and its timeout.
+    # A shared connection would outlive this process and its timeout.
     command += ["-o", "ConnectTimeout=30", "-o", "ControlMaster=no", "-o", "ControlPath=none"]
     if settings.git.known_hosts:
         path = _write(folder, "known_hosts", settings.git.known_hosts)
@@ -265,37 +269,34 @@ def _ssh(settings, folder):
         path = _write(folder, "ssh_key", settings.git.ssh_key)
         command += ["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
         command += ["-i", path]
-    return " ".join(shlex.quote(word) for word in command)
+    return " ".join(shlex.quote(argument) for argument in command)
 
 
-def _write(folder, name, text):
-    """Write a file that its owner alone may read; return its path."""
+def _write(folder: str, name: str, value: str) -> str:
+    """Write a file that only its owner may read; return its path."""
     path = os.path.join(folder, name)
-    # What came through a web form or a datastore has other line ends, or lacks the last one.
-    content = "\n".join(text.strip().splitlines()) + "\n"
+    # A web form or the datastore may have changed the line ends, or removed the last one.
+    content = "\n".join(value.strip().splitlines()) + "\n"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
         handle.write(content)
     return path
 
 
-def _secrets(settings):
-    """Return what must not be in a text: the token, also as HTTP has it, and the key's lines."""
-    found = []
+def _secrets(settings: Settings) -> List[str]:
+    """Return the strings to hide: the token, also in its HTTP forms, and the lines of the key."""
+    secrets = []
     if settings.git.token:
         user = settings.git.username or "oauth2"
-        basic = ("%s:%s" % (user, settings.git.token)).encode("utf-8")
-        found += [base64.b64encode(basic).decode(), settings.git.token]
-        found.append(urllib.parse.quote(settings.git.token, safe=""))
-    return found + [line for line in settings.git.ssh_key.splitlines() if len(line) > 20]
+        basic = f"{user}:{settings.git.token}".encode()
+        secrets += [base64.b64encode(basic).decode(), settings.git.token]
+        secrets.append(urllib.parse.quote(settings.git.token, safe=""))
+    return secrets + [line for line in settings.git.ssh_key.splitlines() if len(line) > 20]
 
 
-def _failure(command, status, said):
-    lines = [" ".join(line.split()) for line in said.splitlines()]
-    shown = " / ".join(line for line in lines if line)[-600:] or "nothing"
-    setting = next((name for pattern, name in _REMEDIES if re.search(pattern, said)), None)
-    return "%s: git %s ended with status %d; it said: %s" % (
-        setting or "git_repo_url",
-        command,
-        status,
-        shown,
-    )
+def _failure(command: str, status: int, output: str) -> ExpectedError:
+    """Return the error for a git that failed, with its output."""
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    messages = " / ".join(line for line in lines if line)[-600:] or "no message"
+    setting = next((name for pattern, name in _SETTINGS if re.search(pattern, output)), None)
+    problem = f"git {command} ended with status {status}: {messages}"
+    return ExpectedError(setting or "git_repo_url", problem)
