@@ -15,7 +15,7 @@ from poundcake.flight_recorder import jfr
 
 from tests.support.fakes import make_settings
 
-STAND_IN = Path(__file__).resolve().parent / "fixtures" / "cratedb" / "hemako"
+STAND_IN = Path(__file__).resolve().parents[2] / "fixtures" / "cratedb" / "hemako"
 NAMES = {"kube_context": "eks1", "namespace": "ns-1", "pod": "crate-0", "sts": "sts-1"}
 
 
