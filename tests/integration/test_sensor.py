@@ -146,7 +146,7 @@ class TestConfig(SensorTestCase):
             with self.assertRaises(RuntimeError) as caught:
                 sensor.setup()
         self.assertIn("127.0.0.1:%d" % port, str(caught.exception))
-        self.assertIn("set host and port", str(caught.exception))
+        self.assertIn("Set host and port", str(caught.exception))
 
     def listen(self, host):
         """Start a sensor on an address, which then has nothing to decide."""

@@ -198,7 +198,7 @@ def test_an_output_without_end_is_not_kept(hemako):
 @pytest.mark.parametrize(
     "more, start",
     [
-        ({"jfr_duration": "soon"}, 'jfr_duration: "soon" is no length of time'),
+        ({"jfr_duration": "soon"}, 'jfr_duration: "soon" is not a duration'),
         ({"jfr_duration": "5m"}, "jfr_timeout_seconds: 300 is no longer than jfr_duration, 5m"),
         ({"jfr_directory": "/proc/no"}, "jfr_directory: "),
     ],

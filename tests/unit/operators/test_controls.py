@@ -334,7 +334,7 @@ def test_to_end_a_window_that_is_not_there_or_over_is_an_error_that_says_which_a
         ({"matchers": ""}, "matchers: there are no matchers"),
         ({"matchers": 'host=~".*"'}, "run poundcake.pause"),
         ({"matchers": 'a="%s"' % ("x" * 5000)}, "matchers: have 5004 characters"),
-        ({"duration": "soon"}, 'duration: "soon" is no length of time'),
+        ({"duration": "soon"}, 'duration: "soon" is not a duration'),
         ({"duration": "0s"}, "duration: "),
         ({"duration": "53w"}, "duration: 53w is longer than a year"),
         ({"duration": "999999999w"}, "longer than a year"),

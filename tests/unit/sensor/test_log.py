@@ -119,7 +119,7 @@ def test_the_sensor_logs_events_and_nothing_else():
                 levels = ("debug", "info", "warning", "error", "critical", "exception", "log")
                 assert name not in levels, "%s:%d" % (path, call.lineno)
     # Three are chosen in the code: by a decision, by a state, by what became of an attempt.
-    chosen = {"decided", "rejected", "held", "retried"} | set(events._OF_STATE.values())
+    chosen = {"decided", "rejected", "held", "retried"} | set(events._EVENT_OF_STATE.values())
     assert used | chosen == set(EVENTS)
 
 

@@ -296,7 +296,7 @@ def test_a_track_that_is_stuck_degrades_health_and_nothing_else(pack):
     pack.post(alert(2))
     go_on_without_track(pack, 10)
     health = pack.controller.health()["tracking"]
-    assert health["ok"] is False and health["detail"].startswith("rows wait for ")
+    assert health["ok"] is False and health["detail"].startswith("rows have waited for ")
     assert len(pack.stackstorm.dispatched()) == 2 and pack.alerts() == []
     pack.settle()
     pack.steps(3)
@@ -327,7 +327,7 @@ def test_health_names_the_execution_of_an_action_that_fails(pack):
     execution_id = pack.stackstorm.run_action("poundcake.track", {})
     pack.stackstorm.finish(execution_id, "failed")
     detail = pack.controller.health()["tracking"]["detail"]
-    assert "poundcake.track failed last (execution %s)" % execution_id in detail
+    assert "poundcake.track, execution %s, has the status failed" % execution_id in detail
 
 
 def test_health_answers_while_the_api_is_away(pack):
