@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.e2e.test_remediations import asked
 from tests.support.local_server import LocalServer, QuietHandler
 from tests.support.pack import Pack
 from tests.support.remediations import children_of, output_of, run
 from tests.support.world import World, alert, unique
-from tests.test_e2e_remediations import asked
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)
@@ -26,7 +26,7 @@ if os.environ.get("ST2_API_URL"):
 from tests.demo import servers
 from tests.support.s3 import S3
 
-FIXTURES = Path(__file__).resolve().parent / "fixtures" / "cratedb"
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "cratedb"
 HAS_ONE = "none, this episode has its recording"
 ALERT = {"alertname": "CrateDBContainerRestart", "starts_at": "2026-11-21T08:00:00.5Z"}
 RULES = ("poundcake.cratedb_not_responsive", "poundcake.cratedb_container_restart")

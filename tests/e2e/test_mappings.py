@@ -6,26 +6,12 @@ import uuid
 import pytest
 import yaml
 
+from tests.e2e.test_injection import EXPRESSIONS, SECRET_KEY
+from tests.support.mapping_runs import PACK, ask, fire, run
 from tests.support.remediations import EVIL_NAMES
-from tests.support.world import alert, unique
-from tests.test_e2e_injection import EXPRESSIONS, SECRET_KEY
+from tests.support.world import unique
 
-PACK = "default"
 EMPTY = "alerts: {}\n"
-
-
-def ask(world, action, mappings=None, **parameters):
-    """Run one of the actions about mappings, with the YAML itself; it must succeed."""
-    status, result = run(world, action, mappings, **parameters)
-    assert status == "succeeded", result
-    return result
-
-
-def run(world, action, mappings=None, **parameters):
-    if mappings is not None:
-        text = mappings if isinstance(mappings, str) else yaml.safe_dump({"alerts": mappings})
-        parameters["mappings"] = "{% raw %}" + text + "{% endraw %}"
-    return world.run(action + "_mappings", **dict({"pack": PACK}, **parameters))
 
 
 @pytest.fixture
@@ -33,22 +19,6 @@ def mapped(world):
     """Apply mappings for the length of a test."""
     yield lambda mappings: ask(world, "apply", mappings)
     ask(world, "apply", EMPTY)
-
-
-def fire(world, name, **more):
-    """Post an alert and return the workflow's execution and those of its steps, when all ended."""
-    entry = alert(name, starts_at=None)
-    entry["labels"].update(more.pop("labels", {}))
-    for label in more.pop("without", ()):
-        del entry["labels"][label]
-    entry.update(more)
-    row = world.completed(world.accept(entry))
-    tracked = world.ask("list_executions", request_id=row["request_id"])["executions"]
-    assert len(tracked) == 1, [(item["rule_ref"], item["action_ref"]) for item in tracked]
-    workflow = world.execution(tracked[0]["execution_id"])
-    path = "/executions/%s/children?depth=-1" % workflow["id"]
-    steps = [world.execution(child["id"]) for child in world.api("GET", path)]
-    return workflow, sorted(steps, key=lambda step: step["start_timestamp"])
 
 
 def messages(steps):

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from tests.support.fakes import FIXTURES
+from tests.support.mapping_runs import ask, fire
 from tests.support.remediations import EVIL_NAMES
 from tests.support.world import World, alert, unique
-from tests.test_e2e_mappings import ask, fire
 from tests.unit.mappings.test_model import OLDER
 
 

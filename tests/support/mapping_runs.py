@@ -1,0 +1,38 @@
+"""Runs the actions about mappings, and an alert through its mapping."""
+
+import yaml
+
+from tests.support.world import alert
+
+PACK = "default"
+
+
+def ask(world, action, mappings=None, **parameters):
+    """Run one of the mapping actions with the YAML itself; it must succeed."""
+    status, result = run(world, action, mappings, **parameters)
+    assert status == "succeeded", result
+    return result
+
+
+def run(world, action, mappings=None, **parameters):
+    """Run one of the mapping actions and return its status and result."""
+    if mappings is not None:
+        text = mappings if isinstance(mappings, str) else yaml.safe_dump({"alerts": mappings})
+        parameters["mappings"] = "{% raw %}" + text + "{% endraw %}"
+    return world.run(action + "_mappings", **dict({"pack": PACK}, **parameters))
+
+
+def fire(world, name, **more):
+    """Post an alert; once all have ended, return the executions of its workflow and steps."""
+    entry = alert(name, starts_at=None)
+    entry["labels"].update(more.pop("labels", {}))
+    for label in more.pop("without", ()):
+        del entry["labels"][label]
+    entry.update(more)
+    row = world.completed(world.accept(entry))
+    tracked = world.ask("list_executions", request_id=row["request_id"])["executions"]
+    assert len(tracked) == 1, [(item["rule_ref"], item["action_ref"]) for item in tracked]
+    workflow = world.execution(tracked[0]["execution_id"])
+    path = "/executions/%s/children?depth=-1" % workflow["id"]
+    steps = [world.execution(child["id"]) for child in world.api("GET", path)]
+    return workflow, sorted(steps, key=lambda step: step["start_timestamp"])
