@@ -39,8 +39,8 @@ _OF_ALERT = re.compile(r'ctx\(\)\.alert\.get\("(\w+)", ""\)\Z')
 _OPENERS = re.compile(r"\{\{|\{%|\{#|<%")
 
 REMEDY = (
-    "there are alertname, instance, severity, labels.KEY, annotations.KEY, parameters.KEY, "
-    "config.KEY and alert.KEY, where KEY is one of %s, labels.KEY, annotations.KEY"
+    "expected alertname, instance, severity, labels.KEY, annotations.KEY, parameters.KEY, "
+    "config.KEY or alert.KEY, where KEY is one of %s, labels.KEY, annotations.KEY"
     % ", ".join(ALERT_FIELDS)
 )
 
@@ -96,7 +96,7 @@ def _normal(match):
         return name
     if group == "alert" and key in ALERT_FIELDS:
         return key if key in _SHORT else name
-    raise TemplateError('"%s" names nothing; %s' % (match.group(), REMEDY))
+    raise TemplateError(f'unknown template "{match.group()}"; {REMEDY}')
 
 
 def is_from_alert(name):
