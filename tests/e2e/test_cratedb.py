@@ -226,7 +226,7 @@ def test_what_cannot_be_collected_says_why(recorder):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "none"
-    said = "hemako: failed with exit status 3; it said: error: the pod does not answer, "
+    said = "hemako: failed with exit status 3; its output: error: the pod does not answer, "
     assert output["reason"] == "not collected in 2 tries. %s❴❴ 7 * 7 }} ‹%% 7 * 7 %%>" % said
     assert recorder.kept() == []
 

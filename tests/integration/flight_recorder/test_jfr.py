@@ -1,6 +1,6 @@
-"""collect_jfr: hemako gets what it needs, its progress is seen, and each failure says which it is.
+"""collect_jfr: hemako gets its arguments, its progress is shown, and each failure has its message.
 
-hemako is a script that takes the same arguments; what it does besides is each test's own.
+hemako is a script that takes the same arguments; each test decides what else it does.
 """
 
 import os
@@ -40,7 +40,7 @@ class Hemako:
         return jfr.collect(found, show=show or self.shown.append, **names)
 
     def fails(self, **more):
-        """Collect in vain; return why. Nothing is left behind."""
+        """Collect, expect a failure, and return its message. Nothing is left behind."""
         with pytest.raises(ExpectedError) as caught:
             self.collect(**more)
         assert not self.kept.exists() or list(self.kept.iterdir()) == []
@@ -94,14 +94,17 @@ def test_a_file_that_was_there_before_is_no_recording(hemako):
     old = hemako.folder / "old.jfr"
     old.write_text("private")
     os.utime(str(old), (time.time() - 3600,) * 2)
-    assert "made no .jfr file" in hemako.does("echo %s" % old).fails()
+    assert "without a recording" in hemako.does("echo %s" % old).fails()
     assert old.read_text() == "private"
 
 
 def test_a_link_is_no_recording(hemako):
     """It would bring whatever it points at into the bucket."""
     private = hemako.folder / "private.jfr"
-    assert "made no .jfr" in hemako.does("echo x >%s; ln -s %s a.jfr" % (private, private)).fails()
+    assert (
+        "without a recording"
+        in hemako.does("echo x >%s; ln -s %s a.jfr" % (private, private)).fails()
+    )
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
@@ -122,10 +125,12 @@ def test_all_names_that_are_missing_are_named(hemako):
     ["-x", "--approve", "x y", "x;id", "$(id)", "`id`", "x\n", "é", "x" * 300, "../x", "❴❴ 1 }}"],
 )
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_a_name_that_is_none_reaches_nothing(hemako, name, value):
-    """Neither as an option of hemako's nor as a path."""
+def test_an_invalid_name_reaches_nothing(hemako, name, value):
+    """It becomes neither an option of hemako nor a path."""
     said = hemako.does("touch %s/ran" % hemako.folder).fails(**{name: value})
-    assert said.startswith(name + ': "') and said.endswith("is no name that Kubernetes knows")
+    assert said.startswith(name + ': "') and said.endswith(
+        "is not a valid name; expected a Kubernetes name"
+    )
     assert not (hemako.folder / "ran").exists()
 
 
@@ -149,7 +154,7 @@ def test_hemako_that_fails_is_quoted(hemako):
     """The end of its stderr, and nothing that it may have left."""
     script = "echo out; for n in $(seq 1000); do echo line $n >&2; done; echo x >a.jfr; exit 7"
     said = hemako.does(script).fails()
-    assert said == "hemako: failed with exit status 7; it said: " + " / ".join(
+    assert said == "hemako: failed with exit status 7; its output: " + " / ".join(
         "line %d" % number for number in range(996, 1001)
     )
 
@@ -157,13 +162,13 @@ def test_hemako_that_fails_is_quoted(hemako):
 def test_hemako_that_is_killed_is_said(hemako):
     """By the signal's number."""
     said = hemako.does("echo so far so good; kill -9 $$").fails()
-    assert said == "hemako: failed with signal 9; it said: so far so good"
+    assert said == "hemako: failed with signal 9; its output: so far so good"
 
 
 @pytest.mark.parametrize("script", ["echo done", "touch a.jfr", "mkdir a.jfr", "echo x >a.txt"])
 def test_hemako_that_leaves_no_recording_is_said(hemako, script):
     """An empty one is none."""
-    assert hemako.does(script).fails().startswith("hemako: ended well, but made no .jfr file")
+    assert hemako.does(script).fails().startswith("hemako: succeeded without a recording")
 
 
 def test_hemako_that_takes_too_long_is_ended_with_its_children(hemako):
@@ -171,7 +176,7 @@ def test_hemako_that_takes_too_long_is_ended_with_its_children(hemako):
     pid = hemako.folder / "pid"
     script = "echo waiting >&2\nsleep 600 & echo $! >%s\nwait\n" % pid
     said = hemako.does(script).fails(jfr_duration="1s", jfr_timeout_seconds=2)
-    start = "hemako: has not ended within jfr_timeout_seconds, 2 s; it said: waiting"
+    start = "hemako: did not end within jfr_timeout_seconds, 2 s; its output: waiting"
     assert said == start
     child = "/proc/%s/stat" % pid.read_text().strip()
 
@@ -199,7 +204,10 @@ def test_an_output_without_end_is_not_kept(hemako):
     "more, start",
     [
         ({"jfr_duration": "soon"}, 'jfr_duration: "soon" is not a duration'),
-        ({"jfr_duration": "5m"}, "jfr_timeout_seconds: 300 is no longer than jfr_duration, 5m"),
+        (
+            {"jfr_duration": "5m"},
+            "jfr_timeout_seconds: 300; expected more seconds than jfr_duration, 5m",
+        ),
         ({"jfr_directory": "/proc/no"}, "jfr_directory: "),
     ],
 )

@@ -115,7 +115,7 @@ def test_a_server_that_stays_busy_is_a_failure_and_the_file_stays(server, file, 
     with Front(server.url, refuse=99) as front, pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server, s3_endpoint_url=front.url), str(file), "busy", True)
     assert front.seen == ["PUT"] * 2
-    assert str(caught.value).startswith("s3_bucket: recordings does not answer as it should: ")
+    assert str(caught.value).startswith("s3_bucket: the request to recordings failed: ")
     assert file.exists()
 
 
@@ -125,19 +125,19 @@ def test_an_object_of_another_size_is_a_failure_and_the_file_stays(server, file,
     monkeypatch.setattr(s3, "find", lambda *asked: dict(find(*asked), size=15))
     with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server), str(file), "short", True)
-    assert "short has 15 bytes after the upload of 16" in str(caught.value)
+    assert "short has 15 bytes after the upload; expected 16 bytes" in str(caught.value)
     assert file.exists()
 
 
 @pytest.mark.parametrize(
     "more, start",
     [
-        ({"s3_bucket": ""}, "s3_bucket: is not set"),
-        ({"s3_bucket": "nobodys"}, "s3_bucket: nobodys does not answer as it should: "),
-        ({"s3_endpoint_url": "no url"}, "s3_bucket: recordings does not answer as it should: "),
+        ({"s3_bucket": ""}, "s3_bucket: not set"),
+        ({"s3_bucket": "nobodys"}, "s3_bucket: the request to nobodys failed: "),
+        ({"s3_endpoint_url": "no url"}, "s3_bucket: the request to recordings failed: "),
         (
             {"s3_endpoint_url": "http://127.0.0.1:1"},
-            "s3_bucket: recordings does not answer as it should: ",
+            "s3_bucket: the request to recordings failed: ",
         ),
     ],
     ids=["no_bucket", "not_mine", "no_url", "nobody_there"],
@@ -161,14 +161,14 @@ def test_credentials_may_come_from_the_environment(server, file, monkeypatch):
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     with pytest.raises(ExpectedError) as caught:
         s3.find(bare, "a")
-    assert str(caught.value).startswith("s3_access_key_id: there are no credentials; set it")
+    assert str(caught.value).startswith("s3_access_key_id: no credentials. Set it")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     assert s3.find(bare, "a")["found"] is False
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/./b", "a/ /b", "a\nb", "a\0"])
-def test_a_key_that_is_none_is_refused(server, file, key):
+def test_an_invalid_key_is_refused(server, file, key):
     """Label values are part of keys."""
     with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server), str(file), key, False)
@@ -179,7 +179,7 @@ def test_a_key_that_is_too_long_is_refused(server, file):
     """S3 takes 1024 bytes."""
     with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server), str(file), "é" * 600, False)
-    assert str(caught.value) == "key: has more than 1024 bytes; make it shorter"
+    assert str(caught.value) == "key: too long; expected at most 1024 bytes"
 
 
 @pytest.mark.parametrize("path", ["/no/such/file", "/tmp"])

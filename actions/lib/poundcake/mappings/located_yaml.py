@@ -1,7 +1,7 @@
 """Reads YAML as plain JSON values with the line of each value, so that a mistake names its line."""
 
 import math
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple, cast
 
 import yaml
 
@@ -58,21 +58,21 @@ class _Reader:
             return self._scalar(node)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, path + (index,)) for index, item in enumerate(node.value)]
-        return self._mapping(node, path)
+        return self._mapping(cast(yaml.MappingNode, node), path)
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         try:
             value = self._loader.construct_object(node)
         except (yaml.YAMLError, ValueError):
-            return self._problem(node, "this value cannot be read; write it in quotes")
+            self._problem(node, "this value cannot be read; write it in quotes")
+            return None
         infinite = isinstance(value, float) and not math.isfinite(value)
         if infinite or not isinstance(value, (str, int, float, type(None))):
-            return self._problem(
-                node, f"YAML does not read {node.value} as a string; write it in quotes"
-            )
+            self._problem(node, f"YAML does not read {node.value} as a string; write it in quotes")
+            return None
         return value
 
-    def _mapping(self, node: yaml.Node, path: Path) -> Dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> Dict[str, Any]:
         if id(node) not in self._merged:
             self._merged.add(id(node))
             self._find_duplicates(node)
@@ -87,10 +87,11 @@ class _Reader:
     def _key(self, node: yaml.Node) -> Optional[str]:
         key = self._scalar(node) if isinstance(node, yaml.ScalarNode) else None
         if not isinstance(key, str):
-            return self._problem(node, "a key must be a string; write it in quotes")
+            self._problem(node, "a key must be a string; write it in quotes")
+            return None
         return key
 
-    def _find_duplicates(self, node: yaml.Node) -> None:
+    def _find_duplicates(self, node: yaml.MappingNode) -> None:
         first_lines: Dict[str, int] = {}
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
