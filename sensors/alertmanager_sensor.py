@@ -85,7 +85,7 @@ class AlertmanagerSensor(Sensor):
             self._controller.stop("the sensor has failed and starts again")
             time.sleep(max(0.0, self._born + LEAST_LIFE_SECONDS - time.time()))
             raise
-        # It was stopped by a signal: end the way the signal would have, for whoever waits for it.
+        # Stopped by a signal: end the way the signal would have, so that its sender sees it.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 

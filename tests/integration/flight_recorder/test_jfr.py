@@ -20,7 +20,7 @@ NAMES = {"kube_context": "eks1", "namespace": "ns-1", "pod": "crate-0", "sts": "
 
 
 class Hemako:
-    """An executable in a folder of its own, and a place where recordings are kept."""
+    """An executable in its own folder, and a folder for recordings."""
 
     def __init__(self, folder):
         self.folder, self.kept, self.path = folder, folder / "kept", folder / "hemako"
@@ -82,7 +82,7 @@ def test_progress_is_seen_while_it_runs(hemako):
 
 
 def test_a_recording_elsewhere_is_found_where_hemako_says(hemako):
-    """When it was written since."""
+    """If it was written since the start."""
     elsewhere = hemako.folder / "other.jfr"
     hemako.does("echo y >%s; echo 'Wrote \"%s\"'" % (elsewhere, elsewhere))
     found = hemako.collect()
@@ -90,7 +90,7 @@ def test_a_recording_elsewhere_is_found_where_hemako_says(hemako):
 
 
 def test_a_file_that_was_there_before_is_no_recording(hemako):
-    """Whatever hemako's output says: that may come from anywhere."""
+    """Even if hemako's output names it, as that may come from anywhere."""
     old = hemako.folder / "old.jfr"
     old.write_text("private")
     os.utime(str(old), (time.time() - 3600,) * 2)
@@ -99,7 +99,7 @@ def test_a_file_that_was_there_before_is_no_recording(hemako):
 
 
 def test_a_link_is_no_recording(hemako):
-    """It would bring whatever it points at into the bucket."""
+    """It would upload whatever file it points to."""
     private = hemako.folder / "private.jfr"
     assert (
         "without a recording"
@@ -116,7 +116,7 @@ def test_a_name_that_is_missing_is_named(hemako, name):
 
 
 def test_all_names_that_are_missing_are_named(hemako):
-    """So that one look is enough."""
+    """So that one run shows them all."""
     assert hemako.does("").fails(pod="", sts="").startswith("pod, sts: missing;")
 
 
@@ -141,7 +141,7 @@ def test_hemako_that_is_not_installed_is_said(hemako):
 
 
 def test_hemako_that_cannot_be_executed_is_said(hemako):
-    """A file that is no program, or may not be executed."""
+    """A file that is not a program, or is not executable."""
     hemako.does("")
     hemako.path.chmod(0o644)
     assert "may not be executed" in hemako.fails()
@@ -167,12 +167,12 @@ def test_hemako_that_is_killed_is_said(hemako):
 
 @pytest.mark.parametrize("script", ["echo done", "touch a.jfr", "mkdir a.jfr", "echo x >a.txt"])
 def test_hemako_that_leaves_no_recording_is_said(hemako, script):
-    """An empty one is none."""
+    """An empty file does not count."""
     assert hemako.does(script).fails().startswith("hemako: succeeded without a recording")
 
 
 def test_hemako_that_takes_too_long_is_ended_with_its_children(hemako):
-    """And the time that it had is named."""
+    """The message has the time limit."""
     pid = hemako.folder / "pid"
     script = "echo waiting >&2\nsleep 600 & echo $! >%s\nwait\n" % pid
     said = hemako.does(script).fails(jfr_duration="1s", jfr_timeout_seconds=2)

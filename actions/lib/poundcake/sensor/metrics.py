@@ -253,7 +253,7 @@ class _State:
         if state["ledger"] is None:
             return  # the rows are not loaded, so nothing is known yet
         yield from _ledger(state["ledger"])
-        text = "Levers that are set: pauses, and maintenance windows that are not over."
+        text = "Active controls: pauses, and maintenance windows that have not ended."
         yield _gauge("levers", text, _keyed(state["levers"]), "lever")
         if state["heartbeat"] is not None:
             yield from _heartbeat(state["heartbeat"])
