@@ -1,4 +1,4 @@
-"""The sensor: HTTP in, triggers out. Thin: what it does is in actions/lib/poundcake."""
+"""The sensor: HTTP in, triggers out. It is thin; the work is done in actions/lib/poundcake."""
 
 import logging
 import os
@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from typing import Any, Callable, Dict, List, Optional
 
 # StackStorm puts actions/lib on the path of actions only; the sensor shares the same library.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../actions/lib"))
@@ -15,41 +16,41 @@ import waitress  # noqa: E402
 import waitress.trigger  # noqa: E402
 from poundcake import settings as pack_settings  # noqa: E402
 from poundcake.sensor.controller import Controller  # noqa: E402
-from poundcake.sensor.listener import Listener  # noqa: E402
+from poundcake.sensor.listener import Listener, Page  # noqa: E402
 from poundcake.sensor.log import EventLog  # noqa: E402
 from poundcake.sensor.metrics import Metrics  # noqa: E402
 from poundcake.st2 import triggers  # noqa: E402
 from poundcake.st2.client import StackStorm  # noqa: E402
-from poundcake.views import older_api, status_page
+from poundcake.views import older_api, status_page  # noqa: E402
 from poundcake.views.status_page import StatusPage  # noqa: E402
 from st2reactor.sensor.base import Sensor  # noqa: E402
 
-# StackStorm gives a sensor up when it dies twice within ten seconds of its start.
+# StackStorm stops restarting a sensor that dies twice within ten seconds of its start.
 LEAST_LIFE_SECONDS = 12
-# waitress reads a body before the application sees it; above this it answers 413 by itself.
+# waitress reads a body before the application sees it, and answers 413 itself above this.
 BODY_HEADROOM_BYTES = 1024 * 1024
 
 
 class AlertmanagerSensor(Sensor):
-    """Takes Alertmanager's notifications and drives admission.
+    """Receives Alertmanager's notifications and runs the controller.
 
-    ``__init__`` checks the config, ``setup`` opens the port, ``run`` decides until it is told to
-    stop. A notification is acknowledged by the listener only when it is in the inbox.
+    ``__init__`` checks the config, ``setup`` opens the port, ``run`` decides until it is stopped.
+    The listener acknowledges a notification only once it is in the inbox.
     """
 
-    def __init__(self, sensor_service, config=None):
+    def __init__(self, sensor_service: Any, config: Optional[Dict[str, Any]] = None):
         super(AlertmanagerSensor, self).__init__(sensor_service=sensor_service, config=config)
         self._log = sensor_service.get_logger(__name__)
         self._born = time.time()
-        self._server = None
-        self._controller = None
+        self._server: Any = None
+        self._controller: Any = None
         self._settings = pack_settings.from_config(self.config)
         pack_settings.check_exposure(self._settings)
 
-    def setup(self):
+    def setup(self) -> None:
         metrics = Metrics()
-        stackstorm = StackStorm(self.sensor_service.datastore_service.get_api_client)
-        stackstorm = metrics.measured(stackstorm)
+        client = StackStorm(self.sensor_service.datastore_service.get_api_client)
+        stackstorm = metrics.measured(client)
         schemas = triggers.Schemas(triggers.sensor_yaml(__file__))
         self._controller = Controller(
             self._settings,
@@ -62,7 +63,7 @@ class AlertmanagerSensor(Sensor):
         )
         controller = self._controller
         metrics.watch(controller.state)
-        pages = [
+        pages: List[Page] = [
             (re.compile("/metrics"), metrics.page),
             (status_page.PATH, StatusPage(self._settings, controller.snapshot, controller.health)),
         ]
@@ -71,49 +72,49 @@ class AlertmanagerSensor(Sensor):
         self._server = self._open_port(listener)
         signal.signal(signal.SIGTERM, self._terminate)
 
-    def run(self):
+    def run(self) -> None:
         threading.Thread(target=self._server.run, name="listener", daemon=True).start()
         events = EventLog(self._log)
-        where = "%s:%d" % (self._settings.listener.host, self._settings.listener.port)
-        events.record("listening", "listening on " + where)
+        host, port = self._settings.listener.host, self._settings.listener.port
+        events.record("listening", f"listening on {host}:{port}")
         try:
             self._controller.run()
         except Exception as error:
             events.record("restarting", "the sensor ends; StackStorm starts it again", error)
-            # Dying too soon after the start would make StackStorm give the sensor up.
+            # If it died too soon after its start, StackStorm would stop restarting it.
             self._controller.stop("the sensor has failed and starts again")
             time.sleep(max(0.0, self._born + LEAST_LIFE_SECONDS - time.time()))
             raise
-        # Told to stop: end as the signal would have, so that whoever sent it sees that.
+        # Stopped by a signal: end the way the signal would have, so that its sender sees it.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         if self._controller:
             self._controller.stop("the sensor is shutting down")
         if self._server:
             self._server.close()
 
-    def add_trigger(self, trigger):
+    def add_trigger(self, trigger: Any) -> None:
         pass
 
-    def update_trigger(self, trigger):
+    def update_trigger(self, trigger: Any) -> None:
         pass
 
-    def remove_trigger(self, trigger):
+    def remove_trigger(self, trigger: Any) -> None:
         pass
 
-    def _dispatch(self, trigger, payload, trace_tag):
+    def _dispatch(self, trigger: str, payload: Dict[str, Any], trace_tag: Optional[str]) -> None:
         self.sensor_service.dispatch(trigger=trigger, payload=payload, trace_tag=trace_tag)
 
-    def _terminate(self, *_):
+    def _terminate(self, *_: Any) -> None:
         self._controller.stop("the sensor is shutting down")
 
-    def _open_port(self, listener):
+    def _open_port(self, listener: Listener) -> Any:
         settings = self._settings
-        # One warning a request that waits for a thread would bury everything else in a storm.
+        # In a storm, one warning per waiting request would bury everything else.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        sockets = {}
+        sockets: Dict[int, Any] = {}
         try:
             server = waitress.create_server(
                 listener,
@@ -130,17 +131,17 @@ class AlertmanagerSensor(Sensor):
             return server
         except (OSError, ValueError) as error:
             raise RuntimeError(
-                "cannot listen on %s:%d (%s): set host and port in the config of the pack "
-                "poundcake to an address of this machine that is free"
-                % (settings.listener.host, settings.listener.port, error)
+                f"host, port: cannot listen on {settings.listener.host}:{settings.listener.port} "
+                f"({error}); expected a free address of this machine. Set host and port in the "
+                "config of the pack poundcake"
             )
 
 
-def _bus_answers():
-    """True when a new connection to the message bus can be made.
+def _bus_answers() -> bool:
+    """Return whether a new connection to the message bus can be made.
 
-    StackStorm's publisher stays broken in a process that lived through an outage of the bus, so
-    the connection is one of its own.
+    After an outage of the bus, StackStorm's publisher stays broken in this process. So this opens
+    a new connection.
     """
     from st2common.transport import utils
 
@@ -152,16 +153,15 @@ def _bus_answers():
         return False
 
 
-def _one_at_a_time(call):
+def _one_at_a_time(call: Callable[..., None]) -> Callable[..., None]:
     """Return ``call`` behind a lock.
 
     All of waitress's threads wake its loop through one pipe. Sensors run under eventlet, which
-    raises when two greenthreads write to one file at the same time, and the answer that was to be
-    sent never is.
+    raises when two greenthreads write to one file at the same time; the answer would never be sent.
     """
     lock = threading.Lock()
 
-    def locked(*args):
+    def locked(*args: Any) -> None:
         with lock:
             call(*args)
 

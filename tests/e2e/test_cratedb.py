@@ -25,7 +25,7 @@ if os.environ.get("ST2_API_URL"):
 from tests.demo import servers
 from tests.support.s3 import S3
 
-FIXTURES = Path(__file__).resolve().parent / "fixtures" / "cratedb"
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "cratedb"
 HAS_ONE = "none, this episode has its recording"
 ALERT = {"alertname": "CrateDBContainerRestart", "starts_at": "2026-11-21T08:00:00.5Z"}
 RULES = ("poundcake.cratedb_not_responsive", "poundcake.cratedb_container_restart")
@@ -35,14 +35,14 @@ needs_servers = pytest.mark.skipif(
 
 
 class Recorder:
-    """StackStorm with the pack, S3, and the script that stands for hemako."""
+    """StackStorm with the pack, S3, and the script that replaces hemako."""
 
     def __init__(self, engine, s3, folder):
         self.engine, self.s3, self.folder = engine, s3, folder
         self.world = World(engine.api_url, engine.api_key, engine.listener_url, engine.env)
 
     def fail(self, times):
-        """Let hemako fail so many times from now on."""
+        """Let hemako fail this many times from now on."""
         (self.folder / "failures").write_text(str(times))
 
     def calls(self, pod):
@@ -52,7 +52,7 @@ class Recorder:
         return [call for call in map(json.loads, lines) if pod in call]
 
     def kept(self):
-        """The recordings that lie on this node."""
+        """The recordings on this node."""
         return sorted((self.folder / "kept").glob("*"))
 
     def run(self, **more):
@@ -78,7 +78,7 @@ def recorder_in(folder, **config):
 
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory):
-    """A Recorder with a bucket, where no alert is remediated twice and none waits for another."""
+    """A Recorder with a bucket, where no alert is remediated twice or waits for another."""
     folder = tmp_path_factory.mktemp("recorder")
     with recorder_in(folder, max_concurrent=100, breaker_failures=0) as found:
         found.s3.make_bucket()
@@ -86,7 +86,7 @@ def recorder(tmp_path_factory):
 
 
 def tasks_of(recorder, execution):
-    """The actions that a workflow ran, in order, without the pack's name and what tries again."""
+    """The actions that a workflow ran, in order, without the pack's name and without retries."""
     found = recorder.world.api("GET", "/executions/%s/children?depth=-1" % execution["id"])
     found.sort(key=lambda child: child["start_timestamp"])
     names = [child["action"]["ref"].split(".")[1] for child in found]
@@ -94,7 +94,7 @@ def tasks_of(recorder, execution):
 
 
 def crate_alert(alertname="CrateDBContainerRestart", **labels):
-    """An alert as the Prometheus rules of the fixtures give it, of a pod that nobody else has."""
+    """An alert as the Prometheus rules of the fixtures produce it, for a unique pod."""
     given = {"kube_context": "eks1", "namespace": "ns-1", "pod": unique("crate-"), "sts": "sts-1"}
     given.update(labels)
     entry = alert(alertname, **given)
@@ -130,7 +130,7 @@ def test_a_recording_is_collected_uploaded_and_verified(recorder):
 
 
 def test_the_alert_is_logged_with_its_request(recorder):
-    """One line of JSON, for whoever collects logs."""
+    """One line of JSON, for a log collector."""
     execution, pod = recorder.run(alert=dict(ALERT, request_id="r-1", severity="critical"))
     (logged,) = children_of(recorder.world, execution, "poundcake.log_alert")
     result = recorder.world.execution(logged["id"])["result"]
@@ -146,7 +146,7 @@ def test_the_alert_is_logged_with_its_request(recorder):
 
 
 def test_an_episode_is_collected_once_whoever_asks_twice(recorder):
-    """Its recording is found in the bucket; another episode has one of its own."""
+    """Its recording is found in the bucket; another episode gets its own."""
     _, pod = recorder.run()
     again, _ = recorder.run(pod=pod)
     assert again["status"] == "succeeded"
@@ -159,7 +159,7 @@ def test_an_episode_is_collected_once_whoever_asks_twice(recorder):
 
 
 def test_by_hand_it_needs_no_alert(recorder):
-    """The recording is named after the present then."""
+    """Then the recording is named after the current time."""
     execution, pod = recorder.run(alert={})
     assert execution["status"] == "succeeded", execution["result"]
     (key,) = [key for key in recorder.s3.keys() if pod in key]
@@ -167,7 +167,7 @@ def test_by_hand_it_needs_no_alert(recorder):
 
 
 def test_a_context_with_slashes_is_one_folder(recorder):
-    """As EKS names its contexts; hemako gets the name as it is."""
+    """EKS names its contexts like this; hemako gets the name unchanged."""
     context = "arn:aws:eks:eu-1:123:cluster/x"
     execution, pod = recorder.run(kube_context=context)
     assert "/arn_aws_eks_eu-1_123_cluster_x/ns-1/" in output_of(execution)["remediation"]
@@ -175,7 +175,7 @@ def test_a_context_with_slashes_is_one_folder(recorder):
 
 
 def test_a_dry_run_records_nothing(recorder):
-    """It says that it would, unless there is a recording of this episode already."""
+    """It says that it would, unless this episode already has a recording."""
     execution, pod = recorder.run(dry_run=True)
     assert execution["status"] == "succeeded"
     said = "none, this is a dry run; it would record the pod"
@@ -189,7 +189,7 @@ def test_a_dry_run_records_nothing(recorder):
 
 @pytest.mark.parametrize("approved", [True, False], ids=["yes", "no"])
 def test_a_person_is_asked_before_anything_is_recorded(recorder, approved):
-    """The question names the pod; without a yes hemako is not run."""
+    """The question names the pod; without approval hemako does not run."""
     body = {"kube_context": "eks1", "namespace": "ns-1", "pod": unique("crate-"), "sts": "sts-1"}
     body = {"action": "poundcake.cratedb_jfr", "parameters": dict(body, approval=True)}
     started = recorder.world.api("POST", "/executions", json=body)
@@ -225,7 +225,7 @@ def test_what_cannot_be_collected_says_why(recorder):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "none"
-    said = "hemako: failed with exit status 3; it said: error: the pod does not answer, "
+    said = "hemako: failed with exit status 3; its output: error: the pod does not answer, "
     assert output["reason"] == "not collected in 2 tries. %s❴❴ 7 * 7 }} ‹%% 7 * 7 %%>" % said
     assert recorder.kept() == []
 
@@ -267,7 +267,7 @@ def test_what_cannot_be_uploaded_is_tried_again_and_then_kept(tmp_path):
 
 @pytest.mark.parametrize("alertname", ["CrateDBCloudNotResponsive", "CrateDBContainerRestart"])
 def test_the_rules_take_their_alerts(recorder, alertname):
-    """Each with the labels that it has."""
+    """Each with its own labels."""
     entry = crate_alert(alertname)
     row = recorder.world.completed(recorder.world.accept(entry))
     assert row["alerts"][0]["outcome"] == "succeeded", row
@@ -277,7 +277,7 @@ def test_the_rules_take_their_alerts(recorder, alertname):
 
 
 def test_the_same_alert_twice_is_collected_once(recorder):
-    """Admission calls the second one a duplicate, while it is collected and afterwards."""
+    """Admission decides that the second is a duplicate, during the collection and afterwards."""
     entry = crate_alert()
     ids = [recorder.world.accept(entry) for _ in range(3)]
     rows = [recorder.world.completed(request_id) for request_id in ids]
@@ -290,7 +290,7 @@ def test_the_same_alert_twice_is_collected_once(recorder):
 
 @pytest.mark.parametrize("missing", ["kube_context", "namespace", "pod", "sts"])
 def test_a_label_that_is_missing_is_named_by_the_failed_execution(recorder, missing):
-    """It is no rule that silently does not fire."""
+    """It does not end as a rule that silently does not fire."""
     entry = crate_alert(**{missing: "", "n": unique("n")})
     request_id = recorder.world.accept(entry)
     row = recorder.world.completed(request_id)
@@ -308,7 +308,7 @@ def test_a_label_that_is_missing_is_named_by_the_failed_execution(recorder, miss
 )
 @pytest.mark.parametrize("label", ["kube_context", "pod"])
 def test_a_label_is_data(recorder, label, evil):
-    """A name that Kubernetes cannot know reaches nothing, and certainly no shell."""
+    """A name that is invalid in Kubernetes reaches nothing, least of all a shell."""
     mark = recorder.folder / unique("mark")
     value = evil.format(mark=mark)
     entry = crate_alert(**{label: value, "n": unique("n")})
@@ -326,7 +326,7 @@ def test_a_label_is_data(recorder, label, evil):
 
 @needs_servers
 def test_the_rules_and_the_configuration_of_the_fixtures_are_good():
-    """promtool and amtool say so, and promtool fires the alerts from series of old."""
+    """promtool and amtool accept them, and promtool fires the alerts from recorded series."""
     for command in (
         [servers.program("promtool"), "check", "rules", "prometheus_rules.yml"],
         [servers.program("promtool"), "test", "rules", "prometheus_rules_test.yml"],
@@ -339,7 +339,7 @@ def test_the_rules_and_the_configuration_of_the_fixtures_are_good():
 @needs_servers
 @pytest.mark.parametrize("alertname", ["CrateDBCloudNotResponsive", "CrateDBContainerRestart"])
 def test_the_route_of_the_fixtures_takes_the_alerts(alertname):
-    """And nothing else; people are told as well."""
+    """And nothing else; people are notified too."""
     command = [servers.program("amtool"), "config", "routes", "test"]
     command += ["--config.file=alertmanager.yml"]
     for name, receivers in ((alertname, "poundcake"), ("HostDown", "people")):
@@ -350,7 +350,7 @@ def test_the_route_of_the_fixtures_takes_the_alerts(alertname):
 
 @pytest.mark.parametrize("name", ["not_responsive", "container_restart"])
 def test_the_sample_notifications_are_taken(recorder, name):
-    """As Alertmanager sent them; the resolve that follows starts nothing."""
+    """As Alertmanager sent them; the following resolve starts nothing."""
     firing, resolved = json.loads((FIXTURES / (name + ".json")).read_text())
     pod = unique("crate-")
     for one in (firing, resolved):
@@ -367,7 +367,7 @@ def test_the_sample_notifications_are_taken(recorder, name):
 
 
 class Exporter(LocalServer):
-    """What Prometheus scrapes: CrateDB's exporter and kube-state-metrics in one."""
+    """A target for Prometheus: CrateDB's exporter and kube-state-metrics in one."""
 
     def __init__(self):
         exporter = self
@@ -402,14 +402,14 @@ def alertmanager_of_the_fixtures(folder, url):
 
 
 def rules_of_the_fixtures():
-    """The alerting rules, which fire at once here; promtool has tested how long they wait."""
+    """The alerting rules, which fire at once here; promtool has tested their waiting time."""
     document = yaml.safe_load((FIXTURES / "prometheus_rules.yml").read_text())
     return [dict(rule, **{"for": "0s"}) for rule in document["groups"][0]["rules"]]
 
 
 @needs_servers
 def test_a_pod_that_prometheus_sees_fail_is_recorded(recorder, tmp_path):
-    """One that is down, and one that restarts: from the scrape to the bucket."""
+    """One pod that is down and one that restarts, from the scrape to the bucket."""
     down, restarts = unique("crate-down-"), unique("crate-restarts-")
     labels = {"job": "cratedb", "kube_context": "eks1", "namespace": "ns-1", "sts": "sts-1"}
     with contextlib.ExitStack() as stack:

@@ -16,7 +16,7 @@ EMPTY = "alerts: {}\n"
 
 @pytest.fixture
 def mapped(world):
-    """Apply mappings for the length of a test."""
+    """Return a function that applies mappings for the duration of a test."""
     yield lambda mappings: ask(world, "apply", mappings)
     ask(world, "apply", EMPTY)
 
@@ -26,13 +26,13 @@ def messages(steps):
 
 
 def say(message, **more):
-    """A step that does nothing but say what its templates gave."""
+    """Return a step that only logs the values of its templates."""
     step = {"action": "poundcake.log_notification", "parameters": {"message": message}}
     return dict(step, name=unique("say_"), **more)
 
 
 def test_mappings_are_created_kept_changed_and_removed(world, mapped):
-    """And nothing else is: neither other rules and actions, nor what is as it should be."""
+    """Nothing else is changed: neither other rules and actions, nor unchanged mappings."""
     one, two, three = unique("E2eOne"), unique("E2eTwo"), unique("E2eThree")
     with world.rule(one, "core.noop") as foreign:
         first = {one: {"actions": [say("a")]}, two: {"actions": [say("b")]}}
@@ -63,7 +63,7 @@ def rules(world):
 
 
 def test_what_is_not_ours_is_not_overwritten(world, mapped):
-    """Somebody may have an action of the same name."""
+    """An action of the same name may exist."""
     name = unique("E2eTaken")
     body = {"name": "mapping_" + name, "pack": PACK, "runner_type": "noop", "entry_point": ""}
     made = world.api("POST", "/actions", json=body)
@@ -75,7 +75,7 @@ def test_what_is_not_ours_is_not_overwritten(world, mapped):
 
 
 def test_steps_run_in_order_under_their_conditions(world, mapped):
-    """Severity, labels, labels that must be there; a label that is absent is empty."""
+    """Severity, labels, required labels; an absent label is empty."""
     name = unique("E2eSteps")
     mapped(
         {
@@ -109,7 +109,7 @@ def test_steps_run_in_order_under_their_conditions(world, mapped):
 
 
 def test_failures_retries_and_going_on(world, mapped):
-    """A failed step stops the rest, unless it says that the rest goes on; retries come first."""
+    """After its retries, a failed step stops the rest, unless it continues on failure."""
     name = unique("E2eFailures")
     fail = {"action": "core.local", "parameters": {"cmd": "exit 3"}, "timeout": 20}
     mapped(
@@ -140,7 +140,7 @@ def test_failures_retries_and_going_on(world, mapped):
 
 
 def test_a_timeout_ends_a_step(world, mapped):
-    """In seconds; the step has failed then."""
+    """In seconds; then the step has failed."""
     name = unique("E2eTimeout")
     step = {"name": "slow", "action": "core.local", "parameters": {"cmd": "sleep 60"}, "timeout": 1}
     mapped({name: {"actions": [dict(step, continue_on_failure=True)]}})
@@ -151,7 +151,7 @@ def test_a_timeout_ends_a_step(world, mapped):
 
 
 def test_a_host_loses_its_port_and_must_be_one(world, mapped):
-    """A list or a user name in a label must not choose where a step works."""
+    """A list or a user name in a label must not choose where a step runs."""
     name = unique("E2eHost")
     remote = {"action": "core.remote", "continue_on_failure": True, "timeout": 10}
     mapped(
@@ -174,7 +174,7 @@ def test_a_host_loses_its_port_and_must_be_one(world, mapped):
 
 @pytest.mark.parametrize("evil", sorted(EVIL_NAMES))
 def test_a_label_is_data_to_every_command(world, mapped, tmp_path, evil):
-    """Wherever the template stands: the shell gets a value, and runs nothing."""
+    """Wherever the template is, the shell gets a value and runs nothing."""
     name, mark = unique("E2eCommand"), tmp_path / "mark"
     value = EVIL_NAMES[evil].format(mark=mark)
     # In round brackets: StackStorm decodes an output that is JSON.
@@ -197,7 +197,7 @@ def test_a_label_is_data_to_every_command(world, mapped, tmp_path, evil):
 
 @pytest.mark.parametrize("index", range(len(EXPRESSIONS)))
 def test_no_expression_in_an_alert_is_evaluated(world, mapped, index):
-    """In whatever place of a mapping a template stands."""
+    """Wherever in a mapping a template is."""
     evil, name = EXPRESSIONS[index], unique("E2eMappingSecret")
     value = "secret-" + uuid.uuid4().hex
     world.st2("key", "set", SECRET_KEY, value, "--encrypt")
@@ -217,7 +217,7 @@ def test_no_expression_in_an_alert_is_evaluated(world, mapped, index):
 
 
 def test_export_gives_the_same_mappings(world, mapped):
-    """What is exported applies to no change; what was changed in the web UI is exported so."""
+    """Applying an export changes nothing; changes from the web UI are exported."""
     name = unique("E2eExport")
     step = {"name": "look", "action": "core.local", "timeout": 30}
     step["parameters"] = {"cmd": 'echo "{{instance}}" {{labels.a}}', "env": {"X": "{{severity}}"}}
@@ -240,7 +240,7 @@ def test_export_gives_the_same_mappings(world, mapped):
 
 
 def save(world, action, workflow):
-    """As the web UI saves a workflow."""
+    """Save a workflow as the web UI does."""
     names = ("name", "pack", "runner_type", "enabled", "entry_point", "description")
     body = {key: action[key] for key in names + ("parameters", "tags")}
     body["data_files"] = [{"file_path": action["entry_point"], "content": workflow}]
@@ -248,7 +248,7 @@ def save(world, action, workflow):
 
 
 def test_values_come_from_the_config_of_the_pack(world):
-    """What is not set is empty."""
+    """A setting that is not set is empty."""
     name = unique("E2eConfig")
     step = say("[{{config.host}}] [{{config.not_set}}]")
     ask(world, "apply", {name: {"actions": [step]}}, pack="poundcake")

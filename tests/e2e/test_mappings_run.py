@@ -15,7 +15,7 @@ from tests.support.world import World, alert, unique
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
-    """A World that has the packs of the examples and reaches an SSH server, and that server."""
+    """A World with the packs of the examples, and an SSH server that it can reach."""
     if os.environ.get("ST2_API_URL"):
         pytest.skip("needs packs and an SSH server beside StackStorm; the embedded engine has them")
     from tests.demo import servers
@@ -54,7 +54,7 @@ def test_the_example_of_the_older_documentation_runs(example):
 
 
 def test_a_label_is_data_to_a_command_over_ssh(example, tmp_path):
-    """All that an alert may say, one step each."""
+    """Every field of an alert, one step each."""
     world, sshd = example
     mark, name = tmp_path / "mark", unique("E2eRemote")
     steps = [
@@ -80,7 +80,7 @@ def test_a_label_is_data_to_a_command_over_ssh(example, tmp_path):
 
 @pytest.mark.parametrize("kind", [None] + sorted(EVIL_NAMES))
 def test_the_readmes_custom_handler_works(example, tmp_path, kind):
-    """A rule, a workflow and an action instead of a class; what it runs is tracked."""
+    """A rule, a workflow and an action replace the class; their executions are tracked."""
     world, _ = example
     unit = EVIL_NAMES[kind].format(mark=tmp_path / "mark") if kind else "nginx"
     _, steps = fire(world, unique("Disk_My_Keyword_"), labels={"unit": unit})
@@ -89,7 +89,7 @@ def test_the_readmes_custom_handler_works(example, tmp_path, kind):
 
 
 def test_a_custom_handler_that_cannot_decide_fails_with_its_reason(example):
-    """Not as a rule that does not fire."""
+    """A missing label is a failure, not a rule that does not fire."""
     world, _ = example
     workflow, steps = fire(world, unique("Disk_My_Keyword_"))
     assert workflow["status"] == "failed"
@@ -97,7 +97,7 @@ def test_a_custom_handler_that_cannot_decide_fails_with_its_reason(example):
 
 
 def test_a_hundred_mappings_apply_run_and_export_to_the_same(world):
-    """Each does what its own lines say."""
+    """Each runs its own steps."""
     stem = unique("E2eHundred")
     alerts = {"%s_%d" % (stem, number): hundredth(number) for number in range(100)}
     assert len(ask(world, "apply", alerts)["created"]) == 100
@@ -118,7 +118,7 @@ def test_a_hundred_mappings_apply_run_and_export_to_the_same(world):
 
 
 def hundredth(number):
-    """A mapping of one to three steps; the second runs for every other alert only."""
+    """Return a mapping of one to three steps; the second runs only for every other alert."""
     severity = "warning" if number % 2 else "critical"
     steps = [
         {

@@ -194,7 +194,7 @@ def test_silences_are_listed_by_state(am):
         ({"labels": {"a": 1}}, "labels: the value of a is not a string"),
         ({"matcher_text": "a"}, "matchers: a: no operator after the name"),
         ({"matcher_text": 'a=~".*"'}, "matchers: "),
-        ({"matcher_text": "a=b", "duration": "soon"}, 'duration: "soon" is no length of time'),
+        ({"matcher_text": "a=b", "duration": "soon"}, 'duration: "soon" is not a duration'),
         ({"matcher_text": "a=b", "reason": " "}, "reason: is empty"),
         ({"matcher_text": "a=b", "by": ""}, "by: is empty"),
         # A lookahead: Python's regular expressions have it, Alertmanager's do not.

@@ -1,4 +1,4 @@
-"""The workflows of mappings, conducted by the real Orquesta, against what the mappings say."""
+"""The workflows of mappings, conducted by the real Orquesta, compared with the mappings."""
 
 import re
 
@@ -28,14 +28,14 @@ INSTANCES = st.sampled_from(["web-01", "", "10.0.0.1"])
 
 
 def payload(labels, host):
-    """What the trigger poundcake.alert carries, as far as mappings look at it."""
+    """The part of the payload of poundcake.alert that mappings use."""
     found = {"alertname": "A", "severity": labels.get("severity", ""), "status": "firing"}
     found.update(instance=host and host + ":9100", host=host, attempt=1)
     return inert(dict(found, labels=labels, annotations={"summary": labels.get("job", "")}))
 
 
 def value_of(name, mapping, alert):
-    """What a template stands for."""
+    """Return the value of a template."""
     group, _, key = name.partition(".")
     if group == "parameters":
         return mapping.parameters.get(key, "")
@@ -62,7 +62,7 @@ def holds(conditions, alert):
 
 
 def host_of(step, alert):
-    """The host that a step works on, None when it names none from the alert."""
+    """Return the host of a step, or None when it does not come from the alert."""
     template = step.parameters.get("hosts")
     if template == "{{instance}}":
         return alert["host"]
@@ -76,7 +76,7 @@ def host_of(step, alert):
 
 
 def expected(mapping, alert, fails):
-    """Return (step name, number of runs) in order, the workflow's status, and what failed."""
+    """Return (step name, number of runs) in order, the workflow's status, and the failed steps."""
     ran, failed_steps = [], []
     for step in mapping.steps:
         if not holds(step.conditions, alert):
@@ -101,7 +101,7 @@ def expected(mapping, alert, fails):
     st.dictionaries(st.sampled_from(["step_%d" % n for n in range(1, 6)]), st.sampled_from([1, 3])),
 )
 def test_the_workflow_does_what_the_mapping_says(mapping, labels, host, fails):
-    """Which steps run, how often, with which values; whatever the alert's text is."""
+    """Which steps run, how often, and with which values, whatever text the alert has."""
     alert = payload(labels, host)
     content = mapping_content.build(mapping, "p", ACTIONS)
     inputs = {"alert": alert, "parameters": mapping.parameters, "config": CONFIG}

@@ -1,4 +1,4 @@
-"""The sensor: refuses to start openly, takes real HTTP, dispatches triggers, ends as it is told."""
+"""The sensor: refuses to start unprotected, serves HTTP, dispatches triggers, stops cleanly."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExc
 
 
 class SensorTestCase(BaseSensorTestCase):
-    """A sensor with StackStorm in memory; ``start`` lets it run as the sensor container would."""
+    """A sensor with an in-memory StackStorm; ``start`` runs it as the sensor container would."""
 
     __test__ = False
     sensor_cls = alertmanager_sensor.AlertmanagerSensor
@@ -73,7 +73,7 @@ class SensorTestCase(BaseSensorTestCase):
             self.failure = error
 
     def wait_for(self, question, what):
-        """Ask until the answer is true; fail after the deadline, or when the sensor has died."""
+        """Wait for a condition; fail after the deadline, or when the sensor has died."""
         end = time.time() + DEADLINE_SECONDS
         while time.time() < end:
             if question():
@@ -97,7 +97,7 @@ class SensorTestCase(BaseSensorTestCase):
         return [i for i in self.get_dispatched_triggers() if i["trigger"] == trigger]
 
     def logged(self):
-        """Everything that was given to the sensor's logger, as text."""
+        """Return everything that the sensor has logged, as text."""
         return str(self.sensor_service.get_logger("x").mock_calls)
 
 
@@ -109,7 +109,7 @@ class TestConfig(SensorTestCase):
         self.get_sensor_instance()
 
     def test_a_wrong_setting_stops_the_start_with_its_name(self):
-        """Nothing listens then."""
+        """Then nothing listens."""
         for config, name in (
             ({"port": "x"}, "port"),
             ({"threads": 0}, "threads"),
@@ -137,7 +137,7 @@ class TestConfig(SensorTestCase):
             self.get_sensor_instance(dict(more, host="0.0.0.0"))
 
     def test_a_port_that_is_taken_is_named_with_the_remedy(self):
-        """And the config's names."""
+        """And the names of the settings."""
         with socket.socket() as other:
             other.bind(("127.0.0.1", 0))
             other.listen(1)
@@ -146,10 +146,10 @@ class TestConfig(SensorTestCase):
             with self.assertRaises(RuntimeError) as caught:
                 sensor.setup()
         self.assertIn("127.0.0.1:%d" % port, str(caught.exception))
-        self.assertIn("set host and port", str(caught.exception))
+        self.assertIn("Set host and port", str(caught.exception))
 
     def listen(self, host):
-        """Start a sensor on an address, which then has nothing to decide."""
+        """Start a sensor that listens on an address and decides nothing."""
         sensor = self.get_sensor_instance({"host": host, "port": 0})
         sensor.setup()
         self.addCleanup(sensor.cleanup)
@@ -158,7 +158,7 @@ class TestConfig(SensorTestCase):
         self.assertIn("listening on", self.logged())
 
     def test_a_sensor_listens_with_or_without_eventlet(self):
-        """waitress gives its port as text, under eventlet as a number."""
+        """waitress returns its port as a string, but under eventlet as a number."""
         self.listen("127.0.0.1")
 
     def test_a_name_of_several_addresses_can_be_listened_on(self):
@@ -209,7 +209,7 @@ class TestHttp(SensorTestCase):
             SCHEMAS.check(item["trigger"], item["payload"])
 
     def test_no_payload_holds_an_expression(self):
-        """Whatever came over HTTP."""
+        """Whatever arrived over HTTP."""
         self.start()
         self.post(load_fixture("expressions"), path="/api/v1/webhook")
         self.wait_for(lambda: self.dispatched(triggers.ALERT), "the dispatch")
@@ -217,7 +217,7 @@ class TestHttp(SensorTestCase):
             assert_inert(item["payload"])
 
     def test_status_codes_over_real_http(self):
-        """What a client can do wrong, and what it may try again."""
+        """For a client's mistakes, and for what it may retry."""
         sensor = self.start(max_body_bytes=2048)
         good = json.dumps(notification(alert())).encode("ascii")
         self.assertEqual(self.post(good).status_code, 202)
@@ -237,7 +237,7 @@ class TestHttp(SensorTestCase):
         self.assertEqual(self.post(good).status_code, 503)
 
     def test_a_chunked_body_is_taken(self):
-        """Not every proxy says a length."""
+        """Not every proxy sends a length."""
         self.start()
         body = json.dumps(notification(alert())).encode("ascii")
         answer = requests.post(self.url + "/webhook", data=iter([body[:10], body[10:]]), timeout=30)
@@ -278,7 +278,7 @@ class TestHttp(SensorTestCase):
         self.assertNotIn(TOKEN, answer.text)
 
     def test_many_posts_at_once_are_all_acknowledged_and_each_alert_is_sent_once(self):
-        """The listener's threads hand over to one decision maker."""
+        """The listener's threads hand their entries to one decision maker."""
         self.start(max_concurrent=1000)
         codes = []
 
@@ -301,7 +301,7 @@ class TestCredentials(SensorTestCase):
     __test__ = True
 
     def test_credentials_open_the_door_and_are_kept_nowhere(self):
-        """Not in a row, a trigger or a log, right or wrong."""
+        """Not in a row, a trigger or a log, whether right or wrong."""
         self.start(token=TOKEN, username="alertmanager", password=PASSWORD)
         right = [
             {"headers": {"Authorization": "Bearer " + TOKEN}},
@@ -338,7 +338,7 @@ class TestLife(SensorTestCase):
         self.wait_for(lambda: self.dispatched(triggers.ALERT), "the dispatch")
 
     def test_sigterm_stops_the_intake_and_ends_the_process_as_the_signal_would(self):
-        """Without a body that is acknowledged and lost."""
+        """No notification is acknowledged and lost."""
         self.start()
         (number, handler), _ = alertmanager_sensor.signal.signal.call_args
         self.assertEqual(number, signal.SIGTERM)
@@ -349,7 +349,7 @@ class TestLife(SensorTestCase):
         alertmanager_sensor.signal.signal.assert_called_with(signal.SIGTERM, signal.SIG_DFL)
 
     def test_a_sensor_that_fails_at_once_waits_before_it_dies(self):
-        """Two deaths within ten seconds of a start, and StackStorm gives it up."""
+        """After two deaths within ten seconds of a start, StackStorm stops restarting it."""
         sensor = self.get_sensor_instance({"port": 0})
         sensor.setup()
         self.addCleanup(sensor.cleanup)

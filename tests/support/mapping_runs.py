@@ -1,4 +1,4 @@
-"""Mappings applied to a StackStorm, and alerts for them."""
+"""Runs the actions about mappings, and an alert through its mapping."""
 
 import yaml
 
@@ -8,13 +8,14 @@ PACK = "default"
 
 
 def ask(world, action, mappings=None, **parameters):
-    """Run one of the actions about mappings, with the YAML itself; it must succeed."""
+    """Run one of the mapping actions with the YAML itself; it must succeed."""
     status, result = run(world, action, mappings, **parameters)
     assert status == "succeeded", result
     return result
 
 
 def run(world, action, mappings=None, **parameters):
+    """Run one of the mapping actions and return its status and result."""
     if mappings is not None:
         text = mappings if isinstance(mappings, str) else yaml.safe_dump({"alerts": mappings})
         parameters["mappings"] = "{% raw %}" + text + "{% endraw %}"
@@ -22,7 +23,7 @@ def run(world, action, mappings=None, **parameters):
 
 
 def fire(world, name, **more):
-    """Post an alert and return the workflow's execution and those of its steps, when all ended."""
+    """Post an alert; once all have ended, return the executions of its workflow and steps."""
     entry = alert(name, starts_at=None)
     entry["labels"].update(more.pop("labels", {}))
     for label in more.pop("without", ()):

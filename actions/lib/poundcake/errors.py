@@ -1,8 +1,12 @@
 """Every error that the pack raises on purpose.
 
 PoundCakeError
-├── ExpectedError        a person can put it right; an action answers ``(False, {"error": ...})``
-└── SettingsError        a setting that cannot be used
+├── ExpectedError        a person can fix it; an action answers ``(False, {"error": ...})``
+├── SettingsError        a setting cannot be used
+├── PayloadError         a notification can never be accepted
+├── StackStormError      StackStorm's API is unreachable, or answered with an error
+├── SchemaError          a trigger payload does not match its schema
+└── BusBroken            only a new process can send triggers again
 """
 
 from typing import Any, Dict
@@ -13,17 +17,17 @@ class PoundCakeError(Exception):
 
 
 class ExpectedError(PoundCakeError):
-    """Something that a person can put right.
+    """Something that a person can fix.
 
     The text is ``<subject>: <problem>; expected <expected>. <Remedy>``.
 
     :param subject: the parameter or setting.
     :param problem: what was given, or what is wrong with it.
-    :param expected: what would do, "" when the problem says it.
+    :param expected: what is accepted, "" when the problem says it.
     :param remedy: a sentence or a command, "" when the problem says it.
     """
 
-    details: Dict[str, Any] = {}  # what the answer of an action holds beside the text
+    details: Dict[str, Any] = {}  # goes into an action's answer beside the text
 
     def __init__(self, subject: str, problem: str = "", expected: str = "", remedy: str = ""):
         super().__init__(_sentence(subject, problem, expected, remedy))
@@ -31,14 +35,44 @@ class ExpectedError(PoundCakeError):
 
 
 class SettingsError(PoundCakeError, ValueError):
-    """A setting that cannot be used; parameters as those of ExpectedError."""
+    """A setting that cannot be used; the parameters are those of ExpectedError."""
 
     def __init__(self, setting: str, problem: str, expected: str = "", remedy: str = ""):
         super().__init__(_sentence(setting, problem, expected, remedy))
         self.setting = setting
 
 
+class PayloadError(PoundCakeError, ValueError):
+    """A notification that can never be accepted; the text is ``<field>: <what and expected>``."""
+
+
+class StackStormError(PoundCakeError):
+    """StackStorm's API could not be reached, or answered with an error.
+
+    :param brief: the text without StackStorm's own words, for a log.
+    """
+
+    def __init__(self, text: str, brief: str = ""):
+        super().__init__(text)
+        self.brief = brief or text
+
+
+class SchemaError(PoundCakeError, ValueError):
+    """A payload that StackStorm would drop.
+
+    :param field: the first field that does not match; it never holds a value.
+    """
+
+    def __init__(self, text: str, field: str):
+        super().__init__(text)
+        self.field = field
+
+
+class BusBroken(PoundCakeError):
+    """The message bus is up, but this process can no longer send; a new process can."""
+
+
 def _sentence(subject: str, problem: str, expected: str, remedy: str) -> str:
-    text = subject + ": " + problem if problem else subject
-    text += "; expected " + expected if expected else ""
-    return text + ". " + remedy if remedy else text
+    sentence = f"{subject}: {problem}" if problem else subject
+    sentence += f"; expected {expected}" if expected else ""
+    return f"{sentence}. {remedy}" if remedy else sentence

@@ -1,6 +1,6 @@
-"""collect_jfr: hemako gets what it needs, its progress is seen, and each failure says which it is.
+"""collect_jfr: hemako gets its arguments, its progress is shown, and each failure has its message.
 
-hemako is a script that takes the same arguments; what it does besides is each test's own.
+hemako is a script that takes the same arguments; each test decides what else it does.
 """
 
 import os
@@ -15,12 +15,12 @@ from poundcake.flight_recorder import jfr
 
 from tests.support.fakes import make_settings
 
-STAND_IN = Path(__file__).resolve().parent / "fixtures" / "cratedb" / "hemako"
+STAND_IN = Path(__file__).resolve().parents[2] / "fixtures" / "cratedb" / "hemako"
 NAMES = {"kube_context": "eks1", "namespace": "ns-1", "pod": "crate-0", "sts": "sts-1"}
 
 
 class Hemako:
-    """An executable in a folder of its own, and a place where recordings are kept."""
+    """An executable in its own folder, and a folder for recordings."""
 
     def __init__(self, folder):
         self.folder, self.kept, self.path = folder, folder / "kept", folder / "hemako"
@@ -40,7 +40,7 @@ class Hemako:
         return jfr.collect(found, show=show or self.shown.append, **names)
 
     def fails(self, **more):
-        """Collect in vain; return why. Nothing is left behind."""
+        """Collect, expect a failure, and return its message. Nothing is left behind."""
         with pytest.raises(ExpectedError) as caught:
             self.collect(**more)
         assert not self.kept.exists() or list(self.kept.iterdir()) == []
@@ -82,7 +82,7 @@ def test_progress_is_seen_while_it_runs(hemako):
 
 
 def test_a_recording_elsewhere_is_found_where_hemako_says(hemako):
-    """When it was written since."""
+    """If it was written since the start."""
     elsewhere = hemako.folder / "other.jfr"
     hemako.does("echo y >%s; echo 'Wrote \"%s\"'" % (elsewhere, elsewhere))
     found = hemako.collect()
@@ -90,18 +90,21 @@ def test_a_recording_elsewhere_is_found_where_hemako_says(hemako):
 
 
 def test_a_file_that_was_there_before_is_no_recording(hemako):
-    """Whatever hemako's output says: that may come from anywhere."""
+    """Even if hemako's output names it, as that may come from anywhere."""
     old = hemako.folder / "old.jfr"
     old.write_text("private")
     os.utime(str(old), (time.time() - 3600,) * 2)
-    assert "made no .jfr file" in hemako.does("echo %s" % old).fails()
+    assert "without a recording" in hemako.does("echo %s" % old).fails()
     assert old.read_text() == "private"
 
 
 def test_a_link_is_no_recording(hemako):
-    """It would bring whatever it points at into the bucket."""
+    """It would upload whatever file it points to."""
     private = hemako.folder / "private.jfr"
-    assert "made no .jfr" in hemako.does("echo x >%s; ln -s %s a.jfr" % (private, private)).fails()
+    assert (
+        "without a recording"
+        in hemako.does("echo x >%s; ln -s %s a.jfr" % (private, private)).fails()
+    )
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
@@ -113,7 +116,7 @@ def test_a_name_that_is_missing_is_named(hemako, name):
 
 
 def test_all_names_that_are_missing_are_named(hemako):
-    """So that one look is enough."""
+    """So that one run shows them all."""
     assert hemako.does("").fails(pod="", sts="").startswith("pod, sts: missing;")
 
 
@@ -122,10 +125,12 @@ def test_all_names_that_are_missing_are_named(hemako):
     ["-x", "--approve", "x y", "x;id", "$(id)", "`id`", "x\n", "é", "x" * 300, "../x", "❴❴ 1 }}"],
 )
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_a_name_that_is_none_reaches_nothing(hemako, name, value):
-    """Neither as an option of hemako's nor as a path."""
+def test_an_invalid_name_reaches_nothing(hemako, name, value):
+    """It becomes neither an option of hemako nor a path."""
     said = hemako.does("touch %s/ran" % hemako.folder).fails(**{name: value})
-    assert said.startswith(name + ': "') and said.endswith("is no name that Kubernetes knows")
+    assert said.startswith(name + ': "') and said.endswith(
+        "is not a valid name; expected a Kubernetes name"
+    )
     assert not (hemako.folder / "ran").exists()
 
 
@@ -136,7 +141,7 @@ def test_hemako_that_is_not_installed_is_said(hemako):
 
 
 def test_hemako_that_cannot_be_executed_is_said(hemako):
-    """A file that is no program, or may not be executed."""
+    """A file that is not a program, or is not executable."""
     hemako.does("")
     hemako.path.chmod(0o644)
     assert "may not be executed" in hemako.fails()
@@ -149,7 +154,7 @@ def test_hemako_that_fails_is_quoted(hemako):
     """The end of its stderr, and nothing that it may have left."""
     script = "echo out; for n in $(seq 1000); do echo line $n >&2; done; echo x >a.jfr; exit 7"
     said = hemako.does(script).fails()
-    assert said == "hemako: failed with exit status 7; it said: " + " / ".join(
+    assert said == "hemako: failed with exit status 7; its output: " + " / ".join(
         "line %d" % number for number in range(996, 1001)
     )
 
@@ -157,21 +162,21 @@ def test_hemako_that_fails_is_quoted(hemako):
 def test_hemako_that_is_killed_is_said(hemako):
     """By the signal's number."""
     said = hemako.does("echo so far so good; kill -9 $$").fails()
-    assert said == "hemako: failed with signal 9; it said: so far so good"
+    assert said == "hemako: failed with signal 9; its output: so far so good"
 
 
 @pytest.mark.parametrize("script", ["echo done", "touch a.jfr", "mkdir a.jfr", "echo x >a.txt"])
 def test_hemako_that_leaves_no_recording_is_said(hemako, script):
-    """An empty one is none."""
-    assert hemako.does(script).fails().startswith("hemako: ended well, but made no .jfr file")
+    """An empty file does not count."""
+    assert hemako.does(script).fails().startswith("hemako: succeeded without a recording")
 
 
 def test_hemako_that_takes_too_long_is_ended_with_its_children(hemako):
-    """And the time that it had is named."""
+    """The message has the time limit."""
     pid = hemako.folder / "pid"
     script = "echo waiting >&2\nsleep 600 & echo $! >%s\nwait\n" % pid
     said = hemako.does(script).fails(jfr_duration="1s", jfr_timeout_seconds=2)
-    start = "hemako: has not ended within jfr_timeout_seconds, 2 s; it said: waiting"
+    start = "hemako: did not end within jfr_timeout_seconds, 2 s; its output: waiting"
     assert said == start
     child = "/proc/%s/stat" % pid.read_text().strip()
 
@@ -198,8 +203,11 @@ def test_an_output_without_end_is_not_kept(hemako):
 @pytest.mark.parametrize(
     "more, start",
     [
-        ({"jfr_duration": "soon"}, 'jfr_duration: "soon" is no length of time'),
-        ({"jfr_duration": "5m"}, "jfr_timeout_seconds: 300 is no longer than jfr_duration, 5m"),
+        ({"jfr_duration": "soon"}, 'jfr_duration: "soon" is not a duration'),
+        (
+            {"jfr_duration": "5m"},
+            "jfr_timeout_seconds: 300; expected more seconds than jfr_duration, 5m",
+        ),
         ({"jfr_directory": "/proc/no"}, "jfr_directory: "),
     ],
 )

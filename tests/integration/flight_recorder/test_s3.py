@@ -26,7 +26,7 @@ def file(tmp_path):
 
 
 class Front(LocalServer):
-    """Stands before S3 and answers 503 as often as it is told, before it lets a request pass."""
+    """A proxy for S3 that answers 503 a number of times before it lets a request pass."""
 
     def __init__(self, behind, refuse):
         front = self
@@ -81,7 +81,7 @@ def test_a_file_is_uploaded_and_found_in_its_size(server, file):
 
 
 def test_a_large_file_is_uploaded_in_parts(server, tmp_path):
-    """And found in its full size all the same; without a prefix the key is the key."""
+    """And found with its full size; without a prefix, the key is used alone."""
     path = tmp_path / "large.jfr"
     path.write_bytes(b"x" * (20 << 20))
     assert s3.upload(settings(server, s3_prefix=""), str(path), "large", False)["size"] == 20 << 20
@@ -89,14 +89,14 @@ def test_a_large_file_is_uploaded_in_parts(server, tmp_path):
 
 
 def test_a_file_is_removed_when_that_is_asked_for(server, file):
-    """Once it is there."""
+    """Once it is in the bucket."""
     s3.upload(settings(server), str(file), "removed", True)
     assert not file.exists()
     assert s3.find(settings(server), "removed")["size"] == 16
 
 
 def test_what_is_not_there_is_not_found(server):
-    """That is an answer, no failure."""
+    """That is an answer, not a failure."""
     found = s3.find(settings(server), "nothing/here")
     assert (found["found"], found["size"]) == (False, None)
 
@@ -115,29 +115,29 @@ def test_a_server_that_stays_busy_is_a_failure_and_the_file_stays(server, file, 
     with Front(server.url, refuse=99) as front, pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server, s3_endpoint_url=front.url), str(file), "busy", True)
     assert front.seen == ["PUT"] * 2
-    assert str(caught.value).startswith("s3_bucket: recordings does not answer as it should: ")
+    assert str(caught.value).startswith("s3_bucket: the request to recordings failed: ")
     assert file.exists()
 
 
 def test_an_object_of_another_size_is_a_failure_and_the_file_stays(server, file, monkeypatch):
-    """A store that lost the end of it must not cost us the original."""
+    """If the store lost part of it, the original must remain."""
     find = s3.find
     monkeypatch.setattr(s3, "find", lambda *asked: dict(find(*asked), size=15))
     with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server), str(file), "short", True)
-    assert "short has 15 bytes after the upload of 16" in str(caught.value)
+    assert "short has 15 bytes after the upload; expected 16 bytes" in str(caught.value)
     assert file.exists()
 
 
 @pytest.mark.parametrize(
     "more, start",
     [
-        ({"s3_bucket": ""}, "s3_bucket: is not set"),
-        ({"s3_bucket": "nobodys"}, "s3_bucket: nobodys does not answer as it should: "),
-        ({"s3_endpoint_url": "no url"}, "s3_bucket: recordings does not answer as it should: "),
+        ({"s3_bucket": ""}, "s3_bucket: not set"),
+        ({"s3_bucket": "nobodys"}, "s3_bucket: the request to nobodys failed: "),
+        ({"s3_endpoint_url": "no url"}, "s3_bucket: the request to recordings failed: "),
         (
             {"s3_endpoint_url": "http://127.0.0.1:1"},
-            "s3_bucket: recordings does not answer as it should: ",
+            "s3_bucket: the request to recordings failed: ",
         ),
     ],
     ids=["no_bucket", "not_mine", "no_url", "nobody_there"],
@@ -153,7 +153,7 @@ def test_a_setting_that_cannot_work_is_named(server, file, monkeypatch, more, st
 
 
 def test_credentials_may_come_from_the_environment(server, file, monkeypatch):
-    """As on every machine that boto3 runs on; without any, the settings are named."""
+    """boto3's usual way; without any, the error names the settings."""
     bare = settings(server, s3_access_key_id="", s3_secret_access_key="")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(file.parent))
@@ -161,14 +161,14 @@ def test_credentials_may_come_from_the_environment(server, file, monkeypatch):
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     with pytest.raises(ExpectedError) as caught:
         s3.find(bare, "a")
-    assert str(caught.value).startswith("s3_access_key_id: there are no credentials; set it")
+    assert str(caught.value).startswith("s3_access_key_id: no credentials. Set it")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     assert s3.find(bare, "a")["found"] is False
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/./b", "a/ /b", "a\nb", "a\0"])
-def test_a_key_that_is_none_is_refused(server, file, key):
+def test_an_invalid_key_is_refused(server, file, key):
     """Label values are part of keys."""
     with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server), str(file), key, False)
@@ -176,10 +176,10 @@ def test_a_key_that_is_none_is_refused(server, file, key):
 
 
 def test_a_key_that_is_too_long_is_refused(server, file):
-    """S3 takes 1024 bytes."""
+    """S3 allows 1024 bytes."""
     with pytest.raises(ExpectedError) as caught:
         s3.upload(settings(server), str(file), "é" * 600, False)
-    assert str(caught.value) == "key: has more than 1024 bytes; make it shorter"
+    assert str(caught.value) == "key: too long; expected at most 1024 bytes"
 
 
 @pytest.mark.parametrize("path", ["/no/such/file", "/tmp"])

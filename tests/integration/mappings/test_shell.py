@@ -76,7 +76,7 @@ VALUES = st.one_of(
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("command", GOOD)
 def test_a_value_is_what_a_command_gets_and_nothing_else(command, shell, tmp_path):
-    """The same as with a harmless value in its place, whatever the value is."""
+    """Any value gives the same result as a harmless one."""
 
     @settings(PROPERTY, max_examples=30)
     @given(VALUES)
@@ -102,7 +102,7 @@ def test_a_value_is_what_a_command_gets_and_nothing_else(command, shell, tmp_pat
 
 @pytest.mark.parametrize("command", BAD)
 def test_where_a_shell_takes_more_than_data_a_template_is_refused(command):
-    """With what to write instead."""
+    """The error says what to write instead."""
     with pytest.raises(CommandError) as caught:
         mapping_commands.translate(command)
     assert len(str(caught.value)) > 30
@@ -110,13 +110,13 @@ def test_where_a_shell_takes_more_than_data_a_template_is_refused(command):
 
 @pytest.mark.parametrize("command", [text.replace("{{labels.x}}", "5") for text in BAD])
 def test_a_command_without_templates_is_left_alone(command):
-    """Whoever writes it may do what they like."""
+    """The author of the mapping may write any command."""
     assert mapping_commands.translate(command) == (command, {})
 
 
 @pytest.mark.parametrize("command", GOOD)
 def test_a_command_comes_back(command):
-    """As it was, up to quotes around a template."""
+    """Unchanged, except for quotes around a template."""
     written, variables = mapping_commands.translate(command)
     env = {name: "{{%s}}" % template for name, template in variables.items()}
     restored, left = mapping_commands.restore(written, dict(env, OTHER="x"))
@@ -126,7 +126,7 @@ def test_a_command_comes_back(command):
 
 
 def test_two_templates_never_share_a_variable():
-    """Names that differ in signs only."""
+    """Names that differ only in punctuation."""
     written, variables = mapping_commands.translate(
         "echo {{labels.a-b}} {{labels.a.b}} {{labels.a-b}}"
     )

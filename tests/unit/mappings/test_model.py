@@ -1,4 +1,4 @@
-"""Mappings: YAML to values and back, every mistake at once, StackStorm's content and back."""
+"""Mappings: YAML to values and back, all mistakes at once, StackStorm's content and back."""
 
 import pytest
 import yaml
@@ -44,7 +44,7 @@ def restored(content):
 @PROPERTY
 @given(st.lists(some_mappings(), max_size=3, unique_by=lambda mapping: mapping.alertname))
 def test_yaml_keeps_what_a_mapping_says(found):
-    """Whatever words it uses: quotes, colons, what YAML takes for numbers."""
+    """Even quotes, colons and strings that YAML would read as numbers."""
     book = model.parse([("m.yaml", model.dump(found))])
     assert book.mistakes == []
     assert list(book.mappings.values()) == found
@@ -53,7 +53,7 @@ def test_yaml_keeps_what_a_mapping_says(found):
 @PROPERTY
 @given(some_mappings())
 def test_the_content_says_all_that_a_mapping_says(mapping):
-    """So an export is the mapping, and applying it changes nothing."""
+    """So an export equals the mapping, and applying it changes nothing."""
     content = built(mapping)
     assert restored(content) == mapping
     assert built(restored(content)) == content
@@ -62,7 +62,7 @@ def test_the_content_says_all_that_a_mapping_says(mapping):
 @PROPERTY
 @given(some_mappings())
 def test_a_mapping_without_mistakes_has_none(mapping):
-    """The made up mappings are good ones, or the other tests would test little."""
+    """The generated mappings are valid, otherwise the other tests would test little."""
     assert parsed(model.dump([mapping])).mistakes == []
 
 
@@ -73,7 +73,7 @@ def test_a_hundred_mappings_have_a_hundred_names():
 
 
 def test_the_example_of_the_older_documentation_is_good():
-    """As it stands: linux.service calls host and action otherwise."""
+    """Unchanged, although linux.service has other names for host and action."""
     mapping = only(OLDER)
     tasks = built(mapping).workflow["tasks"]
     assert set(tasks["restart_service"]["input"]) == {"hosts", "service", "act", "timeout"}
@@ -82,7 +82,7 @@ def test_the_example_of_the_older_documentation_is_good():
 
 
 def test_templates_of_all_the_formats_are_one():
-    """The older ones and those of the integration guide."""
+    """The older formats and those of the integration guide."""
     text = "alerts: {A: {actions: [{action: chat.post, parameters: {message: %r}}]}}"
     older = "{{alertname}} {{ instance }} {{severity}} {{labels.k}} {{annotations.k}}"
     newer = "{{alert.alert_name}} {{alert.instance}} {{alert.severity}} {{alert.labels.k}} "
@@ -91,7 +91,7 @@ def test_templates_of_all_the_formats_are_one():
 
 
 def test_what_stackstorm_sees_of_an_alerts_name_is_inert():
-    """The name of the alert is compared with one that is inert."""
+    """The alert name in the payload, with which it is compared, is inert too."""
     for name in ("{{ x }}", "<% x %>", "%x"):
         content = built(only(model.dump([model.Mapping(name, (a_step(),))])))
         assert_inert(content.rule["criteria"]["trigger.alertname"]["pattern"])
@@ -114,7 +114,7 @@ def a_step(**more):
     ],
 )
 def test_content_of_another_form_is_no_mapping(change):
-    """Whatever was written in the web UI."""
+    """Whatever someone wrote in the web UI."""
     mapping = only("alerts: {A: {actions: [{action: core.noop}]}}")
     content = built(mapping)
     change(content.workflow)
@@ -125,8 +125,8 @@ def test_content_of_another_form_is_no_mapping(change):
 # --- mistakes -------------------------------------------------------------------------------------
 
 
-def test_every_mistake_is_told_at_once_with_its_line():
-    """Here are many, in order."""
+def test_every_mistake_is_reported_at_once_with_its_line():
+    """Many mistakes, in order."""
     text = """\
 alerts:
   A:
@@ -190,26 +190,32 @@ STEP = "alerts: {A: {parameters: {p: v}, actions: [{%s}]}}"
             "username",
         ),
         ("action: core.local, parameters: {cmd: x, env: '{{severity}}'}", "expected an object"),
-        ("action: chat.post, parameters: {message: '{{labels}}'}", "names nothing"),
-        ("action: chat.post, parameters: {message: '{{labels.}}'}", "names nothing"),
-        ("action: chat.post, parameters: {message: '{{alert.nope}}'}", "names nothing"),
+        ("action: chat.post, parameters: {message: '{{labels}}'}", "unknown template"),
+        ("action: chat.post, parameters: {message: '{{labels.}}'}", "unknown template"),
+        ("action: chat.post, parameters: {message: '{{alert.nope}}'}", "unknown template"),
         (
             "action: chat.post, parameters: {message: '{{parameters.q}}'}",
-            "parameters.q names nothing",
+            "unknown template parameters.q",
         ),
         ("action: chat.post, parameters: {message: '{{config.token}}'}", "is a secret"),
-        ("action: chat.post, parameters: {message: '{{labels.x | upper}}'}", "names nothing"),
-        ("action: chat.post, parameters: {message: '{{ st2kv.system.x }}'}", "names nothing"),
+        ("action: chat.post, parameters: {message: '{{labels.x | upper}}'}", "unknown template"),
+        ("action: chat.post, parameters: {message: '{{ st2kv.system.x }}'}", "unknown template"),
         ("action: chat.post, parameters: {message: '<% ctx() %>'}", "opens an expression"),
         ("action: chat.post, parameters: {message: 'a {% raw %}'}", "opens an expression"),
-        ("action: chat.post, parameters: {message: '{{{labels.x}}}'}", "names nothing"),
+        ("action: chat.post, parameters: {message: '{{{labels.x}}}'}", "unknown template"),
         ("action: chat.post, parameters: {message: '{#{{labels.x}}'}", "opens an expression"),
         ("action: chat.post, parameters: {message: '<{{labels.x}}'}", "put a space"),
-        ("action: chat.post, parameters: {message: x, '{{labels.x}}': y}", "no template in a key"),
-        ("action: core.noop, conditions: {labels: {alertname: B}}", "can never hold"),
-        ("action: core.noop, conditions: {severity: []}", "can never hold"),
-        ("action: core.noop, conditions: {severity: a, labels: {severity: b}}", "can never hold"),
-        ("action: core.noop, conditions: {labels: {x: ''}, has_labels: [x]}", "can never hold"),
+        (
+            "action: chat.post, parameters: {message: x, '{{labels.x}}': y}",
+            "no template is allowed in a key",
+        ),
+        ("action: core.noop, conditions: {labels: {alertname: B}}", "can never be true"),
+        ("action: core.noop, conditions: {severity: []}", "can never be true"),
+        (
+            "action: core.noop, conditions: {severity: a, labels: {severity: b}}",
+            "can never be true",
+        ),
+        ("action: core.noop, conditions: {labels: {x: ''}, has_labels: [x]}", "can never be true"),
         ("action: core.noop, conditions: {labels: {x: 5}}", "in quotes"),
         ("action: core.noop, conditions: {labels: {x: true}}", "in quotes"),
         ("action: core.noop, conditions: {has_labels: ['a b']}", "cannot be the name of a label"),
@@ -218,8 +224,8 @@ STEP = "alerts: {A: {parameters: {p: v}, actions: [{%s}]}}"
         ("action: core.noop, retry_count: 1000", "from 0 to 100"),
         ("action: core.noop, continue_on_failure: 1", "true or false"),
         ("action: core.noop, name: 2026-01-01", "in quotes"),
-        ("action: core.noop, name: fail", "word of Orquesta"),
-        ("action: core.noop, description: '{{instance}}'", "no templates here"),
+        ("action: core.noop, name: fail", "reserved word of Orquesta"),
+        ("action: core.noop, description: '{{instance}}'", "no templates are allowed here"),
         ("action: core.noop, parameters: [a]", "expected an object"),
         ("action: [core.noop]", "PACK.ACTION"),
     ],
@@ -237,17 +243,20 @@ def test_a_mistake_says_what_to_write(step, told):
         ("", "expected an object"),
         ("[]", "expected an object"),
         ("alert: {}", "did you mean alerts?"),
-        ("{}", "alerts: it is missing"),
+        ("{}", "alerts: missing"),
         ("alerts: [a]", "expected an object"),
         ("alerts: {A: null}", "expected a list of steps"),
         ("alerts: {A: {actions: {a: b}}}", "expected a list of steps"),
-        ("alerts: {5: {}}", "a key must be text"),
-        ("alerts: {A: &a {actions: [*a]}}", "inside of itself"),
-        ("alerts: {A: {", "this is no YAML"),
-        ("alerts: \x00", "this is no YAML"),
+        ("alerts: {5: {}}", "a key must be a string"),
+        ("alerts: {A: &a {actions: [*a]}}", "contains itself"),
+        ("alerts: {A: {", "this is not valid YAML"),
+        ("alerts: \x00", "this is not valid YAML"),
         ("alerts: {A: {parameters: {x: !!python/object:os.system y}}}", "in quotes"),
         ("alerts: {A: {parameters: {x: .inf}, actions: []}}", "in quotes"),
-        ("alerts: {A: {parameters: {x: '{{labels.y}}'}, actions: []}}", "no templates here"),
+        (
+            "alerts: {A: {parameters: {x: '{{labels.y}}'}, actions: []}}",
+            "no templates are allowed here",
+        ),
         ("alerts: {'': {actions: [{action: core.noop}]}}", "empty"),
         (
             "alerts: {A: {actions: [{action: core.noop, name: a}, {action: core.noop, name: a}]}}",
@@ -255,8 +264,8 @@ def test_a_mistake_says_what_to_write(step, told):
         ),
     ],
 )
-def test_what_is_no_mapping_says_so(text, told):
-    """And never raises."""
+def test_a_document_without_mappings_says_so(text, told):
+    """And never raises an error."""
     found = [str(mistake) for mistake in parsed(text).mistakes]
     assert any(told in text for text in found), found
 
@@ -264,14 +273,14 @@ def test_what_is_no_mapping_says_so(text, told):
 @PROPERTY
 @given(st.text(max_size=40), st.recursive(st.text(max_size=5), lambda x: st.lists(x)))
 def test_nothing_raises(text, value):
-    """Whatever a file holds."""
+    """Whatever a file contains."""
     parsed(text)
     parsed("alerts:\n  " + text)
     parsed(yaml.safe_dump({"alerts": {"A": value, "B": {"actions": value}}}))
 
 
 def test_aliases_do_not_fill_the_memory():
-    """The billion laughs are refused."""
+    """A "billion laughs" document is refused."""
     lines = ["a0: &a0 [x, x]"]
     lines += ["a%d: &a%d [%s]" % (n, n, ", ".join(["*a%d" % (n - 1)] * 9)) for n in range(1, 12)]
     found = parsed("alerts: {A: {}}\n" + "\n".join(lines)).mistakes
@@ -279,7 +288,7 @@ def test_aliases_do_not_fill_the_memory():
 
 
 def test_aliases_and_merges_work():
-    """Steps that many alerts have are written once."""
+    """So steps that several alerts share are written once."""
     text = """\
 alerts:
   A: &a
@@ -302,7 +311,7 @@ def test_an_alert_stands_in_one_file():
     text = "alerts:\n  A: {actions: [{action: core.noop}]}\n"
     book = model.parse([("one.yaml", text), ("two.yaml", text)])
     assert [str(m) for m in book.mistakes] == [
-        "two.yaml:2: alerts.A: this alert is in one.yaml:2 already; keep one"
+        "two.yaml:2: alerts.A: this alert is already in one.yaml:2; keep one"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Applying mappings, where things are not as they should be; against a StackStorm in memory."""
+"""Applying mappings when something is wrong, against an in-memory StackStorm."""
 
 import copy
 
@@ -23,7 +23,7 @@ def apply(stackstorm, text):
 
 
 def test_an_action_is_written_before_its_rule_and_removed_after_it(stackstorm):
-    """A rule never names an action that is not there."""
+    """A rule never names a missing action."""
     ref = "poundcake.mapping_A"
     apply(stackstorm, ONE)
     assert stackstorm.writes == [("actions", ref), ("rules", ref)]
@@ -45,7 +45,7 @@ def test_an_action_is_written_before_its_rule_and_removed_after_it(stackstorm):
     ],
 )
 def test_what_is_missing_or_was_changed_is_written_again(stackstorm, spoil):
-    """Only that."""
+    """And nothing else."""
     apply(stackstorm, TWO)
     good = copy.deepcopy((stackstorm.found, stackstorm.files))
     spoil(stackstorm)
@@ -55,15 +55,15 @@ def test_what_is_missing_or_was_changed_is_written_again(stackstorm, spoil):
 
 
 def test_a_rule_without_its_action_is_removed(stackstorm):
-    """Whoever deleted the action."""
+    """No matter who deleted the action."""
     apply(stackstorm, ONE)
     del stackstorm.found["actions"]["poundcake.mapping_A"]
     assert apply(stackstorm, "alerts: {}")["removed"] == ["A"]
     assert stackstorm.found["rules"] == {}
 
 
-def test_what_stackstorm_refuses_is_told_with_what_was_done(stackstorm):
-    """And the next run does the rest."""
+def test_a_refusal_of_stackstorm_is_reported_with_what_was_done(stackstorm):
+    """The next run does the rest."""
     stackstorm.refuse = "mapping_B"
     with pytest.raises(ExpectedError) as caught:
         apply(stackstorm, TWO)
@@ -76,7 +76,7 @@ def test_what_stackstorm_refuses_is_told_with_what_was_done(stackstorm):
 
 @pytest.mark.parametrize("kind", ["actions", "rules"])
 def test_a_name_that_is_taken_is_an_error_before_anything_is_written(stackstorm, kind):
-    """What somebody else made is theirs."""
+    """Other people's content is never changed."""
     taken = {"pack": "poundcake", "name": "mapping_B", "id": "x"}
     stackstorm.found[kind]["poundcake.mapping_B"] = taken
     with pytest.raises(ExpectedError, match="was not made by apply_mappings"):
@@ -84,9 +84,9 @@ def test_a_name_that_is_taken_is_an_error_before_anything_is_written(stackstorm,
     assert stackstorm.writes == []
 
 
-@pytest.mark.parametrize("pack, told", [("core", "name another"), ("nope", "is not installed")])
+@pytest.mark.parametrize("pack, told", [("core", "is a system pack"), ("nope", "is not installed")])
 def test_a_pack_that_cannot_be_written_to_is_refused(stackstorm, pack, told):
-    """Each of the actions says so."""
+    """By each of the actions."""
     for question in (sync.apply, sync.preview, sync.validate):
         with pytest.raises(ExpectedError, match=told):
             question(stackstorm, "", ONE, pack)
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_read_says_so(stackstorm, tmp_path, content):
 
 
 def test_a_folder_without_files_is_no_empty_set(stackstorm, tmp_path):
-    """It would remove everything."""
+    """Applying an empty set would remove everything."""
     apply(stackstorm, ONE)
     with pytest.raises(ExpectedError, match="has no"):
         sync.apply(stackstorm, str(tmp_path), "", "poundcake")
@@ -130,6 +130,6 @@ def test_a_folder_without_files_is_no_empty_set(stackstorm, tmp_path):
 
 
 def test_an_export_of_nothing_is_an_empty_set(stackstorm):
-    """Which applies."""
+    """And it can be applied."""
     text = sync.export(stackstorm, "poundcake")["yaml"]
     assert apply(stackstorm, text)["removed"] == []

@@ -334,7 +334,7 @@ def test_ending_an_unknown_or_past_window_is_an_error_that_lists_active_ones(sta
         ({"matchers": ""}, "matchers: no matchers given"),
         ({"matchers": 'host=~".*"'}, "run poundcake.pause"),
         ({"matchers": 'a="%s"' % ("x" * 5000)}, "matchers: have 5004 characters"),
-        ({"duration": "soon"}, 'duration: "soon" is no length of time'),
+        ({"duration": "soon"}, 'duration: "soon" is not a duration'),
         ({"duration": "0s"}, "duration: "),
         ({"duration": "53w"}, "duration: 53w is longer than a year"),
         ({"duration": "999999999w"}, "longer than a year"),

@@ -1,4 +1,4 @@
-"""The HTTP entrance: acknowledged is durable, and status codes that Alertmanager understands."""
+"""The HTTP listener: what is acknowledged is durable, and Alertmanager understands its answers."""
 
 import base64
 import gzip
@@ -35,7 +35,7 @@ LOG = logging.getLogger("poundcake.test_listener")
 
 
 class FakeController:
-    """What the listener asks of the controller, as the test sets it."""
+    """The controller as the listener sees it, with answers set by the test."""
 
     def __init__(self):
         self.reason = ""
@@ -60,7 +60,7 @@ class FakeController:
 
 
 class Entrance:
-    """A listener with everything behind it in memory, asked over WSGI."""
+    """A listener with an in-memory StackStorm, called over WSGI."""
 
     def __init__(self, settings=None, pages=()):
         self.stackstorm = FakeStackStorm(Clock())
@@ -69,7 +69,7 @@ class Entrance:
         self.app = validator(Listener(settings, self.stackstorm, self.controller, LOG, pages))
 
     def ask(self, method, path, body=b"", **headers):
-        """Return ``(status, decoded body, headers)``; a validator watches over WSGI's rules."""
+        """Return ``(status, decoded body, headers)``; a validator checks WSGI's rules."""
         if not isinstance(body, bytes):
             body = json.dumps(body).encode("utf-8")
         environ = {
@@ -121,7 +121,7 @@ def entrance():
 
 @pytest.mark.parametrize("path", ["/webhook", "/api/v1/webhook"])
 def test_a_notification_is_acknowledged_after_it_is_in_the_inbox(entrance, path):
-    """The row holds it whole, and the controller has the same entry."""
+    """The row has all of it, and the controller gets the same entry."""
     document = load_fixture("firing_group")
     status, answer, _ = entrance.post(document, path)
     assert status == 202
@@ -153,7 +153,7 @@ def test_the_answer_counts_what_came_and_what_of_it_is_rejected(entrance, name, 
 
 
 def test_no_header_reaches_the_inbox():
-    """An Authorization header or an API key is dropped at the door."""
+    """An Authorization header or an API key is never stored."""
     entrance = Entrance(WITH_BOTH)
     headers = dict(bearer(TOKEN), HTTP_ST2_API_KEY="api-key-of-someone", HTTP_COOKIE="c00kie")
     assert entrance.post(notification(alert()), **headers)[0] == 202
@@ -187,7 +187,7 @@ def test_what_is_no_notification_is_400_with_the_field(entrance, body, start):
 
 
 def test_a_body_that_is_too_large_is_413():
-    """To the byte, whatever its length header says."""
+    """Exactly, whatever its length header says."""
     entrance = Entrance(make_settings(max_body_bytes=1024))
     body = json.dumps(notification(alert())).encode("ascii")
     assert entrance.post(body + b" " * (1024 - len(body)))[0] == 202
@@ -215,7 +215,7 @@ def test_a_body_that_is_too_large_is_413():
     ],
 )
 def test_a_wrong_method_is_405_and_a_wrong_path_404(entrance, method, path, status):
-    """With what exists, and with Allow where the method was wrong."""
+    """With the existing paths, and with Allow if the method was wrong."""
     got, answer, headers = entrance.ask(method, path)
     assert got == status and answer["error"]
     assert ("Allow" in dict(headers)) == (status == 405)
@@ -238,7 +238,7 @@ def test_a_wrong_method_is_405_and_a_wrong_path_404(entrance, method, path, stat
     ],
 )
 def test_the_credentials_of_the_config_open_the_door(settings, headers):
-    """Either of them, where both are set; without any, none are asked for."""
+    """Either is enough when both are set; when none is set, none is required."""
     entrance = Entrance(settings)
     assert entrance.post(notification(alert()), **headers)[0] == 202
     entrance.controller.requests["r"] = {"request_id": "r"}
@@ -271,7 +271,7 @@ WRONG = [
 @pytest.mark.parametrize("headers", WRONG)
 @pytest.mark.parametrize("settings", [WITH_TOKEN, WITH_BASIC, WITH_BOTH])
 def test_wrong_or_missing_credentials_are_401(settings, headers):
-    """For both guarded paths; the answer tells how to do it, and nothing is kept."""
+    """On both guarded paths; the answer says what is expected, and nothing is stored."""
     entrance = Entrance(settings)
     entrance.controller.requests["r"] = {"request_id": "r"}
     for method, path in (("POST", "/webhook"), ("GET", "/api/v1/status/r")):
@@ -282,7 +282,7 @@ def test_wrong_or_missing_credentials_are_401(settings, headers):
 
 
 def test_the_body_of_an_unauthorized_request_is_not_read():
-    """Nor is the inbox or the controller asked."""
+    """Neither the inbox nor the controller is called."""
     entrance = Entrance(WITH_TOKEN)
     entrance.controller.error = AssertionError("asked")
     entrance.stackstorm.away = True
@@ -291,13 +291,13 @@ def test_the_body_of_an_unauthorized_request_is_not_read():
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
 def test_health_and_ready_need_no_credentials(path):
-    """A probe of the network has none."""
+    """A health check has no credentials."""
     assert Entrance(WITH_BOTH).ask("GET", path)[0] == 200
 
 
 @pytest.mark.parametrize("headers", WRONG + [bearer(TOKEN), basic("alertmanager", PASSWORD)])
 def test_no_credential_and_no_body_is_in_a_log_or_an_answer(caplog, headers):
-    """Whether the notification is taken, refused or fails."""
+    """Whether the notification is accepted, refused or fails."""
     caplog.set_level(logging.DEBUG)
     entrance = Entrance(WITH_BOTH)
     body = notification(alert(secret_label="b0dy-text"), receiver="b0dy-text")
@@ -327,7 +327,7 @@ def test_no_credential_and_no_body_is_in_a_log_or_an_answer(caplog, headers):
     ],
 )
 def test_whatever_may_pass_is_503_and_nothing_is_acknowledged(entrance, break_it):
-    """Alertmanager sends again on 5xx only; the answer says why and when."""
+    """Alertmanager retries only on 5xx; the answer says why and when."""
     break_it(entrance)
     status, answer, headers = entrance.post(notification(alert()))
     assert status == 503
@@ -337,7 +337,7 @@ def test_whatever_may_pass_is_503_and_nothing_is_acknowledged(entrance, break_it
 
 
 def test_the_reason_of_a_refusal_is_in_the_answer(entrance):
-    """Whoever reads Alertmanager's log knows what to do."""
+    """A reader of Alertmanager's log knows what to do."""
     entrance.controller.reason = "backlog: 1000 notifications wait (max_backlog)"
     assert entrance.post(notification(alert()))[1]["error"] == entrance.controller.reason
 
@@ -354,7 +354,7 @@ def test_the_reason_of_a_refusal_is_in_the_answer(entrance):
     st.booleans(),
 )
 def test_only_known_status_codes_are_ever_answered(method, path, body, authorization, away):
-    """Never 500, never 429, whatever comes."""
+    """Never 500 and never 429, for any body."""
     entrance = Entrance(WITH_BOTH if len(authorization) % 2 else make_settings())
     entrance.stackstorm.away = away
     status, _, _ = entrance.ask(method, path, body, HTTP_AUTHORIZATION=authorization)
@@ -365,13 +365,13 @@ def test_only_known_status_codes_are_ever_answered(method, path, body, authoriza
 
 
 def test_health_says_that_the_process_lives(entrance):
-    """Even when StackStorm is away."""
+    """Even when StackStorm is down."""
     entrance.stackstorm.away = True
     assert entrance.ask("GET", "/health")[:2] == (200, {"status": "ok"})
 
 
 def test_ready_is_200_only_when_every_part_is(entrance):
-    """With the state of each in the answer."""
+    """The answer has the state of each part."""
     assert entrance.ask("GET", "/ready")[1]["status"] == "ready"
     entrance.controller.parts["api"] = {"ok": False, "detail": "refused"}
     status, answer, _ = entrance.ask("GET", "/ready")
@@ -381,7 +381,7 @@ def test_ready_is_200_only_when_every_part_is(entrance):
 
 
 def test_the_status_of_a_request_is_told_and_an_unknown_one_is_404(entrance):
-    """With a sentence why it may be unknown."""
+    """The answer says why it may be unknown."""
     entrance.controller.requests["abc"] = {"request_id": "abc", "alerts": []}
     assert entrance.ask("GET", "/api/v1/status/abc")[:2] == (
         200,
@@ -393,7 +393,7 @@ def test_the_status_of_a_request_is_told_and_an_unknown_one_is_404(entrance):
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/api/v1/status/nope"])
 def test_head_has_the_status_and_no_body(entrance, path):
-    """As HTTP asks for."""
+    """As HTTP requires."""
     status, body, _ = entrance.ask("HEAD", path)
     assert body is None and status == entrance.ask("GET", path)[0]
 
@@ -437,7 +437,7 @@ def test_a_page_is_read_with_the_credentials_of_the_webhook_and_never_written():
     ],
 )
 def test_a_large_answer_is_compressed_for_who_takes_that(accepted, packed):
-    """A phone may look at a page of hundreds of alerts."""
+    """A phone may load a page with hundreds of alerts."""
     text = b"poundcake " * 10000
     pages = [(re.compile("/large"), lambda *_: (200, text, [("Content-Type", "text/plain")]))]
     _, body, headers = Entrance(pages=pages).ask("GET", "/large", HTTP_ACCEPT_ENCODING=accepted)
@@ -446,6 +446,6 @@ def test_a_large_answer_is_compressed_for_who_takes_that(accepted, packed):
 
 
 def test_a_small_answer_is_not_compressed(entrance):
-    """Nothing would be gained."""
+    """Compression would gain nothing."""
     _, _, headers = entrance.ask("GET", "/health", HTTP_ACCEPT_ENCODING="gzip")
     assert "Content-Encoding" not in dict(headers)

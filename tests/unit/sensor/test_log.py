@@ -1,4 +1,4 @@
-"""The sensor's log: one line of JSON an event, at a level that means something."""
+"""The sensor's log: one line of JSON per event, at a meaningful level."""
 
 import ast
 import io
@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from poundcake.core import payload
+from poundcake.errors import StackStormError
 from poundcake.operators import commands
 from poundcake.sensor import log as events
 from poundcake.sensor.listener import Listener
 from poundcake.sensor.log import EVENTS, EventLog
 from poundcake.st2 import rows
-from poundcake.st2.client import StackStormError
 
 from tests.support.fakes import JSON_TEXT, PACK, PROPERTY, alert, make_settings, notification
 from tests.support.pack import LOG, Pack
@@ -26,7 +26,7 @@ MARKER = "alert-text-that-no-log-shows"
 
 @pytest.fixture
 def log(caplog):
-    """What has been logged so far: ``told(event)`` gives the lines of an event, decoded."""
+    """A callable that returns the decoded log lines so far, of one event or of all."""
     caplog.set_level(logging.DEBUG)
 
     def told(event=None):
@@ -61,7 +61,7 @@ def remediated_pack(**config):
 @PROPERTY
 @given(text=JSON_TEXT, values=st.dictionaries(st.sampled_from(["alertname", "key"]), JSON_TEXT))
 def test_nothing_in_a_field_can_begin_another_line(text, values):
-    """Nor change what another field says."""
+    """Nor change another field."""
     line = events.line("decided", text, **values)
     assert len(line.splitlines()) == 1 and line.isascii()
     decoded = json.loads(line)
@@ -70,12 +70,12 @@ def test_nothing_in_a_field_can_begin_another_line(text, values):
 
 
 def test_a_line_is_never_long():
-    """Whatever somebody has put into a fingerprint."""
+    """Whatever a fingerprint contains."""
     assert len(events.line("decided", "x" * 10000, fingerprint="y" * 10000)) < 1000
 
 
 def test_of_an_exception_a_line_has_the_type_and_the_place():
-    """What it says may be anybody's text."""
+    """Its message may contain outside text."""
 
     class Log:
         lines = []
@@ -108,7 +108,7 @@ SENSOR_CODE = sorted(
 
 
 def test_the_sensor_logs_events_and_nothing_else():
-    """Each one of the table, and none of the table is without use."""
+    """Only those of the table, and all of them are used."""
     used = set()
     for path in SENSOR_CODE:
         for call in calls(path):
@@ -119,7 +119,7 @@ def test_the_sensor_logs_events_and_nothing_else():
                 levels = ("debug", "info", "warning", "error", "critical", "exception", "log")
                 assert name not in levels, "%s:%d" % (path, call.lineno)
     # Three are chosen in the code: by a decision, by a state, by what became of an attempt.
-    chosen = {"decided", "rejected", "held", "retried"} | set(events._OF_STATE.values())
+    chosen = {"decided", "rejected", "held", "retried"} | set(events._EVENT_OF_STATE.values())
     assert used | chosen == set(EVENTS)
 
 
@@ -153,7 +153,7 @@ def test_the_way_of_an_alert_can_be_followed_by_its_ids(log):
 
 
 def test_a_repeated_notification_is_one_line(log):
-    """However many alerts it repeats."""
+    """However many alerts repeat."""
     pack = remediated_pack()
     pack.post(*[alert(number) for number in range(20)])
     pack.steps(2)
@@ -165,7 +165,7 @@ def test_a_repeated_notification_is_one_line(log):
 
 
 def test_what_holds_an_alert_back_is_told_with_its_cause(log):
-    """When it is decided, when it changes, and once."""
+    """When it is decided and when it changes, once each."""
     pack = remediated_pack(max_concurrent=1)
     pack.post(alert(1), alert(2))
     pack.steps(2)
@@ -196,7 +196,7 @@ def test_a_failure_is_a_warning_and_the_last_one_an_error(log):
 
 
 def test_breakers_are_told(log):
-    """A breaker stops the remediations of an alertname: somebody should look."""
+    """A breaker stops the remediations of an alertname, so a person should look."""
     pack = remediated_pack(breaker_failures=1, breaker_seconds=60)
     pack.post(alert(1))
     pack.steps(2)
@@ -212,7 +212,7 @@ def test_breakers_are_told(log):
 
 
 def test_a_lever_that_moves_many_alerts_is_one_line(log):
-    """Thousands of lines at once would hold up what is to be decided."""
+    """Thousands of lines at once would delay decisions."""
     pack = remediated_pack(max_concurrent=1)
     pack.post(*[alert(number) for number in range(30)])
     pack.steps(2)
@@ -223,7 +223,7 @@ def test_a_lever_that_moves_many_alerts_is_one_line(log):
 
 
 def test_what_a_person_answers_is_told_and_that_nobody_did(log):
-    """The former is as it should be."""
+    """Declining is normal operation."""
     pack = remediated_pack()
     pack.post(alert(1), alert(2))
     pack.steps(2)
@@ -249,7 +249,7 @@ def test_a_heartbeat_that_is_missing_is_an_error_and_its_return_is_told(log):
 
 
 def test_what_nobody_takes_is_a_warning(log):
-    """Somebody forgot a rule."""
+    """A rule is missing."""
     pack = Pack()
     pack.post(alert(1))
     pack.steps(3)
@@ -276,7 +276,7 @@ def test_what_stackstorm_loses_is_told_when_it_is_tried_again(log):
 
 
 def test_an_outage_is_a_warning(log):
-    """Of the message bus here: PoundCake goes on by itself."""
+    """Here of the message bus: PoundCake recovers by itself."""
     pack = remediated_pack()
     pack.stackstorm.bus_away = True
     pack.post(alert(1))
@@ -294,7 +294,7 @@ def test_a_control_that_nobody_can_read_is_an_error_told_once(log):
 
 
 def test_a_start_says_what_was_found(log):
-    """After a kill above all."""
+    """Most of all after a kill."""
     pack = remediated_pack(max_concurrent=1)
     pack.post(alert(1), alert(2))
     pack.steps(3)
@@ -322,7 +322,7 @@ def test_what_a_person_does_is_told_like_any_request(log):
 
 
 def marked(number, **more):
-    """An alert whose every text says that it must not be logged, but for its alertname."""
+    """An alert with a marker, which must not be logged, in every string except its alertname."""
     named = {
         "alertname": "Named",
         "instance": "host%d" % number,
@@ -334,7 +334,7 @@ def marked(number, **more):
 
 
 def test_no_alert_text_but_the_alertname_is_logged(log, monkeypatch):
-    """Not when all goes well, and not when anything fails."""
+    """Neither in normal operation nor when something fails."""
     pack = remediated_pack(serialize_by=MARKER, breaker_failures=9)
     pack.stackstorm.rule("my_pack.broken", failure=MARKER)
     broken = [
@@ -367,7 +367,7 @@ def test_no_alert_text_but_the_alertname_is_logged(log, monkeypatch):
 
 
 def test_an_alertname_with_a_line_break_is_one_line(log):
-    """And cannot pass for a line of PoundCake's own."""
+    """And cannot look like a line of PoundCake."""
     pack = remediated_pack()
     forged = 'x"}\n{"event": "ended", "text": "all is well"}'
     pack.post(alert(1, alertname=forged))
@@ -377,7 +377,7 @@ def test_an_alertname_with_a_line_break_is_one_line(log):
 
 
 def test_a_storm_is_few_lines_an_alert(log):
-    """Three for each that is remediated; repetitions are one a notification."""
+    """Three per remediated alert; repetitions have one per notification."""
     pack = remediated_pack(max_concurrent=100)
     for start in range(0, 300, 50):
         pack.post(*[alert(number) for number in range(start, start + 50)])
@@ -394,7 +394,7 @@ def test_a_storm_is_few_lines_an_alert(log):
 
 
 class Door:
-    """The listener, asked without a network."""
+    """The listener, called without a network."""
 
     def __init__(self, **config):
         self.pack = Pack()
@@ -409,7 +409,7 @@ class Door:
 
 
 def test_an_accepted_notification_is_told_with_its_request(log):
-    """And how many alerts of it are none."""
+    """And how many of its alerts are rejected."""
     door = Door()
     body = json.dumps(notification(alert(1), {"labels": {MARKER: 1}})).encode()
     assert door.post(body) == 202
@@ -428,7 +428,7 @@ def test_an_accepted_notification_is_told_with_its_request(log):
     ids=["alerts", "no JSON", "version", "large"],
 )
 def test_what_is_not_accepted_is_a_warning_without_the_body(log, body, status, event):
-    """With the field that is at fault."""
+    """With the field that is wrong."""
     assert Door(max_body_bytes=1024).post(body) == status
     (line,) = log(event)
     assert str(status) in line["text"] and MARKER not in str(line)
@@ -444,7 +444,7 @@ def test_wrong_credentials_are_a_warning_with_where_they_came_from(log):
 
 
 def test_a_503_is_a_warning_with_its_reason(log):
-    """Of StackStorm's answer it has the status only: that may hold anything."""
+    """It has only the status of StackStorm's answer, whose body may contain anything."""
     door = Door()
     answer = StackStormError("PUT /keys/x: 500 " + MARKER, "PUT /keys/x: 500")
 

@@ -1,4 +1,4 @@
-"""What /metrics says: true after every event, bounded, there whatever is away, and well formed."""
+"""/metrics is correct after every event, bounded, available during outages, and well formed."""
 
 import json
 from wsgiref.util import setup_testing_defaults
@@ -7,11 +7,11 @@ import pytest
 from poundcake.core import payload
 from poundcake.core.alert import ENDED_STATUSES, STATES
 from poundcake.core.decisions import CAUSES, HOLD_CAUSES
+from poundcake.errors import StackStormError
 from poundcake.sensor import metrics
 from poundcake.sensor.listener import Listener
 from poundcake.sensor.metrics import Metrics
 from poundcake.st2 import inbox
-from poundcake.st2.client import StackStormError
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.fakes import FakeStackStorm, alert, make_settings, notification
@@ -39,7 +39,7 @@ def samples(found):
 
 
 def value(found, name, **labels):
-    """Return the one sample with these labels; fails when there is none."""
+    """Return the one sample with these labels; fail when it is missing."""
     wanted = ("poundcake_" + name, labels)
     (one,) = [number for *known, number in samples(found) if tuple(known) == wanted]
     return one
@@ -53,7 +53,7 @@ def names(found):
 
 
 def test_the_metrics_of_the_older_design_have_their_names_and_labels(pack):
-    """A dashboard that was made for it goes on."""
+    """So an older dashboard keeps working."""
     pack.post(alert())
     pack.settle()
     known = {}
@@ -63,7 +63,7 @@ def test_the_metrics_of_the_older_design_have_their_names_and_labels(pack):
 
 
 def test_an_alert_is_counted_from_its_notification_to_its_remediation(pack):
-    """Received, decided, attempted, executed: each once, however often it is looked at."""
+    """Received, decided, attempted, executed: each once, however often it is scraped."""
     pack.post(alert())
     pack.step()
     pack.step()
@@ -90,7 +90,7 @@ def test_an_alert_is_counted_from_its_notification_to_its_remediation(pack):
     "status, ran, outcome", [("failed", True, "failed"), ("failed", False, "never_ran")]
 )
 def test_an_attempt_counts_by_its_outcome(pack, status, ran, outcome):
-    """One that never ran is not one that failed."""
+    """An attempt that never ran did not fail."""
     pack.post(alert())
     pack.step()
     pack.step()
@@ -109,7 +109,7 @@ def test_an_attempt_that_no_rule_took_is_unmatched():
 
 
 def test_a_success_after_which_the_alert_fires_on_is_ineffective(pack):
-    """The attempts alone would say that all is well."""
+    """The attempts alone would look successful."""
     pack.post(alert())
     pack.settle()
     pack.clock.advance(pack.settings.admission.cooldown_seconds + 5)
@@ -120,7 +120,7 @@ def test_a_success_after_which_the_alert_fires_on_is_ineffective(pack):
 
 
 def test_every_decision_has_one_of_the_causes():
-    """A text would make a series of every alert."""
+    """A free text would make one series per alert."""
     pack = Pack(max_concurrent=1, rate_limit=["1/1h"], max_attempts=1, cooldown_seconds=0)
     pack.stackstorm.rule("mine.fix")
     pack.post(alert(1), alert(2), alert(3, labels=None), alert(4, alertname="Watchdog"))
@@ -159,7 +159,7 @@ def test_every_decision_has_one_of_the_causes():
 
 
 def test_a_dispatch_that_fails_is_counted_by_its_trigger(pack):
-    """And the part says so."""
+    """And the part shows it."""
     pack.stackstorm.bus_away = True
     pack.post(alert())
     pack.tick()
@@ -175,7 +175,7 @@ def test_a_notification_through_stackstorms_webhook_is_counted_when_it_is_decide
 
 
 class Door:
-    """A listener, asked without HTTP."""
+    """A listener, called without HTTP."""
 
     def __init__(self):
         self.metrics = Metrics()
@@ -205,7 +205,7 @@ class Door:
 
 
 def test_a_notification_counts_by_what_it_was_answered():
-    """Only an acknowledgement has a latency; what is no notification does not count."""
+    """Only an acknowledgement has a latency; other requests do not count."""
     door = Door()
     good = json.dumps(notification(alert())).encode("ascii")
     door.post(good)
@@ -223,7 +223,7 @@ def test_a_notification_counts_by_what_it_was_answered():
 
 
 def test_a_call_of_the_datastore_is_timed_and_its_failure_counted():
-    """Everything else is passed on as it is."""
+    """Everything else passes through unchanged."""
     found = Metrics()
     stackstorm = FakeStackStorm(lambda: 0.0)
     measured = found.measured(stackstorm)
@@ -280,7 +280,7 @@ def test_rows_that_wait_have_a_lag_and_are_a_part_that_is_down(pack):
 
 
 def test_what_is_held_back_has_a_state_and_a_cause():
-    """Every cause is there as 0, so that a rule on it is never without data."""
+    """Every cause starts at 0, so that a rule on it always has data."""
     pack = Pack(max_concurrent=1, rate_limit=["1/1h"])
     pack.stackstorm.rule("mine.fix")
     pack.post(alert(1), alert(2))
@@ -302,7 +302,7 @@ def test_what_is_held_back_has_a_state_and_a_cause():
 
 
 def test_a_breaker_is_open_then_half_open_then_closed():
-    """Counted, not named: an alertname is no bound."""
+    """Counted, not named: alertnames are not bounded."""
     pack = Pack(breaker_failures=2, breaker_seconds=600, rate_limit=[])
     pack.stackstorm.rule("mine.fix")
     pack.post(alert(1), alert(2))
@@ -319,7 +319,7 @@ def test_a_breaker_is_open_then_half_open_then_closed():
 
 
 def test_what_waits_for_a_person_is_not_under_way(pack):
-    """It holds no place in the window, and has a state of its own."""
+    """It takes no place in the window, and has its own state."""
     pack.post(alert())
     pack.step()
     pack.step()
@@ -331,7 +331,7 @@ def test_what_waits_for_a_person_is_not_under_way(pack):
 
 
 def test_levers_and_heartbeats_are_shown(pack):
-    """What explains that nothing happens, and that nothing is heard."""
+    """They explain why nothing happens, or why no alert arrives."""
     assert "poundcake_heartbeat_last_seen_timestamp_seconds" not in names(pack.metrics)
     pack.pause()
     pack.post(alert(1, alertname="Watchdog"))
@@ -347,7 +347,7 @@ def test_levers_and_heartbeats_are_shown(pack):
 
 
 def test_states_outlive_a_restart_and_counters_begin_at_0(pack):
-    """A counter that came back a little too low would count as a restart, and all of it again."""
+    """A counter that returned a little too low would look like a restart and be counted again."""
     pack.post(alert(1), alert(2))
     pack.steps(5, "failed")
     pack.post(alert(1, alertname="Watchdog"))
@@ -373,7 +373,7 @@ def test_states_outlive_a_restart_and_counters_begin_at_0(pack):
 
 
 def test_a_scrape_asks_stackstorm_nothing(pack):
-    """So it neither waits for nor fails with what is away; it says so instead."""
+    """So it neither waits for nor fails with a part that is down; it reports it."""
     pack.post(alert())
     pack.settle()
     pack.stackstorm.away = pack.stackstorm.bus_away = True
@@ -387,7 +387,7 @@ def test_a_scrape_asks_stackstorm_nothing(pack):
 
 
 def test_before_the_rows_are_loaded_nothing_is_said_of_alerts(pack):
-    """No alert at all would be a lie, and a drop in every graph."""
+    """Zero alerts would be wrong, and a drop in every graph."""
     fresh = Metrics()
     pack.controller._loaded = False
     fresh.watch(pack.controller.state)
@@ -410,7 +410,7 @@ def test_whatever_an_alert_is_called_the_scrape_is_readable(pack, name):
 
 
 def test_names_from_outside_are_bounded():
-    """Whoever can send alerts cannot make endless series."""
+    """A sender of alerts cannot create endless series."""
     found = Metrics()
     for number in range(2 * metrics.SERIES):
         found.received(an_alert(alertname="Alert%d" % number))
@@ -440,7 +440,7 @@ def an_alert(**labels):
 
 
 def test_no_label_is_a_fingerprint_or_a_host(pack):
-    """Nor any other name than these."""
+    """Only these names."""
     pack.post(alert(1), alert(2, alertname="Watchdog"))
     pack.settle()
     used = {label for _, labels, _ in samples(pack.metrics) for label in labels}
@@ -452,6 +452,6 @@ def test_no_label_is_a_fingerprint_or_a_host(pack):
 
 
 def test_states_are_those_of_the_lifecycle(pack):
-    """All of them, also those in which no alert is."""
+    """All of them, even those without alerts."""
     found = [labels for name, labels, _ in samples(pack.metrics) if name == "poundcake_alerts"]
     assert {labels["state"] for labels in found} == set(STATES)

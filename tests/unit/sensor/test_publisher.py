@@ -1,8 +1,9 @@
-"""The way out: nothing is lost with the process, nothing is sent twice that counts, and a bus or a
-rules engine that is broken is noticed."""
+"""The publisher: nothing is lost with the process, no dispatch is sent twice, and a broken bus or
+rules engine is noticed."""
 
 import pytest
-from poundcake.sensor.publisher import BROKEN_SECONDS, LOST_SECONDS, PROBE_SECONDS, BusBroken
+from poundcake.errors import BusBroken
+from poundcake.sensor.publisher import BROKEN_SECONDS, LOST_SECONDS, PROBE_SECONDS
 from poundcake.sensor.relay import STUCK_SECONDS
 from poundcake.st2 import executions, triggers
 
@@ -29,7 +30,7 @@ def alert_instances(pack):
 
 
 def steps_of(told, fingerprint):
-    """Return the states that were told of one alert, each once, in the order of the first time."""
+    """Return the reported states of one alert, each once, in the order of their first report."""
     events = {item["event_id"]: item["to"] for item in told if item["fingerprint"] == fingerprint}
     return list(events.values())
 
@@ -38,7 +39,7 @@ def steps_of(told, fingerprint):
 
 
 def test_what_is_to_be_told_survives_the_process(pack):
-    """Most of a storm's changes wait for their turn when the process is killed."""
+    """Most of a storm's reports are still queued when the process is killed."""
     pack.post(*[alert(number) for number in range(30)])
     pack.step()
     assert len(pack.told()) < 10
@@ -51,7 +52,7 @@ def test_what_is_to_be_told_survives_the_process(pack):
 
 
 def test_what_is_told_again_after_a_kill_has_the_same_event_id(pack):
-    """Whoever acts on it can tell a second from a first."""
+    """So a receiver recognises a repetition."""
     pack.post(alert())
     pack.tick()
     first = pack.told()
@@ -63,7 +64,7 @@ def test_what_is_told_again_after_a_kill_has_the_same_event_id(pack):
 
 
 def a_busy_while(pack):
-    """Changes that come faster than they are told, with ``track`` at work all the time."""
+    """Changes come faster than they are reported, while ``track`` runs all the time."""
     for start in range(0, 40, 10):
         pack.post(*[alert(number) for number in range(start, start + 10)])
         pack.steps(3)
@@ -81,7 +82,7 @@ def a_busy_pack():
 
 @pytest.mark.parametrize("part", range(4))
 def test_wherever_the_process_is_killed_every_change_is_told_in_its_order(part):
-    """At least once; also when ``track`` has removed the batch that told of it."""
+    """At least once, even when ``track`` has removed the batch that contained it."""
     pack = a_busy_pack()
     first = pack.stackstorm.calls
     a_busy_while(pack)
@@ -100,7 +101,7 @@ def test_wherever_the_process_is_killed_every_change_is_told_in_its_order(part):
 
 
 def test_what_has_been_told_is_not_told_again_although_its_batch_still_waits(pack):
-    """The rule on ``track`` may be disabled; what was told is written down."""
+    """The rule for ``track`` may be disabled; the sent reports are stored."""
     pack.post(alert())
     tick_for(pack, 5)
     sent = len(pack.told())
@@ -111,7 +112,7 @@ def test_what_has_been_told_is_not_told_again_although_its_batch_still_waits(pac
 
 
 def test_what_has_been_told_is_not_told_again_at_every_start(pack):
-    """Once everything is out, a new process has nothing to repeat."""
+    """When everything is sent, a new process has nothing to repeat."""
     pack.post(*[alert(number) for number in range(30)])
     pack.settle()
     pack.steps(120)
@@ -129,7 +130,7 @@ def test_what_has_been_told_is_not_told_again_at_every_start(pack):
 
 @pytest.mark.parametrize("status", ["processing", "pending"])
 def test_a_dispatch_over_which_the_rules_engine_died_is_sent_again_once(pack, status):
-    """With the same dispatch_id, although its trigger instance is there."""
+    """With the same dispatch_id, although its trigger instance exists."""
     pack.post(alert())
     pack.tick()
     pack.stackstorm.get_stuck(alert_instances(pack)[0], status)
@@ -144,7 +145,7 @@ def test_a_dispatch_over_which_the_rules_engine_died_is_sent_again_once(pack, st
 
 
 def test_a_stuck_dispatch_is_sent_again_by_a_sensor_that_was_started_meanwhile(pack):
-    """Exactly once, too."""
+    """Exactly once."""
     pack.post(alert())
     pack.tick()
     pack.stackstorm.get_stuck(alert_instances(pack)[0])
@@ -155,7 +156,7 @@ def test_a_stuck_dispatch_is_sent_again_by_a_sensor_that_was_started_meanwhile(p
 
 
 def test_a_stuck_dispatch_that_has_started_something_is_not_sent_again(pack):
-    """What it started is followed; the reason says that there may have been more."""
+    """Its execution is followed; the reason says that there may have been more."""
     pack.post(alert())
     pack.tick()
     pack.stackstorm.process()
@@ -169,7 +170,7 @@ def test_a_stuck_dispatch_that_has_started_something_is_not_sent_again(pack):
 
 
 def test_a_dispatch_that_was_processed_is_never_sent_again(pack):
-    """However long its execution takes, and however often the sensor starts."""
+    """However long its execution takes and however often the sensor restarts."""
     pack.post(alert())
     for _ in range(4):
         pack.steps(LONG_ENOUGH)
@@ -178,7 +179,7 @@ def test_a_dispatch_that_was_processed_is_never_sent_again(pack):
 
 
 def lose_a_dispatch(pack):
-    """Have the bus take the dispatch of an alert and lose it; return the request_id."""
+    """Let the bus accept the dispatch of an alert and lose it; return the request_id."""
     pack.step()
     pack.stackstorm.swallow = True
     request_id = pack.post(alert())
@@ -188,7 +189,7 @@ def lose_a_dispatch(pack):
 
 
 def test_a_dispatch_that_got_lost_is_found_by_the_next_process(pack):
-    """The sensor was killed right after; the bus lost what it had taken."""
+    """The sensor was killed right after, and the bus lost the dispatch."""
     lose_a_dispatch(pack)
     pack.start()
     pack.steps(LONG_ENOUGH)
@@ -198,7 +199,7 @@ def test_a_dispatch_that_got_lost_is_found_by_the_next_process(pack):
 
 
 def test_a_lost_dispatch_is_sent_again_although_everything_is_paused_meanwhile(pack):
-    """Its attempt had begun; it is not one more."""
+    """It belongs to the attempt that had begun; it is not a new one."""
     lose_a_dispatch(pack)
     pack.pause()
     pack.steps(LONG_ENOUGH)
@@ -207,7 +208,7 @@ def test_a_lost_dispatch_is_sent_again_although_everything_is_paused_meanwhile(p
 
 
 def test_a_lost_dispatch_is_not_sent_again_when_the_alert_has_resolved(pack):
-    """Nothing has run, and nothing is left to remediate."""
+    """Nothing has run, and there is nothing left to remediate."""
     request_id = lose_a_dispatch(pack)
     pack.post(alert(status="resolved"))
     pack.steps(LONG_ENOUGH)
@@ -219,7 +220,7 @@ def test_a_lost_dispatch_is_not_sent_again_when_the_alert_has_resolved(pack):
 
 
 def test_a_lost_dispatch_of_an_episode_that_is_forgotten_is_given_up(pack):
-    """Five newer episodes have begun since: the alert does not fire for it any more."""
+    """Five newer episodes have begun since, so the alert no longer fires for it."""
     lose_a_dispatch(pack)
     for minute in range(1, 8):
         pack.post(alert(starts_at="2026-11-21T08:%02d:00Z" % minute))
@@ -234,7 +235,7 @@ def test_a_lost_dispatch_of_an_episode_that_is_forgotten_is_given_up(pack):
 
 
 def test_a_publisher_that_stays_broken_while_the_bus_answers_ends_the_process(pack):
-    """StackStorm's publisher does not recover; a new process sends what waits, once."""
+    """StackStorm's publisher does not recover; a new process sends what is queued, once."""
     pack.stackstorm.bus_away = True
     pack.post(alert())
     tick_for(pack, 2)
@@ -250,7 +251,7 @@ def test_a_publisher_that_stays_broken_while_the_bus_answers_ends_the_process(pa
 
 
 def test_a_bus_that_is_away_is_waited_for(pack):
-    """A new process would not help; notifications are taken meanwhile."""
+    """A new process would not help; notifications are accepted meanwhile."""
     pack.stackstorm.bus_away = True
     pack.post(alert(1))
     tick_for(pack, 10 * BROKEN_SECONDS)
@@ -265,7 +266,7 @@ def test_a_bus_that_is_away_is_waited_for(pack):
 
 
 def test_one_dispatch_that_fails_is_no_broken_bus(pack):
-    """What fails and works again does not end the process later."""
+    """A failure that is over does not end the process later."""
     pack.stackstorm.bus_answers = True
     pack.stackstorm.bus_away = True
     pack.post(alert())
@@ -280,7 +281,7 @@ def test_one_dispatch_that_fails_is_no_broken_bus(pack):
 
 
 def go_on_without_track(pack, seconds):
-    """Everybody works but the action ``track``."""
+    """Everything works except the action ``track``."""
     for _ in range(int(seconds)):
         pack.finish()
         pack.tick()
@@ -288,7 +289,7 @@ def go_on_without_track(pack, seconds):
 
 
 def test_a_track_that_is_stuck_degrades_health_and_nothing_else(pack):
-    """Alerts are remediated all the same, and the rows catch up when it is back."""
+    """Alerts are remediated anyway, and the rows catch up when it is back."""
     go_on_without_track(pack, 5)
     assert pack.controller.health()["tracking"]["ok"] is True
     pack.post(alert(1))
@@ -296,7 +297,7 @@ def test_a_track_that_is_stuck_degrades_health_and_nothing_else(pack):
     pack.post(alert(2))
     go_on_without_track(pack, 10)
     health = pack.controller.health()["tracking"]
-    assert health["ok"] is False and health["detail"].startswith("rows wait for ")
+    assert health["ok"] is False and health["detail"].startswith("rows have waited for ")
     assert len(pack.stackstorm.dispatched()) == 2 and pack.alerts() == []
     pack.settle()
     pack.steps(3)
@@ -312,7 +313,7 @@ def stuck_detail(pack):
 
 
 def test_health_names_the_remedy_for_a_rule_that_is_gone_or_disabled(pack):
-    """The command to type."""
+    """With the command to run."""
     detail = stuck_detail(pack)
     assert "the rule poundcake.track is gone; register the pack again" in detail
     pack.stackstorm.get_resource = lambda kind, ref: {"ref": ref, "enabled": False}
@@ -327,11 +328,11 @@ def test_health_names_the_execution_of_an_action_that_fails(pack):
     execution_id = pack.stackstorm.run_action("poundcake.track", {})
     pack.stackstorm.finish(execution_id, "failed")
     detail = pack.controller.health()["tracking"]["detail"]
-    assert "poundcake.track failed last (execution %s)" % execution_id in detail
+    assert "poundcake.track, execution %s, has the status failed" % execution_id in detail
 
 
 def test_health_answers_while_the_api_is_away(pack):
-    """The part that cannot be asked says so."""
+    """The detail has the error of StackStorm's API."""
     stuck_detail(pack)
     pack.stackstorm.away = True
     health = pack.controller.health()
@@ -340,7 +341,7 @@ def test_health_answers_while_the_api_is_away(pack):
 
 
 def test_a_track_that_is_never_done_and_keeps_up_is_healthy(pack):
-    """Something always waits while there is traffic; what counts is that runs of it end."""
+    """Some rows always wait while there is traffic; it matters that runs of ``track`` end."""
     for number in range(2 * STUCK_SECONDS):
         pack.post(alert(number, status="resolved"))
         pack.step()
@@ -348,7 +349,7 @@ def test_a_track_that_is_never_done_and_keeps_up_is_healthy(pack):
 
 
 def test_an_idle_hour_is_no_reason_to_worry(pack):
-    """What has waited counts, not when something was written last."""
+    """The waiting time counts, not the time of the last write."""
     pack.post(alert())
     pack.settle()
     pack.steps(2 * STUCK_SECONDS)

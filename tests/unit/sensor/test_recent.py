@@ -1,4 +1,4 @@
-"""What the sensor remembers of requests and decisions: the latest, and no more than it can hold."""
+"""The sensor keeps the latest requests and decisions, within fixed bounds."""
 
 from hypothesis import given
 from poundcake import clock
@@ -10,7 +10,7 @@ from tests.support.pack import Pack
 
 
 def test_only_the_latest_requests_are_remembered():
-    """However many come."""
+    """However many arrive."""
     pack = Pack()
     ids = [pack.post(alert(number)) for number in range(recent.MOST_REQUESTS + 5)]
     for _ in range(4):
@@ -43,7 +43,7 @@ def test_of_a_large_request_the_first_alerts_are_named():
 
 
 def test_a_request_says_when_it_is_complete():
-    """The latest version of it is remembered."""
+    """The latest version of its row counts."""
     pack = Pack()
     pack.post(alert(1))
     pack.step()
@@ -54,7 +54,7 @@ def test_a_request_says_when_it_is_complete():
 
 
 def test_decisions_are_forgotten_with_their_alert():
-    """Else they would be there for good."""
+    """Otherwise they would stay forever."""
     pack = Pack()
     pack.post(alert(1, status="resolved"))
     pack.settle()

@@ -1,4 +1,4 @@
-"""Rows keep everything and hold no expression; their keys survive StackStorm's API."""
+"""Rows keep everything and contain no expression; their keys survive StackStorm's API."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from poundcake import ids
 from poundcake.core import payload
-from poundcake.core.payload import PayloadError
+from poundcake.errors import PayloadError
 from poundcake.st2 import rows
 
 from tests.support.fakes import (
@@ -47,7 +47,7 @@ def test_a_row_comes_back_as_it_was_written(value):
 @example({"{{": {"{%": {"<%": "{#"}}})
 @example(['\\"{{'])
 def test_a_row_holds_no_expression(value):
-    """Not for a template that reads it with st2kv, and none is made when two rows are joined."""
+    """Neither when a template reads it with st2kv, nor when two rows are joined."""
     text = rows.dump(value)
     assert not any(opener in text for opener in OPENERS)
     assert "<" not in text
@@ -57,13 +57,13 @@ def test_a_row_holds_no_expression(value):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [float("-inf")]])
 def test_what_is_not_json_is_not_written(value):
-    """A row that others cannot read is an error of the writer."""
+    """A row that nobody can read is a bug of the writer."""
     with pytest.raises(ValueError):
         rows.dump(value)
 
 
 def test_equal_rows_are_equal_texts():
-    """Whatever the order in which they were filled."""
+    """In whatever order their keys were added."""
     assert rows.dump({"a": 1, "b": 2}) == rows.dump({"b": 2, "a": 1})
 
 
@@ -71,7 +71,7 @@ def test_equal_rows_are_equal_texts():
 @given(st.binary())
 @example(b'"\xed\xa0\xbd\xed\xb8\x80"')
 def test_a_body_means_the_same_before_and_after_a_restart(body):
-    """What load_json takes is what the inbox gives back, so decisions stay the same."""
+    """The inbox returns exactly what load_json accepted, so decisions stay the same."""
     try:
         value = payload.load_json(body)
     except PayloadError:
@@ -114,7 +114,7 @@ def test_keys_are_safe_and_differ_when_the_names_differ(a, b):
 
 
 def test_rows_are_written_read_listed_and_deleted(stackstorm):
-    """By their names, with the time to live that was asked for."""
+    """By their names, with the requested time to live."""
     rows.write(stackstorm, rows.ALERT, "b", {"n": 2}, ttl=60)
     rows.write(stackstorm, rows.ALERT, "a/a", {"n": 1})
     rows.write(stackstorm, rows.REQUEST, "c", {"n": 3})
@@ -132,7 +132,7 @@ def test_rows_are_written_read_listed_and_deleted(stackstorm):
 
 
 def test_request_ids_are_uuids_of_version_7():
-    """RFC 9562: version 7, variant 10, and the time in front."""
+    """RFC 9562: version 7, variant 10, and the time first."""
     made = ids.new_uuid7()
     assert re.match(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z", made)
 
@@ -153,7 +153,7 @@ def test_a_dispatch_id_is_the_same_after_a_crash_and_differs_by_attempt():
 
 
 def test_ids_are_computed_from_any_text():
-    """JSON may hold half of a surrogate pair, and a sender may call it a fingerprint."""
+    """JSON may contain half of a surrogate pair, even as a fingerprint."""
     made = [ids.dispatch_id("\ud800", "e", 1), ids.dispatch_id("\ud801", "e", 1)]
     made += [ids.event_id("\ud800", "e"), ids.event_id("\ud801", "e")]
     assert len(set(made)) == 4

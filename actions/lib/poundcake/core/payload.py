@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
 from poundcake import clock
+from poundcake.errors import PayloadError
 
 FIRING = "firing"
 RESOLVED = "resolved"
@@ -19,10 +20,6 @@ _MOST_LEVELS = 50  # of unknown fields; copying and writing them recurses
 _HOST = re.compile(r"[\w:][\w.:%-]*\Z")
 _FNV_OFFSET = 14695981039346656037
 _FNV_PRIME = 1099511628211
-
-
-class PayloadError(ValueError):
-    """A notification that can never be accepted; the text is ``<field>: <what and expected>``."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Runs ``hemako jfr collect`` and finds the Java flight recording that it makes.
 
-What hemako is told comes from an alert: every value is checked, and handed over as one element of
-an argument list, never through a shell. What hemako says may come from anywhere: it is data.
+The arguments for hemako come from an alert: every value is checked and passed as one element of an
+argument list, never through a shell. hemako's output may come from anywhere and is only data.
 """
 
 import collections
@@ -14,30 +14,38 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List
 
 from poundcake.arguments import span
 from poundcake.errors import ExpectedError
+from poundcake.settings import Settings
 
-# What Kubernetes allows: DNS names. The sts is an id of CrateDB Cloud, in the same characters.
+# Kubernetes allows DNS names. The sts is an id of CrateDB Cloud, with the same characters.
 _DNS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z")
-# A context has any name. This takes EKS's ARNs and GKE's names, and no option ("-x").
+# A context may have any name. This accepts EKS's ARNs and GKE's names, but no option ("-x").
 _CONTEXT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:@/-]{0,251}\Z")
 _NAMES = {"kube_context": _CONTEXT, "namespace": _DNS_NAME, "pod": _DNS_NAME, "sts": _DNS_NAME}
 
 LINES_SHOWN = 1000  # an execution of StackStorm has room for 16 MB
 CHARACTERS_SHOWN = 500  # of a line
 LINES_QUOTED = 5
-LAST_WORDS_SECONDS = 10  # for what a child of hemako, still alive, may have to say
+OUTPUT_SECONDS = 10  # for the output of a child of hemako that is still alive
 
 
-def collect(settings, kube_context, namespace, pod, sts, show):
-    """Record a pod, and return where the recording is.
+def collect(
+    settings: Settings,
+    kube_context: str,
+    namespace: str,
+    pod: str,
+    sts: str,
+    show: Callable[[str], Any],
+) -> Dict[str, Any]:
+    """Record a pod and return where the recording is.
 
-    :param settings: settings.Settings; hemako_path and the settings jfr_* count.
-    :param show: callable that takes each line of hemako's output as it comes.
+    :param show: callable that receives each line of hemako's output as it comes.
     :returns: path, size in bytes, elapsed in seconds, and what was recorded.
-    :raises ExpectedError: when a name is missing or none, hemako is not installed, fails, does not
-        end in time, or leaves no recording.
+    :raises ExpectedError: when a name is missing or invalid, or when hemako is not installed,
+        fails, does not end in time, or leaves no recording.
     """
     names = {"kube_context": kube_context, "namespace": namespace, "pod": pod, "sts": sts}
     _check_names(names)
@@ -46,11 +54,11 @@ def collect(settings, kube_context, namespace, pod, sts, show):
     began = time.time()
     try:
         lines = _run(command, folder, settings.jfr.timeout_seconds, show)
-        # Beside the folder, under its unique name: the folder and what else is in it can go.
+        # Next to the folder, with its unique name, so that the folder can be removed.
         path = Path(shutil.move(str(_recording(folder, lines, began)), folder + ".jfr"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    path.chmod(0o600)  # a recording tells of queries and of the environment
+    path.chmod(0o600)  # a recording reveals queries and the environment
     return dict(
         names,
         path=str(path),
@@ -60,45 +68,62 @@ def collect(settings, kube_context, namespace, pod, sts, show):
     )
 
 
-def _check_names(names):
+def _check_names(names: Dict[str, str]) -> None:
     missing = [name for name, value in names.items() if not value]
     if missing:
-        text = "%s: missing; give the alert a label of this name, as every one is needed"
-        raise ExpectedError(text % ", ".join(missing))
+        raise ExpectedError(
+            ", ".join(missing),
+            "missing",
+            "a value for each of kube_context, namespace, pod and sts",
+            "Give the alert a label of this name",
+        )
     for name, value in names.items():
         if not _NAMES[name].match(value):
-            raise ExpectedError('%s: "%s" is no name that Kubernetes knows' % (name, value[:100]))
+            raise ExpectedError(name, f'"{value[:100]}" is not a valid name', "a Kubernetes name")
 
 
-def _command(settings, names):
+def _command(settings: Settings, names: Dict[str, str]) -> List[str]:
     hemako = shutil.which(settings.jfr.hemako_path)
     if hemako is None:
-        text = "hemako_path: %s is not installed on this StackStorm node, or may not be executed; "
-        text += "install it, or set hemako_path in the config of poundcake"
-        raise ExpectedError(text % settings.jfr.hemako_path)
+        raise ExpectedError(
+            "hemako_path",
+            f"{settings.jfr.hemako_path} is not installed on this StackStorm node, or may not be "
+            "executed",
+            "an executable file",
+            "Install it, or set hemako_path in the config of poundcake",
+        )
     seconds = span("jfr_duration", settings.jfr.duration)
     if seconds >= settings.jfr.timeout_seconds:
-        text = "jfr_timeout_seconds: %d is no longer than jfr_duration, %s; set it higher"
-        raise ExpectedError(text % (settings.jfr.timeout_seconds, settings.jfr.duration))
+        raise ExpectedError(
+            "jfr_timeout_seconds",
+            str(settings.jfr.timeout_seconds),
+            f"more seconds than jfr_duration, {settings.jfr.duration}",
+            "Set it higher in the config of poundcake",
+        )
     command = [os.path.abspath(hemako), "jfr", "collect"]
     command += ["--kube-context", names["kube_context"], "--namespace", names["namespace"]]
     return command + ["--pod", names["pod"], "--duration", settings.jfr.duration, "--approve"]
 
 
-def _make_folder(settings):
-    """Make a folder for one run alone, so that a recording in it is that of this run."""
+def _make_folder(settings: Settings) -> str:
+    """Make a folder for this run only, so that any recording in it belongs to this run."""
     try:
         if settings.jfr.directory:
             os.makedirs(settings.jfr.directory, exist_ok=True)
         return tempfile.mkdtemp(prefix="poundcake-jfr-", dir=settings.jfr.directory or None)
     except OSError as error:
-        raise ExpectedError("jfr_directory: %s; set it to one that StackStorm may write to" % error)
+        raise ExpectedError(
+            "jfr_directory",
+            str(error),
+            "a folder that StackStorm may write to",
+            "Set jfr_directory in the config of poundcake",
+        )
 
 
-def _run(command, folder, timeout, show):
-    """Run hemako in a folder and return the last lines that it wrote to stdout."""
+def _start(command: List[str], folder: str) -> "subprocess.Popen[str]":
+    """Start hemako in a folder, in its own session."""
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -106,41 +131,53 @@ def _run(command, folder, timeout, show):
             stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # so that its children can be ended with it
+            start_new_session=True,  # so that its children can be killed with it
         )
     except OSError as error:
-        raise ExpectedError("hemako_path: %s cannot be run: %s" % (command[0], error))
+        raise ExpectedError(
+            "hemako_path",
+            f"{command[0]} cannot be run: {error}",
+            "an executable file",
+            "Set hemako_path in the config of poundcake",
+        )
+
+
+def _run(command: List[str], folder: str, timeout: float, show: Callable[[str], Any]) -> List[str]:
+    """Run hemako in a folder and return its last lines on stdout."""
+    process = _start(command, folder)
     budget = iter(range(LINES_SHOWN))
     out, err = (_Reader(stream, show, budget) for stream in (process.stdout, process.stderr))
     try:
         code = process.wait(timeout)
     except subprocess.TimeoutExpired:
-        text = "hemako: has not ended within jfr_timeout_seconds, %d s; it said: %s"
-        raise ExpectedError(text % (timeout, _end_of(err.lines) or _end_of(out.lines) or "nothing"))
+        raise ExpectedError(
+            "hemako",
+            f"did not end within jfr_timeout_seconds, {timeout:g} s; "
+            f"its output: {_output(err, out)}",
+        )
     finally:
-        if process.returncode is None:  # after that, its id may be somebody else's
-            # Whatever it has started ends too: it would hold the pipes open.
+        if process.returncode is None:  # later, another process may have its id
+            # Kill its children too, as they would hold the pipes open.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     for reader in (out, err):
-        reader.join(LAST_WORDS_SECONDS)
+        reader.join(OUTPUT_SECONDS)
     if code != 0:
-        how = "exit status %d" % code if code > 0 else "signal %d" % -code
-        said = _end_of(err.lines) or _end_of(out.lines)
-        raise ExpectedError("hemako: failed with %s; it said: %s" % (how, said or "nothing"))
+        how = f"exit status {code}" if code > 0 else f"signal {-code}"
+        raise ExpectedError("hemako", f"failed with {how}; its output: {_output(err, out)}")
     return list(out.lines)
 
 
 class _Reader(threading.Thread):
     """Shows the lines of a stream as they come, and keeps the last ones."""
 
-    def __init__(self, stream, show, budget):
+    def __init__(self, stream: Any, show: Callable[[str], Any], budget: Iterator[int]):
         super().__init__(daemon=True)
-        self.lines = collections.deque(maxlen=100)
+        self.lines: Deque[str] = collections.deque(maxlen=100)
         self._stream, self._show, self._budget = stream, show, budget
         self.start()
 
-    def run(self):
+    def run(self) -> None:
         with self._stream:
             for line in iter(lambda: self._stream.readline(65536), ""):
                 self.lines.append(line.rstrip())
@@ -148,29 +185,36 @@ class _Reader(threading.Thread):
                     self._show(line.rstrip()[:CHARACTERS_SHOWN])
 
 
-def _end_of(lines):
+def _output(err: _Reader, out: _Reader) -> str:
+    return _end_of(err.lines) or _end_of(out.lines) or "nothing"
+
+
+def _end_of(lines: Iterable[str]) -> str:
     return " / ".join([line for line in list(lines) if line.strip()][-LINES_QUOTED:])[-500:]
 
 
-def _recording(folder, lines, began):
-    """Return the Path of the recording: in the folder, else where hemako says that it is."""
+def _recording(folder: str, lines: List[str], began: float) -> Path:
+    """Return the Path of the recording: in the folder, otherwise where hemako's output says."""
     inside = Path(folder).rglob("*.jfr")
     named = (Path(folder, word.strip("'\"")) for line in lines for word in line.split())
     for paths in (inside, named):
-        # It is only a recording of this run when it was written since; a second for coarse clocks.
+        # Only a file written since the start is of this run; one second allows for coarse clocks.
         new = [path for path in paths if _is_new_file(path, began - 1)]
         if new:
             break
     else:
-        text = "hemako: ended well, but made no .jfr file with anything in it; it said: %s"
-        raise ExpectedError(text % (_end_of(lines) or "nothing"))
+        raise ExpectedError(
+            "hemako",
+            f"succeeded without a recording; its output: {_end_of(lines) or 'nothing'}",
+            "a .jfr file that is not empty",
+        )
     return max(new, key=lambda path: path.stat().st_mtime)
 
 
-def _is_new_file(path, since):
+def _is_new_file(path: Path, since: float) -> bool:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except (OSError, ValueError):
         return False
-    good = path.suffix == ".jfr" and path.is_file() and not path.is_symlink()
-    return good and found.st_size > 0 and found.st_mtime >= since
+    is_recording = path.suffix == ".jfr" and path.is_file() and not path.is_symlink()
+    return is_recording and status.st_size > 0 and status.st_mtime >= since

@@ -1,21 +1,29 @@
-"""What is wrong with mappings, as far as it takes StackStorm's actions to know. Pure."""
+"""Checks mappings against the actions that StackStorm has. Pure."""
 
 import difflib
+from typing import AbstractSet, Any, Dict, Mapping, Sequence
 
-from poundcake.mappings import content, shell
+from poundcake.mappings import content, model, shell
+from poundcake.mappings.content import ActionInfo
+from poundcake.mappings.located_yaml import Path
 from poundcake.mappings.shell import CommandError
 from poundcake.mappings.templates import TemplateError, is_from_alert
 
-# The runner's parameters that may take the text of an alert: data, wherever it goes from there.
+# The runner's parameters that may contain alert text: every use of them treats it as data.
 _FOR_ALERTS = ("env", "hosts", "url", "headers", "cookies")
 
 
-def check(book, actions, known, secrets):
+def check(
+    book: model.Book,
+    actions: Mapping[str, ActionInfo],
+    known: Sequence[str],
+    secrets: AbstractSet[str],
+) -> None:
     """Note every mistake of a book's mappings in the book.
 
-    :param actions: ``{action reference: ActionInfo}`` of those that there are.
-    :param known: all action references of the StackStorm, for a hint; may be empty.
-    :param secrets: names of the settings that ``{{config.KEY}}`` must not show.
+    :param actions: ``{action reference: ActionInfo}`` of the existing actions.
+    :param known: all action references in StackStorm, for a hint; may be empty.
+    :param secrets: the settings that ``{{config.KEY}}`` must not reveal.
     """
     for mapping in book.mappings.values():
         for index, step in enumerate(mapping.steps):
@@ -23,71 +31,80 @@ def check(book, actions, known, secrets):
 
 
 class _Step:
-    def __init__(self, book, mapping, index, step, secrets):
+    """Checks one step."""
+
+    def __init__(
+        self,
+        book: model.Book,
+        mapping: model.Mapping,
+        index: int,
+        step: model.Step,
+        secrets: AbstractSet[str],
+    ):
         self._book = book
         self._mapping = mapping
         self._index = index
         self._step = step
         self._secrets = secrets
 
-    def _complain(self, path, text):
-        path = ("actions", self._index) + tuple(path)
-        self._book.complain(self._mapping.alertname, path, text)
+    def _complain(self, path: Path, text: str) -> None:
+        self._book.complain(self._mapping.alertname, ("actions", self._index, *path), text)
 
-    def check(self, actions, known):
+    def check(self, actions: Mapping[str, ActionInfo], known: Sequence[str]) -> None:
         self._check_conditions()
         if self._step.action in actions:
             self._check_parameters(actions[self._step.action])
         elif self._step.action:
-            self._complain(("action",), _unknown(self._step.action, known))
+            self._complain(("action",), _unknown_action(self._step.action, known))
 
-    def _check_conditions(self):
-        found = self._step.conditions
-        never = "this can never hold: "
-        names = found.labels.get("alertname")
+    def _check_conditions(self) -> None:
+        conditions = self._step.conditions
+        never = "this can never be true: "
+        names = conditions.labels.get("alertname")
         if names and self._mapping.alertname not in names:
-            text = never + "the alert is %s; remove it"
-            self._complain(("conditions", "labels", "alertname"), text % self._mapping.alertname)
-        severity = found.labels.get("severity")
-        if severity and found.severity and not set(severity) & set(found.severity):
-            text = never + "severity says %s" % " or ".join(found.severity)
-            self._complain(("conditions", "labels", "severity"), text + "; keep one of them")
-        for label in found.has_labels:
-            if set(found.labels.get(label, "x")) == {""}:
-                text = never + "labels wants %s to be empty, and an empty label is none; keep one"
-                self._complain(("conditions", "has_labels"), text % label)
-        if "" in found.severity and "severity" in found.has_labels and len(found.severity) == 1:
-            self._complain(("conditions", "severity"), never + "has_labels wants one; keep one")
+            text = f"{never}the alert is {self._mapping.alertname}; remove it"
+            self._complain(("conditions", "labels", "alertname"), text)
+        severity = conditions.labels.get("severity")
+        if severity and conditions.severity and not set(severity) & set(conditions.severity):
+            text = f"{never}severity is {' or '.join(conditions.severity)}; keep one of them"
+            self._complain(("conditions", "labels", "severity"), text)
+        for label in conditions.has_labels:
+            if set(conditions.labels.get(label, "x")) == {""}:
+                text = f"{never}labels requires {label} to be empty, that is absent; keep one"
+                self._complain(("conditions", "has_labels"), text)
+        only_absent = conditions.severity == ("",)
+        if only_absent and "severity" in conditions.has_labels:
+            text = f"{never}has_labels requires a severity; keep one"
+            self._complain(("conditions", "severity"), text)
 
-    def _check_parameters(self, info):
-        known = info.parameters
+    def _check_parameters(self, info: ActionInfo) -> None:
+        known, action = info.parameters, self._step.action
         given = content.renamed(self._step.parameters, known)
-        older = dict(zip(given, self._step.parameters))  # as the file has it
+        names_in_file = dict(zip(given, self._step.parameters))
         for name, value in given.items():
-            path = ("parameters", older[name])
+            path = ("parameters", names_in_file[name])
             if name not in known:
-                self._complain(path, _unknown_parameter(self._step.action, name, known))
+                self._complain(path, _unknown_parameter(action, name, known))
             elif known[name].get("immutable"):
-                self._complain(path, "%s sets it itself; remove it" % self._step.action)
+                self._complain(path, f"{action} sets it itself; remove it")
             else:
                 self._check_value(info, name, value, path)
         for name, schema in known.items():
             if schema.get("required") and "default" not in schema and name not in given:
-                text = "%s needs the parameter %s (%s); add it"
                 what = schema.get("description") or schema.get("type", "any type")
-                self._complain(("parameters",), text % (self._step.action, name, what))
-        if self._step.timeout and ("timeout" not in known or "timeout" in given):
-            text = "timeout is among the parameters, too; keep one"
-            if "timeout" not in known:
-                text = "%s takes no timeout; remove it, and limit what it runs"
-                text = text % self._step.action
+                text = f"{action} needs the parameter {name} ({what}); add it"
+                self._complain(("parameters",), text)
+        if self._step.timeout and "timeout" not in known:
+            text = f"{action} takes no timeout; remove it and limit the command itself"
             self._complain(("timeout",), text)
+        elif self._step.timeout and "timeout" in given:
+            self._complain(("timeout",), "timeout is also among the parameters; keep one")
 
-    def _check_value(self, info, name, value, path):
+    def _check_value(self, info: ActionInfo, name: str, value: Any, path: Path) -> None:
         try:
             names = content.template_names(value)
         except TemplateError:
-            return  # it is noted already
+            return  # already noted
         for template in names:
             self._check_template(template, path)
         if name == "cmd" and info.runner in content.SHELLS:
@@ -95,20 +112,22 @@ class _Step:
         elif any(is_from_alert(template) for template in names):
             self._check_place(info, name, value, path)
 
-    def _check_template(self, template, path):
+    def _check_template(self, template: str, path: Path) -> None:
         group, _, key = template.partition(".")
         if group == "parameters" and key not in self._mapping.parameters:
-            there = ", ".join(self._mapping.parameters) or "none"
-            text = "parameters.%s names nothing; the parameters of this alert are: %s"
-            self._complain(path, text % (key, there))
+            names = ", ".join(self._mapping.parameters) or "none"
+            text = f"unknown template parameters.{key}; the parameters of this alert are: {names}"
+            self._complain(path, text)
         if group == "config" and key in self._secrets:
-            text = "config.%s is a secret, which executions would show; let the action read it"
-            self._complain(path, text % key)
+            text = (
+                f"config.{key} is a secret, and executions would reveal it; let the action read it"
+            )
+            self._complain(path, text)
 
-    def _check_command(self, value, path):
+    def _check_command(self, value: Any, path: Path) -> None:
         env = self._step.parameters.get("env")
         if not isinstance(value, str):
-            self._complain(path, "expected text")
+            self._complain(path, "expected a string")
         elif env is not None and not isinstance(env, dict):
             self._complain(path[:-1] + ("env",), "expected an object (NAME: value)")
         else:
@@ -117,31 +136,36 @@ class _Step:
             except CommandError as error:
                 self._complain(path, str(error))
 
-    def _check_place(self, info, name, value, path):
+    def _check_place(self, info: ActionInfo, name: str, value: Any, path: Path) -> None:
         if name in content.HOSTS:
             if not content.host_template(name, value):
-                text = "a host is one template alone, as in {{instance}}, or plain text"
+                text = "expected one template alone, for example {{instance}}, or plain text"
                 self._complain(path, text)
         elif name in info.of_runner and name not in _FOR_ALERTS:
-            text = "an alert must not choose %s; write it out, or use parameters.KEY or config.KEY"
-            self._complain(path, text % name)
+            text = (
+                f"an alert must not choose {name}; write its value, or use parameters.KEY or "
+                "config.KEY"
+            )
+            self._complain(path, text)
         elif name not in info.of_runner and info.runner.endswith("-cmd"):
-            text = "%s puts %s on its command line; use core.local with cmd, where values are data"
-            self._complain(path, text % (self._step.action, name))
+            text = (
+                f"{self._step.action} puts {name} on its command line; use core.local with cmd, "
+                "where values are data"
+            )
+            self._complain(path, text)
 
 
-def _unknown(action, known):
+def _unknown_action(action: str, known: Sequence[str]) -> str:
     pack = action.partition(".")[0]
     if known and not any(ref.startswith(pack + ".") for ref in known):
-        return "%s: there is no pack %s here; st2 pack install %s" % (action, pack, pack)
+        return f"{action}: the pack {pack} is not installed; st2 pack install {pack}"
     close = difflib.get_close_matches(action, known, 1)
-    hint = "did you mean %s?" % close[0] if close else "st2 action list --pack %s" % pack
-    return "there is no action %s; %s" % (action, hint)
+    hint = f"did you mean {close[0]}?" if close else f"st2 action list --pack {pack}"
+    return f"there is no action {action}; {hint}"
 
 
-def _unknown_parameter(action, name, known):
+def _unknown_parameter(action: str, name: str, known: Dict[str, Any]) -> str:
     close = difflib.get_close_matches(name, known, 1)
-    hint = (
-        "did you mean %s?" % close[0] if close else "it has " + (", ".join(sorted(known)) or "none")
-    )
-    return "%s has no parameter %s; %s" % (action, name, hint)
+    hint = f"expected one of {', '.join(sorted(known))}" if known else "it takes none"
+    hint = f"did you mean {close[0]}?" if close else hint
+    return f"{action} has no parameter {name}; {hint}"

@@ -1,95 +1,109 @@
-"""YAML as plain JSON values, with the line of each value, so that a mistake can say where it is."""
+"""Reads YAML as plain JSON values with the line of each value, so that a mistake names its line."""
 
 import math
+from typing import Any, Dict, List, Optional, Set, Tuple, cast
 
 import yaml
 
-# A file of aliases of aliases is small and unfolds to more than any memory holds.
-MOST_VALUES = 200000
+from poundcake import yaml_guard
+
+Path = Tuple[Any, ...]
+Problem = Tuple[int, str]
 
 
-def load(text):
+def load(text: str) -> Tuple[Any, Dict[Path, int], List[Problem]]:
     """Return ``(value, lines, problems)`` of a YAML document.
 
-    :returns: value: of dicts with text keys, lists, strings, numbers, booleans and None.
-        lines: ``{path: line}``, a path being a tuple of keys and indexes, lines counted from 1.
-        problems: ``(line, what is wrong and what to write)`` for all that is no such value.
+    :returns: value: dicts with string keys, lists, strings, numbers, booleans and None.
+        lines: ``{path: line}``, where a path is a tuple of keys and indexes, and lines count from
+        1.
+        problems: ``(line, message)`` for everything that is not such a value.
     """
-    walk = _Walk()
     try:
-        walk.loader = yaml.SafeLoader(text)
-        node = walk.loader.get_single_node()
-        value = None if node is None else walk.value(node, ())
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        yaml_guard.check(node)
+    except yaml_guard.UnsafeYaml as error:
+        return None, {}, [(error.line, f"this YAML cannot be used: {error}")]
+    except RecursionError:
+        return None, {}, [(1, "this YAML cannot be used: nested too deeply")]
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        walk.problems.append((mark.line + 1 if mark else 1, "this is no YAML: %s" % what))
-        value = None
-    return value, walk.lines, walk.problems
+        return None, {}, [_syntax_problem(error)]
+    reader = _Reader(loader)
+    try:
+        value = None if node is None else reader.value(node, ())
+    except yaml.YAMLError as error:
+        return None, reader.lines, [*reader.problems, _syntax_problem(error)]
+    return value, reader.lines, reader.problems
 
 
-class _Walk:
-    def __init__(self):
-        self.lines = {}
-        self.problems = []
-        self._above = set()  # the collections that the walk is inside of
-        self._merged = set()
-        self._count = 0
+def _syntax_problem(error: yaml.YAMLError) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return mark.line + 1 if mark else 1, f"this is not valid YAML: {reason}"
 
-    def value(self, node, path):
+
+class _Reader:
+    """Turns composed nodes into values, and notes lines and problems."""
+
+    def __init__(self, loader: yaml.SafeLoader):
+        self.lines: Dict[Path, int] = {}
+        self.problems: List[Problem] = []
+        self._loader = loader
+        self._merged: Set[int] = set()
+
+    def value(self, node: yaml.Node, path: Path) -> Any:
         self.lines[path] = node.start_mark.line + 1
-        self._count += 1
-        if self._count > MOST_VALUES:
-            raise yaml.YAMLError("more than %d values" % MOST_VALUES)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
-        if id(node) in self._above:
-            return self._problem(node, "this is inside of itself; remove the alias")
-        self._above.add(id(node))
         if isinstance(node, yaml.SequenceNode):
-            found = [self.value(item, path + (index,)) for index, item in enumerate(node.value)]
-        else:
-            found = self._mapping(node, path)
-        self._above.discard(id(node))
-        return found
+            return [self.value(item, path + (index,)) for index, item in enumerate(node.value)]
+        return self._mapping(cast(yaml.MappingNode, node), path)
 
-    def _scalar(self, node):
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
         try:
-            value = self.loader.construct_object(node)
+            value = self._loader.construct_object(node)
         except (yaml.YAMLError, ValueError):
-            return self._problem(node, "this cannot be read; write it in quotes")
+            self._problem(node, "this value cannot be read; write it in quotes")
+            return None
         infinite = isinstance(value, float) and not math.isfinite(value)
         if infinite or not isinstance(value, (str, int, float, type(None))):
-            return self._problem(node, "%s is no text to YAML; write it in quotes" % node.value)
+            self._problem(node, f"YAML does not read {node.value} as a string; write it in quotes")
+            return None
         return value
 
-    def _mapping(self, node, path):
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> Dict[str, Any]:
         if id(node) not in self._merged:
             self._merged.add(id(node))
             self._find_duplicates(node)
-            self.loader.flatten_mapping(node)
-        found = {}
+            self._loader.flatten_mapping(node)
+        mapping = {}
         for key_node, item in node.value:
             key = self._key(key_node)
             if key is not None:
-                found[key] = self.value(item, path + (key,))
-        return found
+                mapping[key] = self.value(item, path + (key,))
+        return mapping
 
-    def _key(self, node):
+    def _key(self, node: yaml.Node) -> Optional[str]:
         key = self._scalar(node) if isinstance(node, yaml.ScalarNode) else None
-        if isinstance(key, str):
-            return key
-        return self._problem(node, "a key must be text; write it in quotes")
+        if not isinstance(key, str):
+            self._problem(node, "a key must be a string; write it in quotes")
+            return None
+        return key
 
-    def _find_duplicates(self, node):
-        seen = {}
+    def _find_duplicates(self, node: yaml.MappingNode) -> None:
+        first_lines: Dict[str, int] = {}
         for key_node, _ in node.value:
-            line = key_node.start_mark.line + 1
-            if isinstance(key_node, yaml.ScalarNode) and key_node.value in seen:
-                text = '"%s" is here twice, first in line %d; keep one'
-                self._problem(key_node, text % (key_node.value, seen[key_node.value]))
-            elif isinstance(key_node, yaml.ScalarNode):
-                seen[key_node.value] = line
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
+            name = key_node.value
+            if name in first_lines:
+                first = first_lines[name]
+                self._problem(
+                    key_node, f'duplicate key "{name}", first used in line {first}; keep one'
+                )
+            else:
+                first_lines[name] = key_node.start_mark.line + 1
 
-    def _problem(self, node, text):
-        self.problems.append((node.start_mark.line + 1, text))
+    def _problem(self, node: yaml.Node, message: str) -> None:
+        self.problems.append((node.start_mark.line + 1, message))

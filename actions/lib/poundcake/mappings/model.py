@@ -1,4 +1,4 @@
-"""Mappings: for each alert the steps that remediate it, as YAML. Pure.
+"""Mappings: the steps that remediate each alert, as YAML. Pure.
 
 ::
 
@@ -24,28 +24,29 @@
 import difflib
 import re
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import yaml
 
 from poundcake.mappings import located_yaml, templates
+from poundcake.mappings.located_yaml import Path
 from poundcake.mappings.templates import TemplateError
 
 HANDLER = "yaml_config"
-_RESERVED = ("noop", "fail", "continue", "retry")  # tasks that Orquesta has of its own
+_RESERVED = ("noop", "fail", "continue", "retry")  # built-in tasks of Orquesta
 _MOST_SECONDS = 604800
 _MOST_RETRIES = 100
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """All must hold. ``severity`` and the values of ``labels`` are tuples: one of them."""
+    """All must hold. ``severity`` and each value of ``labels`` list the accepted values."""
 
-    severity: tuple = ()
-    labels: dict = field(default_factory=dict)
-    has_labels: tuple = ()
+    severity: Tuple[str, ...] = ()
+    labels: Dict[str, Tuple[str, ...]] = field(default_factory=dict)
+    has_labels: Tuple[str, ...] = ()
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self.severity or self.labels or self.has_labels)
 
 
@@ -57,7 +58,7 @@ class Step:
     action: str
     description: str = ""
     conditions: Conditions = Conditions()
-    parameters: dict = field(default_factory=dict)
+    parameters: Dict[str, Any] = field(default_factory=dict)
     timeout: Optional[int] = None
     retry_count: int = 0
     retry_delay: int = 0
@@ -66,72 +67,72 @@ class Step:
 
 @dataclass(frozen=True)
 class Mapping:
-    """What is done about one alert. ``enabled`` is None where the mapping does not say."""
+    """The remediation of one alert. ``enabled`` is None when the mapping does not set it."""
 
     alertname: str
-    steps: tuple
+    steps: Tuple[Step, ...]
     description: str = ""
     enabled: Optional[bool] = None
-    parameters: dict = field(default_factory=dict)
+    parameters: Dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """Where a mapping is wrong, what is wrong, and what to write."""
+    """A mistake in a mapping: its place, the problem, and what to write instead."""
 
     file: str
     line: int
     where: str
     text: str
 
-    def __str__(self):
-        where = "%s: " % self.where if self.where else ""
-        return "%s:%d: %s%s" % (self.file, self.line, where, self.text)
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        return f"{self.file}:{self.line}: {where}{self.text}"
 
 
 class Book:
-    """The mappings of some files: ``mappings`` by alert name, and every mistake in ``mistakes``."""
+    """The mappings of some files, ``mappings`` by alert name, and all their ``mistakes``."""
 
-    def __init__(self):
-        self.mappings = {}
-        self.mistakes = []
-        self._files = {}  # alert name -> the file that it is in
+    def __init__(self) -> None:
+        self.mappings: Dict[str, Mapping] = {}
+        self.mistakes: List[Mistake] = []
+        self._files: Dict[str, _File] = {}  # alert name -> the file that contains it
 
-    def complain(self, alertname, path, text):
+    def complain(self, alertname: str, path: Sequence[Any], text: str) -> None:
         """Note a mistake in the mapping of an alert.
 
-        :param path: keys and indexes below the alert, as in ("actions", 0, "timeout").
+        :param path: keys and indexes below the alert, for example ("actions", 0, "timeout").
         """
         self._files[alertname].complain(("alerts", alertname) + tuple(path), text)
 
 
-def parse(sources):
-    """Return the Book of some ``(file name, YAML)``. Nothing raises: mistakes are noted."""
+def parse(sources: Iterable[Tuple[str, str]]) -> Book:
+    """Return the Book of ``(file name, YAML)`` pairs. It never raises; mistakes are noted."""
     book = Book()
     for name, text in sources:
         _File(book, name, text).read()
     return book
 
 
-def dump(mappings):
+def dump(mappings: Iterable[Mapping]) -> str:
     """Return mappings as the YAML that ``parse`` reads."""
     alerts = {mapping.alertname: _plain(mapping) for mapping in mappings}
     return yaml.safe_dump({"alerts": alerts}, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _plain(mapping):
-    found = {"description": mapping.description}
+def _plain(mapping: Mapping) -> Dict[str, Any]:
+    document: Dict[str, Any] = {"description": mapping.description}
     if mapping.enabled is not None:
-        found["enabled"] = mapping.enabled
-    found["parameters"] = mapping.parameters
-    found["actions"] = [_plain_step(step) for step in mapping.steps]
-    return {key: value for key, value in found.items() if value not in ("", {})}
+        document["enabled"] = mapping.enabled
+    document["parameters"] = mapping.parameters
+    document["actions"] = [_plain_step(step) for step in mapping.steps]
+    return {key: value for key, value in document.items() if value not in ("", {})}
 
 
-def _plain_step(step):
+def _plain_step(step: Step) -> Dict[str, Any]:
     conditions = step.conditions
     labels = {label: _one_or_many(values) for label, values in conditions.labels.items()}
-    found = {
+    document: Dict[str, Any] = {
         "name": step.name,
         "action": step.action,
         "description": step.description,
@@ -146,18 +147,18 @@ def _plain_step(step):
         "retry_delay": step.retry_delay or None,
         "continue_on_failure": step.continue_on_failure or None,
     }
-    found["conditions"] = {k: v for k, v in found["conditions"].items() if v}
-    return {key: value for key, value in found.items() if value not in ("", {}, None)}
+    document["conditions"] = {k: v for k, v in document["conditions"].items() if v}
+    return {key: value for key, value in document.items() if value not in ("", {}, None)}
 
 
-def _one_or_many(values):
+def _one_or_many(values: Sequence[str]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
 class _File:
     """Reads one file into a book."""
 
-    def __init__(self, book, name, text):
+    def __init__(self, book: Book, name: str, text: str):
         self._book = book
         self._name = name
         self._document, self._lines, problems = located_yaml.load(text)
@@ -165,108 +166,115 @@ class _File:
             book.mistakes.append(Mistake(name, line, "", problem))
         self._broken = bool(problems) and self._document is None
 
-    def complain(self, path, text):
+    def complain(self, path: Path, text: str) -> None:
         place = path
         while place and place not in self._lines:
             place = place[:-1]
         line = self._lines.get(place, 1)
         self._book.mistakes.append(Mistake(self._name, line, _shown(path), text))
 
-    def read(self):
+    def read(self) -> None:
         if self._broken:
             return
         document = self._object(self._document, (), ("alerts",)) or {}
         if "alerts" not in document:
-            self.complain(("alerts",), "it is missing; write alerts: and the alerts below it")
+            self.complain(("alerts",), "missing; expected alerts: with the alerts below it")
         alerts = self._object(document.get("alerts"), ("alerts",), None) or {}
-        for alertname, found in alerts.items():
+        for alertname, raw in alerts.items():
             path = ("alerts", alertname)
             if alertname in self._book.mappings:
                 other = self._book._files[alertname]
-                where = "%s:%d" % (other._name, other._lines[path])
-                self.complain(path, "this alert is in %s already; keep one" % where)
+                where = f"{other._name}:{other._lines[path]}"
+                self.complain(path, f"this alert is already in {where}; keep one")
                 continue
-            mapping = self._mapping(alertname, found, path)
+            mapping = self._mapping(alertname, raw, path)
             if mapping:
                 self._book.mappings[alertname] = mapping
                 self._book._files[alertname] = self
 
-    def _mapping(self, alertname, found, path):
+    def _mapping(self, alertname: str, value: Any, path: Path) -> Optional[Mapping]:
         fields = ("description", "handler", "enabled", "parameters", "actions")
-        found = self._object(found, path, fields)
-        if found is None:
+        raw = self._object(value, path, fields)
+        if raw is None:
             return None
         if not alertname.strip() or "\0" in alertname:
-            self.complain(path, "the name of an alert is empty, or holds NUL")
-        if found.get("handler", HANDLER) != HANDLER:
-            text = (
-                '"%s" is a handler of old; write its steps under actions (README, custom handlers)'
+            self.complain(path, "the alert name is empty or contains NUL")
+        if raw.get("handler", HANDLER) != HANDLER:
+            self.complain(
+                path + ("handler",),
+                f'"{raw["handler"]}" is an older handler; write its steps under actions '
+                "(README, custom handlers)",
             )
-            self.complain(path + ("handler",), text % found["handler"])
-        enabled = found.get("enabled")
+        enabled = raw.get("enabled")
         if enabled is not None and not isinstance(enabled, bool):
             self.complain(path + ("enabled",), "expected true or false")
             enabled = None
-        steps = self._steps(found.get("actions"), path + ("actions",))
+        steps = self._steps(raw.get("actions"), path + ("actions",))
         return Mapping(
             alertname=alertname,
-            description=self._text(found, "description", path),
+            description=self._text(raw, "description", path),
             enabled=enabled,
-            parameters=self._values(found, path),
+            parameters=self._values(raw, path),
             steps=tuple(step for step in steps if step),
         )
 
-    def _values(self, found, path):
-        """The values that a mapping gives its own templates: no templates themselves."""
+    def _values(self, raw: Dict[str, Any], path: Path) -> Dict[str, Any]:
+        """Return the values for the mapping's own templates; they contain no templates."""
         path = path + ("parameters",)
-        values = self._object(found.get("parameters"), path, None) or {}
+        values = self._object(raw.get("parameters"), path, None) or {}
         for name, value in values.items():
             for place, text in _texts(value, path + (name,)):
                 if templates.TEMPLATE.search(text) or "<%" in text or "{%" in text:
-                    self.complain(place, "no templates here; write the template into the step")
+                    self.complain(
+                        place, "no templates are allowed here; write the template in the step"
+                    )
             if not re.match(r"\w+\Z", name):
-                self.complain(path + (name,), "a name is letters, digits and _")
+                self.complain(path + (name,), "expected a name of letters, digits and _")
         return values
 
-    def _steps(self, found, path):
-        if not isinstance(found, list) or not found:
+    def _steps(self, raw: Any, path: Path) -> List[Optional[Step]]:
+        if not isinstance(raw, list) or not raw:
             self.complain(path, "expected a list of steps, each with action: PACK.ACTION")
             return []
-        steps, names = [], {}
-        for index, item in enumerate(found):
+        steps: List[Optional[Step]] = []
+        names: Dict[str, int] = {}
+        for index, item in enumerate(raw):
             step = self._step(item, path + (index,), index)
             steps.append(step)
             if step and step.name in names:
-                text = '"%s" is the name of step %d, too; rename one'
-                self.complain(path + (index, "name"), text % (step.name, names[step.name] + 1))
+                other = names[step.name] + 1
+                self.complain(
+                    path + (index, "name"),
+                    f'step {other} has the name "{step.name}" too; rename one',
+                )
             elif step:
                 names[step.name] = index
         return steps
 
-    def _step(self, found, path, index):
-        found = self._object(found, path, list(Step.__dataclass_fields__))
-        if found is None:
+    def _step(self, value: Any, path: Path, index: int) -> Optional[Step]:
+        raw = self._object(value, path, list(Step.__dataclass_fields__))
+        if raw is None:
             return None
-        action = found.get("action")
+        action = raw.get("action")
         if not isinstance(action, str) or not re.match(r"[\w-]+\.[\w.-]+\Z", action):
-            self.complain(path + ("action",), "expected PACK.ACTION, as in core.remote")
+            self.complain(path + ("action",), "expected PACK.ACTION, for example core.remote")
             action = ""
-        name = self._text(found, "name", path) or "step_%d" % (index + 1)
+        name = self._text(raw, "name", path) or f"step_{index + 1}"
         name = re.sub(r"\W+", "_", name, flags=re.ASCII)
         if name in _RESERVED:
-            self.complain(path + ("name",), '"%s" is a word of Orquesta; rename it' % name)
-        go_on = found.get("continue_on_failure", False)
+            self.complain(path + ("name",), f'"{name}" is a reserved word of Orquesta; rename it')
+        go_on = raw.get("continue_on_failure", False)
         if not isinstance(go_on, bool):
             self.complain(path + ("continue_on_failure",), "expected true or false")
-        parameters = self._object(found.get("parameters"), path + ("parameters",), None) or {}
-        parameters, timeout = _timeout_of(parameters, found.get("timeout"))
-        retries = self._number(found, "retry_count", path, 0, _MOST_RETRIES)
-        delay = self._number(found, "retry_delay", path, 0, _MOST_SECONDS)
+        parameters = self._object(raw.get("parameters"), path + ("parameters",), None) or {}
+        parameters, timeout = _timeout_of(parameters, raw.get("timeout"))
+        retries = self._number(raw, "retry_count", path, 0, _MOST_RETRIES)
+        delay = self._number(raw, "retry_delay", path, 0, _MOST_SECONDS)
         return Step(
             name=name,
             action=action,
-            description=self._text(found, "description", path),
-            conditions=self._conditions(found.get("conditions"), path + ("conditions",)),
+            description=self._text(raw, "description", path),
+            conditions=self._conditions(raw.get("conditions"), path + ("conditions",)),
             parameters=self._templates(parameters, path + ("parameters",)),
             timeout=self._number({"timeout": timeout}, "timeout", path, 1, _MOST_SECONDS) or None,
             retry_count=retries,
@@ -274,15 +282,15 @@ class _File:
             continue_on_failure=bool(go_on),
         )
 
-    def _conditions(self, found, path):
-        found = self._object(found, path, ("severity", "labels", "has_labels")) or {}
-        labels = self._object(found.get("labels"), path + ("labels",), None) or {}
-        names = self._strings(found.get("has_labels"), path + ("has_labels",))
+    def _conditions(self, value: Any, path: Path) -> Conditions:
+        raw = self._object(value, path, ("severity", "labels", "has_labels")) or {}
+        labels = self._object(raw.get("labels"), path + ("labels",), None) or {}
+        names = self._strings(raw.get("has_labels"), path + ("has_labels",))
         for place, name in [("labels", n) for n in labels] + [("has_labels", n) for n in names]:
             if not re.match(templates.KEY + r"\Z", name):
-                self.complain(path + (place,), '"%s" cannot be the name of a label' % name)
+                self.complain(path + (place,), f'"{name}" cannot be the name of a label')
         return Conditions(
-            severity=self._strings(found.get("severity"), path + ("severity",)),
+            severity=self._strings(raw.get("severity"), path + ("severity",)),
             labels={
                 label: self._strings(values, path + ("labels", label), empty=False)
                 for label, values in labels.items()
@@ -290,78 +298,89 @@ class _File:
             has_labels=tuple(names),
         )
 
-    def _strings(self, found, path, empty=True):
-        """One text or a list of them, as a tuple."""
-        if found is None and empty:
+    def _strings(self, raw: Any, path: Path, empty: bool = True) -> Tuple[str, ...]:
+        """Return one string or a list of strings as a tuple."""
+        if raw is None and empty:
             return ()
-        values = found if isinstance(found, list) else [found]
+        values = raw if isinstance(raw, list) else [raw]
         wrong = [value for value in values if not isinstance(value, str)]
         if wrong:
-            text = "expected text or a list of texts; write %s in quotes" % (wrong[0],)
-            self.complain(path, text)
+            self.complain(
+                path, f"expected a string or a list of strings; write {wrong[0]} in quotes"
+            )
         elif not values:
-            self.complain(path, "this can never hold: the list is empty; remove it")
+            self.complain(path, "this can never be true: the list is empty; remove it")
         return tuple(value for value in values if isinstance(value, str))
 
-    def _templates(self, parameters, path):
-        """Parameters with each template in its normal form."""
+    def _templates(self, parameters: Dict[str, Any], path: Path) -> Dict[str, Any]:
+        """Return the parameters with each template in its canonical form."""
         for place, key in _keys(parameters, path):
             if "{{" in key or "{%" in key or "<%" in key or "{#" in key:
-                self.complain(place, "no template in a key; write the key out")
-        return mapped(parameters, path, self._normal)
+                self.complain(place, "no template is allowed in a key; write the key itself")
+        normalized: Dict[str, Any] = mapped(parameters, path, self._normalize)
+        return normalized
 
-    def _normal(self, text, path):
+    def _normalize(self, text: str, path: Path) -> str:
         try:
-            return templates.translate(text, lambda name: "{{%s}}" % name)
+            return templates.translate(text, lambda name: "{{" + name + "}}")
         except TemplateError as error:
             self.complain(path, str(error))
             return text
 
-    def _text(self, found, key, path):
-        value = found.get(key)
+    def _text(self, raw: Dict[str, Any], key: str, path: Path) -> str:
+        value = raw.get(key)
         if value is None:
             return ""
         if not isinstance(value, str):
-            self.complain(path + (key,), "expected text; write it in quotes")
+            self.complain(path + (key,), "expected a string; write it in quotes")
             return ""
         if re.search(r"\{\{|\{%|\{#|<%", value):
-            self.complain(path + (key,), "no templates here; write plain text")
+            self.complain(path + (key,), "no templates are allowed here; write plain text")
         return value.strip()
 
-    def _number(self, found, key, path, low, high):
-        value = found.get(key)
+    def _number(self, raw: Dict[str, Any], key: str, path: Path, low: int, high: int) -> int:
+        value = raw.get(key)
         if value is None:
             return 0
-        good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-        if not good:
-            self.complain(path + (key,), "expected a whole number from %d to %d" % (low, high))
-        return value if good else 0
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        self.complain(path + (key,), f"expected a whole number from {low} to {high}")
+        return 0
 
-    def _object(self, value, path, known):
-        """A dict whose keys are known (any, when known is None); None when it is something else."""
+    def _object(
+        self, value: Any, path: Path, known: Optional[Sequence[str]]
+    ) -> Optional[Dict[str, Any]]:
+        """Return a dict, or None when it is something else.
+
+        :param known: the allowed keys; None allows any.
+        """
         if value is None and path:
             value = {}
         if not isinstance(value, dict):
             self.complain(path, "expected an object (key: value)")
             return None
         for key in value if known is not None else ():
-            if key not in known:
+            if known is not None and key not in known:
                 close = difflib.get_close_matches(key, known, 1)
-                hint = "did you mean %s?" % close[0] if close else "there are " + ", ".join(known)
-                self.complain(path + (key,), "this is not known; %s" % hint)
+                hint = "expected one of " + ", ".join(known)
+                hint = f"did you mean {close[0]}?" if close else hint
+                self.complain(path + (key,), f"unknown key; {hint}")
         return value
 
 
-def _timeout_of(parameters, timeout):
-    """A timeout among the parameters is the step's: the same thing in another place."""
+def _timeout_of(parameters: Dict[str, Any], timeout: Any) -> Tuple[Dict[str, Any], Any]:
+    """Return the parameters without a timeout, and the step's timeout.
+
+    A timeout among the parameters means the same as the step's own.
+    """
     if timeout is None and isinstance(parameters.get("timeout"), int):
         timeout = parameters["timeout"]
         parameters = {key: value for key, value in parameters.items() if key != "timeout"}
     return parameters, timeout
 
 
-def mapped(value, path, function):
-    """Return a copy of a JSON value with each text in it replaced by ``function(text, path)``."""
+def mapped(value: Any, path: Path, function: Callable[[str, Path], Any]) -> Any:
+    """Return a copy of a JSON value with each string replaced by ``function(text, path)``."""
     if isinstance(value, str):
         return function(value, path)
     if isinstance(value, dict):
@@ -371,14 +390,14 @@ def mapped(value, path, function):
     return value
 
 
-def _texts(value, path):
-    found = []
-    mapped(value, path, lambda text, place: found.append((place, text)))
-    return found
+def _texts(value: Any, path: Path) -> List[Tuple[Path, str]]:
+    pairs: List[Tuple[Path, str]] = []
+    mapped(value, path, lambda text, place: pairs.append((place, text)))
+    return pairs
 
 
-def _keys(value, path):
-    """Yield ``(path, key)`` of every dict in a JSON value."""
+def _keys(value: Any, path: Path) -> Iterator[Tuple[Path, str]]:
+    """Yield ``(path, key)`` for each key in a JSON value."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items if isinstance(value, (dict, list)) else ():
         if isinstance(key, str):
@@ -387,9 +406,9 @@ def _keys(value, path):
             yield from _keys(item, path + (key,))
 
 
-def _shown(path):
-    """``alerts.X.actions[0].timeout``."""
-    text = ""
+def _shown(path: Path) -> str:
+    """Return a path as text: ``alerts.X.actions[0].timeout``."""
+    shown = ""
     for part in path:
-        text += "[%d]" % part if isinstance(part, int) else ("." if text else "") + part
-    return text
+        shown += f"[{part}]" if isinstance(part, int) else ("." if shown else "") + part
+    return shown

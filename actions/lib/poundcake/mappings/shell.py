@@ -1,12 +1,13 @@
-"""Templates in shell commands: their values travel as environment variables, never as text.
+"""Templates in shell commands: their values are passed as environment variables, never as code.
 
 The command of a mapping, ``systemctl restart {{labels.service}}``, becomes
-``systemctl restart "${POUNDCAKE_LABELS_SERVICE}"``. A shell does not read the value of a variable
-as a command, with a few exceptions, which are refused here: places that a second interpreter reads,
-arithmetic, and names of programs.
+``systemctl restart "${POUNDCAKE_LABELS_SERVICE}"``. A shell does not evaluate the value of a
+variable as a command, with a few exceptions, which are refused here: text that a second interpreter
+reads, arithmetic, and names of programs.
 """
 
 import re
+from typing import Any, Dict, Mapping, Tuple
 
 from poundcake.mappings.templates import split
 
@@ -16,21 +17,21 @@ _REFERENCE = re.compile(r"\$\{(%s\w+)\}" % PREFIX)
 _SEPARATORS = ";&|(\n"
 # A word after one of these is the name of a program.
 _KEYWORDS = "! { then do else elif if while until source .".split()
-# And so it is after one of these, their options and their numbers.
+# The same holds after one of these, its options and its numbers.
 _WRAPPERS = (
     "sudo doas nohup exec command builtin time env nice ionice setsid stdbuf timeout chroot".split()
 )
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-# They read their arguments as programs.
+# These read their arguments as programs.
 _READER = re.compile(
     r"(?<![\w.-])(eval|ssh|runuser|xargs|awk|gawk|mawk|sed|trap|parallel|declare|typeset)(?![\w.-])"
 )
-# These, too; but they are words of every message as well, so only where a program may stand.
+# So do these; but they are everyday words too, so only the place of a program name counts.
 _READER_IN_PLACE = re.compile(
     r"(?:^|[;&|(\n{!]|(?<![\w.-])(?:%s)(?![\w.-])[^;&|\n]*\s)\s*(at|batch|let|node|su|watch)(?![\w.-])"
     % "|".join(["find"] + _WRAPPERS + [word for word in _KEYWORDS if word.isalpha()])
 )
-# So do they (-c, -e, standard input), unless they are given the file of a script.
+# So do these (-c, -e, standard input), unless they get a script file.
 _INTERPRETER = re.compile(
     r"(?<![\w.-])(sh|bash|dash|ash|zsh|ksh|csh|tcsh|fish|python[\d.]*|perl|ruby|php|lua|psql|"
     r"mysql|mariadb|sqlite3|mongo|mongosh|redis-cli)(?![\w.-])(?!\s+[^-\s;&|])"
@@ -45,19 +46,20 @@ REMEDY = (
 
 
 class CommandError(ValueError):
-    """A template where a shell could take its value for more than data; the text says why."""
+    """A template whose value a shell could evaluate; the text says why."""
 
 
-def translate(command):
+def translate(command: str) -> Tuple[str, Dict[str, str]]:
     """Return a command with references to variables, and ``{variable: template name}``.
 
-    Raises CommandError, and TemplateError for a template that names nothing.
+    Raises CommandError for an unsafe command, and TemplateError for an unknown template.
     """
     parts = split(command)
     if not any(name for name, _ in parts):
         return command, {}
     _check(command)
-    written, variables, quotes = "", {}, _Quotes()
+    written, quotes = "", _Quotes()
+    variables: Dict[str, str] = {}
     for name, literal in parts:
         if not name:
             quotes.read(literal)
@@ -66,16 +68,16 @@ def translate(command):
         quotes.check(written)
         variable = _variable(name, variables)
         variables[variable] = name
-        reference = "${%s}" % variable
-        written += reference if quotes.double else '"%s"' % reference
+        reference = "${" + variable + "}"
+        written += reference if quotes.double else f'"{reference}"'
         quotes.word += "x"
     return written, variables
 
 
-def restore(command, env):
-    """Return a command with its templates and the environment that is left.
+def restore(command: str, env: Mapping[str, Any]) -> Tuple[str, Dict[str, Any]]:
+    """Return a command with its templates, and the rest of its environment.
 
-    :param env: what ``env`` holds, with templates in it.
+    :param env: the parameter ``env``, with templates as values.
     """
     ours = set(_REFERENCE.findall(command)) & set(env)
     command = _REFERENCE.sub(
@@ -84,47 +86,52 @@ def restore(command, env):
     return command, {name: value for name, value in env.items() if name not in ours}
 
 
-def _variable(name, taken):
+def _variable(name: str, taken: Mapping[str, str]) -> str:
     stem = PREFIX + re.sub(r"\W", "_", name).upper()
     variable, number = stem, 1
     while taken.get(variable, name) != name:
         number += 1
-        variable = "%s_%d" % (stem, number)
+        variable = f"{stem}_{number}"
     return variable
 
 
-def _check(command):
+def _check(command: str) -> None:
     if PREFIX in command:
-        raise CommandError("names that begin with %s are apply_mappings' own" % PREFIX)
+        raise CommandError(f"names that begin with {PREFIX} are reserved for apply_mappings")
     readers = (_READER, _READER_IN_PLACE, _INTERPRETER)
     reader = next(filter(None, (pattern.search(command) for pattern in readers)), None)
     if reader:
-        text = "%s reads its argument as a program, and an alert must not write one; %s"
-        raise CommandError(text % (reader.group(1), REMEDY))
-    found = _UNSAFE.search(command)
-    if found:
-        text = '"%s" and a template in one command: the shell would read the value once more; %s'
-        raise CommandError(text % (found.group(), REMEDY))
+        raise CommandError(
+            f"{reader.group(1)} reads its argument as a program, and an alert must not write one; "
+            f"{REMEDY}"
+        )
+    unsafe = _UNSAFE.search(command)
+    if unsafe:
+        raise CommandError(
+            f'"{unsafe.group()}" and a template in one command: the shell would evaluate it; '
+            f"{REMEDY}"
+        )
 
 
 class _Quotes:
-    """Where in a command line the reading stands: in which quotes, and in which word."""
+    """The state at a place in a command line: the open quotes and the current word."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.double = False
         self.word = ""
         self._single = False
         self._escaped = False
-        self._substitutes = False  # there is a $( in the double quotes that are open
+        self._substitutes = False  # the open double quotes contain a $(
         self._start_command()
 
-    def _start_command(self):
+    def _start_command(self) -> None:
         self.word = ""
-        self._program_due = True  # the next word is, or may be, the name of a program
+        self._program_due = True  # the next word may be the name of a program
         self._wrapped = False
         self._after_option = False
 
-    def read(self, text):
+    def read(self, text: str) -> None:
+        """Advance over literal text."""
         for index, char in enumerate(text):
             if self._escaped:
                 self._escaped = False
@@ -146,7 +153,7 @@ class _Quotes:
             else:
                 self.word += char
 
-    def _end_word(self):
+    def _end_word(self) -> None:
         word, self.word = self.word, ""
         if not word or not self._program_due or _ASSIGNMENT.match(word):
             return
@@ -159,18 +166,21 @@ class _Quotes:
             # What follows an option may be its value: sudo -u root
             self._program_due = after_option
 
-    def check(self, written):
-        """Raise CommandError when a template must not stand here."""
+    def check(self, written: str) -> None:
+        """Raise CommandError when a template is not allowed here.
+
+        :param written: the command up to here.
+        """
         if self._single:
-            raise CommandError("a template in single quotes; write double quotes")
+            raise CommandError("a template in single quotes; use double quotes")
         if self._escaped or written.endswith("$"):
-            raise CommandError('"%s" before a template; remove it' % written[-1])
+            raise CommandError(f'"{written[-1]}" before a template; remove it')
         if self._substitutes:
-            raise CommandError("a template in $( ) in double quotes; %s" % REMEDY)
+            raise CommandError(f"a template in $( ) in double quotes; {REMEDY}")
         if _TESTS_VARIABLE.search(written):
-            raise CommandError("a template as the name of a variable; %s" % REMEDY)
+            raise CommandError(f"a template as the name of a variable; {REMEDY}")
         if self._program_due and not _ASSIGNMENT.match(self.word):
             raise CommandError(
-                "an alert must not choose which program runs; write the program's name, after "
-                "options of sudo and the like with -- in front"
+                "an alert must not choose which program runs; write the program's name, and put -- "
+                "between it and the options of sudo and similar programs"
             )

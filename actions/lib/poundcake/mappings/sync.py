@@ -1,21 +1,21 @@
-"""What the actions about mappings do: compare YAML with StackStorm's content, and write it.
+"""Compares mappings with StackStorm's content, and writes it; used by the mapping actions.
 
-Content that ``apply_mappings`` made carries the tag ``mapping_content.TAG``, and nothing that does
-not carry it is ever changed or removed.
+All content of ``apply_mappings`` has the tag ``mapping_content.TAG``. Content without it is never
+changed or removed.
 """
 
 import difflib
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import AbstractSet, Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import yaml
 
 from poundcake import files
-from poundcake.errors import ExpectedError
+from poundcake.errors import ExpectedError, StackStormError
 from poundcake.mappings import checks, model
 from poundcake.mappings import content as mapping_content
-from poundcake.mappings.content import ActionInfo, Content, ContentError
-from poundcake.st2.client import StackStormError
+from poundcake.mappings.content import ActionInfo, Content, ContentError, Document
+from poundcake.st2.client import StackStorm
 
 CREATE = "create"
 UPDATE = "update"
@@ -24,23 +24,23 @@ REMOVE = "remove"
 _DONE = {CREATE: "created", UPDATE: "updated", UNCHANGED: "unchanged", REMOVE: "removed"}
 
 SYSTEM_PACKS = ("core", "packs")
-_OF_ACTION = ("description", "runner_type", "entry_point", "parameters", "tags")
-_OF_RULE = ("description", "criteria", "tags")
+_COMPARED_IN_ACTION = ("description", "runner_type", "entry_point", "parameters", "tags")
+_COMPARED_IN_RULE = ("description", "criteria", "tags")
 
 
 class MappingsError(ExpectedError):
     """Mappings with mistakes; ``details["mistakes"]`` has all of them."""
 
-    def __init__(self, mistakes):
-        found = sorted(mistakes, key=lambda mistake: (mistake.file, mistake.line))
-        self.details = {"mistakes": [str(mistake) for mistake in found]}
-        more = " (and %d more, see mistakes)" % (len(found) - 1) if len(found) > 1 else ""
-        super().__init__("%s%s" % (found[0], more))
+    def __init__(self, mistakes: Iterable[model.Mistake]):
+        ordered = sorted(mistakes, key=lambda mistake: (mistake.file, mistake.line))
+        self.details = {"mistakes": [str(mistake) for mistake in ordered]}
+        more = f" (and {len(ordered) - 1} more, see mistakes)" if len(ordered) > 1 else ""
+        super().__init__(f"{ordered[0]}{more}")
 
 
 @dataclass(frozen=True)
 class Existing:
-    """What StackStorm has for one mapping; what is missing is None."""
+    """StackStorm's content for one mapping; None for a missing part."""
 
     action: Any = None
     rule: Any = None
@@ -49,7 +49,7 @@ class Existing:
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of the content for one alert; ``wanted`` is None when it is removed."""
+    """The change of the content for one alert; ``wanted`` is None when it is removed."""
 
     alertname: str
     kind: str
@@ -57,13 +57,13 @@ class Change:
     existing: Existing
 
 
-def validate(stackstorm, path, text, pack):
-    """Check mappings against the actions that there are.
+def validate(stackstorm: StackStorm, path: str, text: str, pack: str) -> Dict[str, Any]:
+    """Check mappings against the existing actions.
 
     :param path: a file, or a folder of \\*.yaml and \\*.yml files, on this machine.
-    :param text: the YAML itself; one of the two is "".
-    :param pack: the pack that the mappings are meant for.
-    :returns: valid (true), alerts and steps (how many).
+    :param text: the YAML itself; either this or ``path`` is "".
+    :param pack: the pack for the content of the mappings.
+    :returns: valid (true), and the number of alerts and steps.
     :raises MappingsError: with every mistake.
     """
     book, _ = _read(stackstorm, path, text, pack)
@@ -71,66 +71,69 @@ def validate(stackstorm, path, text, pack):
     return {"valid": True, "alerts": len(book.mappings), "steps": steps}
 
 
-def preview(stackstorm, path, text, pack):
-    """Return what ``apply`` would do, and write nothing.
+def preview(stackstorm: StackStorm, path: str, text: str, pack: str) -> Dict[str, Any]:
+    """Return what ``apply`` would do, without writing anything.
 
-    :returns: pack, and changes: for each alert alertname, change, action, rule, workflow, and the
-        difference between what is there and what would be.
+    :returns: pack, and changes: for each alert its alertname, change, action, rule, workflow, and
+        the difference between the existing and the new content.
     """
     changes = [_shown(change) for change in _plan(stackstorm, path, text, pack)]
     return {"pack": pack, "changes": changes}
 
 
-def apply(stackstorm, path, text, pack):
-    """Make StackStorm's content what the mappings say.
+def apply(stackstorm: StackStorm, path: str, text: str, pack: str) -> Dict[str, Any]:
+    """Make StackStorm's content match the mappings.
 
     :returns: pack, and the alert names that were created, updated, unchanged and removed.
     :raises ExpectedError: when the mappings have mistakes, or StackStorm refuses one.
     """
-    done = {"pack": pack, "created": [], "updated": [], "unchanged": [], "removed": []}
+    done: Dict[str, Any] = {"pack": pack, **{result: [] for result in _DONE.values()}}
     for change in _plan(stackstorm, path, text, pack):
         try:
             _write(stackstorm, change)
         except StackStormError as error:
-            error = ExpectedError(
-                "%s: %s; run it again when that is mended" % (change.alertname, error)
+            failure = ExpectedError(
+                change.alertname, str(error), remedy="Fix this, then run the action again"
             )
-            error.details = done
-            raise error
+            failure.details = done
+            raise failure
         done[_DONE[change.kind]].append(change.alertname)
     return done
 
 
-def export(stackstorm, pack):
-    """Return the mappings behind the content that ``apply`` made.
+def export(stackstorm: StackStorm, pack: str) -> Dict[str, Any]:
+    """Return the mappings of the content that ``apply`` wrote.
 
-    :returns: pack, alerts (how many) and yaml.
-    :raises ExpectedError: when some of it was changed to what no mapping can say.
+    :returns: pack, the number of alerts, and yaml.
+    :raises ExpectedError: when some content was changed to a form that a mapping cannot express.
     """
     _check_pack(stackstorm, pack)
-    found = _existing(stackstorm, pack)
+    existing = _existing(stackstorm, pack)
     restored, edited = [], []
-    for alertname in sorted(found):
+    for alertname in sorted(existing):
         try:
-            restored.append(_restore(stackstorm, pack, found[alertname]))
+            restored.append(_restore(stackstorm, pack, existing[alertname]))
         except ContentError as error:
-            action = found[alertname].action or found[alertname].rule
-            edited.append("%s.%s: %s" % (pack, action["name"], error))
+            document = existing[alertname].action or existing[alertname].rule
+            edited.append(f"{pack}.{document['name']}: {error}")
     if edited:
-        text = (
-            "no mapping can say what stands in %s. Apply its mapping again, or take the "
-            "tag %s away, and it is content of your own"
+        raise ExpectedError(
+            "pack",
+            f"some content cannot be expressed as a mapping: {'; '.join(edited)}",
+            remedy="Apply its mapping again, or remove the tag "
+            f"{mapping_content.TAG} to keep it as content of your own",
         )
-        raise ExpectedError(text % ("; ".join(edited), mapping_content.TAG))
-    text = model.dump(restored) if restored else "alerts: {}\n"
-    return {"pack": pack, "alerts": len(restored), "yaml": text}
+    exported = model.dump(restored) if restored else "alerts: {}\n"
+    return {"pack": pack, "alerts": len(restored), "yaml": exported}
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
-def _read(stackstorm, path, text, pack):
-    """Return the Book of mappings without a mistake, and the actions that they name."""
+def _read(
+    stackstorm: StackStorm, path: str, text: str, pack: str
+) -> Tuple[model.Book, Dict[str, ActionInfo]]:
+    """Return the Book of mappings, without mistakes, and the actions that they name."""
     _check_pack(stackstorm, pack)
     book = model.parse(files.read("mappings", path, text))
     steps = [step for mapping in book.mappings.values() for step in mapping.steps]
@@ -143,18 +146,19 @@ def _read(stackstorm, path, text, pack):
     return book, actions
 
 
-def _check_pack(stackstorm, pack):
+def _check_pack(stackstorm: StackStorm, pack: str) -> None:
     if pack in SYSTEM_PACKS:
-        raise ExpectedError("pack: StackStorm lets nobody write into %s; name another" % pack)
+        raise ExpectedError("pack", f"{pack} is a system pack", "a pack that can be changed")
     if stackstorm.get_resource("packs", pack) is None:
         raise ExpectedError(
-            'pack: "%s" is not installed; st2 pack list shows those that are' % pack
+            "pack", f'"{pack}" is not installed', "an installed pack", "See st2 pack list"
         )
 
 
-def _actions(stackstorm, refs):
-    """Return ``{reference: ActionInfo}`` of those actions that there are."""
-    found, runners = {}, {}
+def _actions(stackstorm: StackStorm, refs: AbstractSet[str]) -> Dict[str, ActionInfo]:
+    """Return ``{reference: ActionInfo}`` of the existing actions."""
+    actions: Dict[str, ActionInfo] = {}
+    runners: Dict[str, Document] = {}
     for ref in sorted(refs):
         action = stackstorm.get_resource("actions", ref)
         if action is None:
@@ -163,17 +167,17 @@ def _actions(stackstorm, refs):
         if name not in runners:
             runners[name] = stackstorm.get_resource("runnertypes", name) or {}
         of_runner = runners[name].get("runner_parameters") or {}
-        found[ref] = ActionInfo(name, action.get("parameters") or {}, of_runner)
-    return found
+        actions[ref] = ActionInfo(name, action.get("parameters") or {}, of_runner)
+    return actions
 
 
-def _all_refs(stackstorm):
-    found = stackstorm.list_resources("actions", include_attributes="pack,name")
-    return ["%s.%s" % (item["pack"], item["name"]) for item in found]
+def _all_refs(stackstorm: StackStorm) -> List[str]:
+    actions = stackstorm.list_resources("actions", include_attributes="pack,name")
+    return [f"{item['pack']}.{item['name']}" for item in actions]
 
 
-def _secrets(stackstorm, pack):
-    """Return the names of a pack's settings that are secret."""
+def _secrets(stackstorm: StackStorm, pack: str) -> Set[str]:
+    """Return the names of a pack's secret settings."""
     schema = stackstorm.get_resource("config_schemas", pack) or {}
     attributes = schema.get("attributes") or {}
     return {name for name, setting in attributes.items() if setting.get("secret")}
@@ -182,68 +186,71 @@ def _secrets(stackstorm, pack):
 # --- comparing ------------------------------------------------------------------------------------
 
 
-def _plan(stackstorm, path, text, pack):
-    """Return the Changes, those in the mappings first and in their order."""
+def _plan(stackstorm: StackStorm, path: str, text: str, pack: str) -> List[Change]:
+    """Return the Changes: first those of the mappings, in their order, then the removals."""
     book, actions = _read(stackstorm, path, text, pack)
     wanted = [mapping_content.build(m, pack, actions) for m in book.mappings.values()]
     _check_names(stackstorm, wanted)
-    found = _existing(stackstorm, pack)
+    remaining = _existing(stackstorm, pack)
     changes = []
     for mapping, content in zip(book.mappings.values(), wanted):
-        existing = found.pop(mapping.alertname, Existing())
+        existing = remaining.pop(mapping.alertname, Existing())
         if mapping.enabled is None and existing.rule:
-            content.rule["enabled"] = existing.rule["enabled"]  # as a person has set it
+            content.rule["enabled"] = existing.rule["enabled"]  # a person may have set it
         if existing.action:
             content.action["enabled"] = existing.action["enabled"]
         changes.append(Change(mapping.alertname, _kind(content, existing), content, existing))
-    gone = [Change(name, REMOVE, None, existing) for name, existing in sorted(found.items())]
-    return changes + gone
+    removals = [Change(name, REMOVE, None, old) for name, old in sorted(remaining.items())]
+    return changes + removals
 
 
-def _check_names(stackstorm, wanted):
-    """Raise ExpectedError when a name is taken by what somebody else made."""
+def _check_names(stackstorm: StackStorm, wanted: Sequence[Content]) -> None:
+    """Raise ExpectedError when other content already has one of the names."""
     for content in wanted:
         for kind in ("actions", "rules"):
             taken = stackstorm.get_resource(kind, content.ref)
             if taken and mapping_content.owner_of(taken) is None:
-                text = "%s: %s is there and was not made by apply_mappings; rename or delete it"
-                raise ExpectedError(text % (kind, content.ref))
+                raise ExpectedError(
+                    kind,
+                    f"{content.ref} exists and was not made by apply_mappings",
+                    remedy="Rename or delete it",
+                )
 
 
-def _existing(stackstorm, pack):
-    """Return ``{alert name: Existing}`` of what ``apply`` made in a pack."""
-    found = {}
+def _existing(stackstorm: StackStorm, pack: str) -> Dict[str, Existing]:
+    """Return ``{alert name: Existing}`` of the content that ``apply`` wrote into a pack."""
+    parts_by_alert: Dict[str, Dict[str, Any]] = {}
     for kind, field in (("actions", "action"), ("rules", "rule")):
         for item in stackstorm.list_resources(kind, pack=pack):
             owner = mapping_content.owner_of(item)
             if owner is not None:
-                found.setdefault(owner, {})[field] = item
-    for parts in found.values():
+                parts_by_alert.setdefault(owner, {})[field] = item
+    for parts in parts_by_alert.values():
         if "action" in parts:
-            ref = "%s.%s" % (pack, parts["action"]["name"])
+            ref = f"{pack}.{parts['action']['name']}"
             parts["workflow"] = stackstorm.get_entry_point(ref)
-    return {owner: Existing(**parts) for owner, parts in found.items()}
+    return {owner: Existing(**parts) for owner, parts in parts_by_alert.items()}
 
 
-def _kind(content, existing):
+def _kind(content: Content, existing: Existing) -> str:
     if existing == Existing():
         return CREATE
     same = _same_action(content, existing) and _same_rule(content, existing)
     return UNCHANGED if same else UPDATE
 
 
-def _same_action(content, existing):
+def _same_action(content: Content, existing: Existing) -> bool:
     action = existing.action
     if action is None or _decoded(existing.workflow) != content.workflow:
         return False
-    return all(content.action[name] == action.get(name) for name in _OF_ACTION)
+    return all(content.action[name] == action.get(name) for name in _COMPARED_IN_ACTION)
 
 
-def _same_rule(content, existing):
+def _same_rule(content: Content, existing: Existing) -> bool:
     wanted, rule = content.rule, existing.rule
     return (
         rule is not None
-        and all(wanted[name] == rule.get(name) for name in _OF_RULE)
+        and all(wanted[name] == rule.get(name) for name in _COMPARED_IN_RULE)
         and wanted["enabled"] == rule["enabled"]
         and wanted["trigger"]["type"] == rule["trigger"].get("type")
         and wanted["action"]["ref"] == rule["action"]["ref"]
@@ -251,23 +258,23 @@ def _same_rule(content, existing):
     )
 
 
-def _decoded(text):
+def _decoded(text: Optional[str]) -> Any:
     try:
         return yaml.safe_load(text or "")
     except yaml.YAMLError:
         return None
 
 
-def _shown(change):
+def _shown(change: Change) -> Dict[str, Any]:
     wanted, existing = change.wanted, change.existing
     before = existing.workflow or ""
     after = wanted.workflow_text if wanted else ""
     unchanged = change.kind == UNCHANGED
     parts = [("workflow", before, after)]
-    parts += [("rule", _rule_text(existing.rule), _rule_text(wanted and wanted.rule))]
+    parts += [("rule", _rule_text(existing.rule), _rule_text(wanted.rule if wanted else None))]
     difference = [line for part in parts for line in _difference(*part) if not unchanged]
     document = wanted.action if wanted else existing.action or existing.rule
-    ref = "%s.%s" % (document["pack"], document["name"])
+    ref = f"{document['pack']}.{document['name']}"
     return {
         "alertname": change.alertname,
         "change": change.kind,
@@ -278,13 +285,13 @@ def _shown(change):
     }
 
 
-def _difference(name, before, after):
+def _difference(name: str, before: str, after: str) -> Iterable[str]:
     return difflib.unified_diff(
-        before.splitlines(), after.splitlines(), name + ", there", name + ", wanted", lineterm=""
+        before.splitlines(), after.splitlines(), name + ", current", name + ", new", lineterm=""
     )
 
 
-def _rule_text(rule):
+def _rule_text(rule: Optional[Document]) -> str:
     if not rule:
         return ""
     shown = {name: rule.get(name) for name in ("name", "pack", "description", "enabled")}
@@ -293,29 +300,29 @@ def _rule_text(rule):
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _restore(stackstorm, pack, existing):
-    """Return the Mapping of existing content; ContentError when it says more than that."""
+def _restore(stackstorm: StackStorm, pack: str, existing: Existing) -> model.Mapping:
+    """Return the Mapping of existing content; raise ContentError if it differs from its mapping."""
     if existing.action is None:
-        raise ContentError("its action is gone")
+        raise ContentError("its action is missing")
     workflow = _decoded(existing.workflow)
     mapping = mapping_content.restore(existing.action, existing.rule, workflow)
     refs = {step.action for step in mapping.steps}
     actions = _actions(stackstorm, refs)
     if refs - set(actions):
-        raise ContentError("there is no action %s" % ", ".join(sorted(refs - set(actions))))
+        raise ContentError(f"there is no action {', '.join(sorted(refs - set(actions)))}")
     written = mapping_content.build(mapping, pack, actions)
     if not _same_action(written, existing):
-        raise ContentError("it differs from what its steps would be written as")
+        raise ContentError("it differs from what apply_mappings would write for its steps")
     return mapping
 
 
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _write(stackstorm, change):
-    """Write one change: a rule never names an action that is not there."""
+def _write(stackstorm: StackStorm, change: Change) -> None:
+    """Write one change, so that a rule never names a missing action."""
     existing, content = change.existing, change.wanted
-    if change.kind == REMOVE:
+    if content is None:
         for kind, document in (("rules", existing.rule), ("actions", existing.action)):
             if document:
                 stackstorm.delete_resource(kind, document["id"])

@@ -1,11 +1,12 @@
-"""The templates of mappings, ``{{labels.service}}``, as the expressions of Orquesta, and back.
+"""Translates the templates of mappings, ``{{labels.service}}``, to Orquesta expressions and back.
 
-A template takes its value from the inputs of the workflow when it runs. The value is never looked
-at as a template or as an expression: triggers carry alert text that is inert (``inert.py``).
+A template takes its value from the inputs of the running workflow. The value is never evaluated as
+a template or expression, because alert text in triggers is inert (``inert.py``).
 """
 
 import json
 import re
+from typing import Callable, List, Match, Optional, Tuple
 
 ALERT_FIELDS = (
     "alertname",
@@ -35,57 +36,58 @@ _NAME = re.compile(r"\s*([A-Za-z_]\w*(?:\.%s)?)\s*\Z" % KEY)
 _EXPRESSION = re.compile(r"<% (.*?) %>")
 _IN_GROUP = re.compile(r'ctx\(\)\.(%s)\.get\("([^"\\]+)", ""\)\Z' % "|".join(_GROUPS))
 _OF_ALERT = re.compile(r'ctx\(\)\.alert\.get\("(\w+)", ""\)\Z')
-# What opens an expression somewhere in StackStorm, and is no template of a mapping.
+# What starts an expression in some part of StackStorm, but is not a template of a mapping.
 _OPENERS = re.compile(r"\{\{|\{%|\{#|<%")
 
 REMEDY = (
-    "there are alertname, instance, severity, labels.KEY, annotations.KEY, parameters.KEY, "
-    "config.KEY and alert.KEY, where KEY is one of %s, labels.KEY, annotations.KEY"
+    "expected alertname, instance, severity, labels.KEY, annotations.KEY, parameters.KEY, "
+    "config.KEY or alert.KEY, where KEY is one of %s, labels.KEY, annotations.KEY"
     % ", ".join(ALERT_FIELDS)
 )
 
 
 class TemplateError(ValueError):
-    """A template that names nothing; the text says what there is."""
+    """An unknown template, or text that would start another kind of expression."""
 
 
-def names_in(text):
-    """Return the normal names of the templates in a text, in order.
+def names_in(text: str) -> List[str]:
+    """Return the canonical names of the templates in a text, in order.
 
-    Raises TemplateError when one names nothing, or when the text holds what StackStorm would take
-    for an expression of its own.
+    Raises TemplateError for an unknown template, or when the text contains something that
+    StackStorm would evaluate as its own expression.
     """
     return [name for name, _ in split(text) if name]
 
 
-def split(text):
-    """Yield ``(name, "")`` for each template and ``("", literal)`` for what is between them.
+def split(text: str) -> List[Tuple[str, str]]:
+    """Return ``(name, "")`` for each template and ``("", literal)`` for the text between them.
 
-    Raises as ``names_in``.
+    Raises like ``names_in``.
     """
-    parts, end = [], 0
+    parts: List[Tuple[str, str]] = []
+    end = 0
     for match in TEMPLATE.finditer(text):
         parts.append(("", text[end : match.start()]))
-        parts.append((_normal(match), ""))
+        parts.append((_canonical(match), ""))
         end = match.end()
     parts.append(("", text[end:]))
     for _, literal in parts:
-        found = _OPENERS.search(literal)
-        if found:
+        opener = _OPENERS.search(literal)
+        if opener:
             raise TemplateError(
-                '"%s" opens an expression of StackStorm; only templates of mappings may stand here'
-                % found.group()
+                f'"{opener.group()}" opens an expression of StackStorm; expected only templates of '
+                "mappings"
             )
-    # "{" in front of a template would make one "{{{", which opens something else.
+    # "{" before a template would make "{{{", which has another meaning.
     for (_, before), (name, _) in zip(parts, parts[1:]):
         if name and before.endswith(("{", "<")):
-            raise TemplateError('"%s" before a template; put a space between them' % before[-1])
+            raise TemplateError(f'"{before[-1]}" before a template; put a space between them')
     return [part for part in parts if part != ("", "")]
 
 
-def _normal(match):
-    found = _NAME.match(match.group(1))
-    name = found.group(1) if found else ""
+def _canonical(match: Match[str]) -> str:
+    name_match = _NAME.match(match.group(1))
+    name = name_match.group(1) if name_match else ""
     name = _OLDER.get(name, name)
     if name.startswith(("alert.labels.", "alert.annotations.")):
         name = name[len("alert.") :]
@@ -96,60 +98,60 @@ def _normal(match):
         return name
     if group == "alert" and key in ALERT_FIELDS:
         return key if key in _SHORT else name
-    raise TemplateError('"%s" names nothing; %s' % (match.group(), REMEDY))
+    raise TemplateError(f'unknown template "{match.group()}"; {REMEDY}')
 
 
-def is_from_alert(name):
-    """True when the value comes from an alert: whoever can fire one chooses it."""
+def is_from_alert(name: str) -> bool:
+    """Return whether the value comes from an alert, so that anyone who can fire one chooses it."""
     return not name.startswith(("parameters.", "config."))
 
 
-def expression(name):
-    """Return the YAQL expression for the normal name of a template, without ``<% %>``.
+def expression(name: str) -> str:
+    """Return the YAQL expression for the canonical name of a template, without ``<% %>``.
 
-    What is absent is an empty text.
+    An absent value is an empty string.
     """
     group, _, key = name.partition(".")
     if group in _GROUPS:
-        return "ctx().%s.get(%s, %s)" % (group, literal(key), literal(""))
-    found = "ctx().alert.get(%s, %s)" % (literal(key or group), literal(""))
-    return "str(%s)" % found if key == "attempt" else found
+        return f"ctx().{group}.get({literal(key)}, {literal('')})"
+    value = f"ctx().alert.get({literal(key or group)}, {literal('')})"
+    return f"str({value})" if key == "attempt" else value
 
 
-def name_of(text):
-    """Return the normal name whose expression this is, None when it is no such expression."""
-    found = _IN_GROUP.match(text)
-    if found:
-        return "%s.%s" % found.groups()
-    found = _OF_ALERT.match(text[len("str(") : -1] if text.startswith("str(") else text)
-    if found and found.group(1) in ALERT_FIELDS:
-        key = found.group(1)
+def name_of(text: str) -> Optional[str]:
+    """Return the canonical name whose expression this is, or None."""
+    match = _IN_GROUP.match(text)
+    if match:
+        return f"{match.group(1)}.{match.group(2)}"
+    match = _OF_ALERT.match(text[len("str(") : -1] if text.startswith("str(") else text)
+    if match and match.group(1) in ALERT_FIELDS:
+        key = match.group(1)
         return key if key in _SHORT else "alert." + key
     return None
 
 
-def literal(text):
-    """Return a text as a string of YAQL. (``%`` is escaped: ``%>`` would end the expression.)"""
+def literal(text: str) -> str:
+    """Return a text as a YAQL string. (``%`` is escaped, because ``%>`` ends the expression.)"""
     return json.dumps(text, ensure_ascii=False).replace("%", "\\u0025")
 
 
-def translate(text, value_of=None):
+def translate(text: str, value_of: Optional[Callable[[str], str]] = None) -> str:
     """Return a text with its templates as expressions.
 
-    :param value_of: callable from a normal name to the text that stands for it; the expression in
-        ``<% %>`` when None.
+    :param value_of: callable from a canonical name to its replacement; None for the expression in
+        ``<% %>``.
     """
     value_of = value_of or (lambda name: "<% " + expression(name) + " %>")
     return "".join(value_of(name) if name else text for name, text in split(text))
 
 
-def restore(text):
-    """Return a text with its expressions as templates; TemplateError when one is not of ours."""
+def restore(text: str) -> str:
+    """Return a text with its expressions as templates; raise TemplateError for any other one."""
 
-    def template(match):
+    def template(match: Match[str]) -> str:
         name = name_of(match.group(1))
         if name is None:
-            raise TemplateError('"%s" is no template of a mapping' % match.group())
-        return "{{%s}}" % name
+            raise TemplateError(f'"{match.group()}" is not a template of a mapping')
+        return "{{" + name + "}}"
 
     return _EXPRESSION.sub(template, text)

@@ -1,24 +1,25 @@
-"""What the sensor's log says: one line of JSON an event.
+"""The sensor's log: one line of JSON per event.
 
 ``{"event": "dispatched", "text": "HostDown: attempt 1", "request_id": ..., "fingerprint": ...}``;
-time and level are the logger's. JSON escapes what would begin another line, so nothing that came
-from outside can forge one. Of an alert a line has its fingerprint and alertname and no other text,
-no reason and no error: they are in its row.
+the logger adds time and level. JSON escapes line breaks, so no outside text can forge a line. A
+line about an alert has its fingerprint and alertname, but no other text of it, no reason and no
+error: these are in its row.
 """
 
 import json
 import logging
 import traceback
+from typing import Any, List, Mapping, Optional
 
 from poundcake.core.alert import EXHAUSTED, FAILED, REMEDIATED, UNMATCHED
-from poundcake.core.decisions import DUPLICATE, REJECTED, SUPPRESS
+from poundcake.core.decisions import DUPLICATE, REJECTED, SUPPRESS, Decision
 from poundcake.st2 import triggers
 
 LONGEST = 300  # characters of a field
 FRAMES = 8  # of a traceback
 
-# Info: as it should be. Warning: something went wrong, and PoundCake or Alertmanager goes on with
-# it. Error: a person is needed.
+# Info: normal operation. Warning: something went wrong, and PoundCake or Alertmanager handles it.
+# Error: a person is needed.
 EVENTS = {
     "listening": logging.INFO,
     "loaded": logging.INFO,
@@ -27,17 +28,17 @@ EVENTS = {
     "held": logging.INFO,
     "dispatched": logging.INFO,
     "ended": logging.INFO,
-    "declined": logging.INFO,  # a person was asked, and said no
+    "declined": logging.INFO,  # a person was asked and said no
     "breaker_closed": logging.INFO,
     "heartbeat_returned": logging.INFO,
     "refused": logging.WARNING,  # credentials are missing or wrong
     "rejected": logging.WARNING,  # a notification, or one alert of it, can never be used
-    "unavailable": logging.WARNING,  # Alertmanager was told to send again
+    "unavailable": logging.WARNING,  # Alertmanager must send it again
     "failed": logging.WARNING,
     "unmatched": logging.WARNING,
-    "retried": logging.WARNING,  # what StackStorm lost
+    "retried": logging.WARNING,  # StackStorm lost it
     "canceled": logging.WARNING,
-    "unanswered": logging.WARNING,  # likewise, and nobody said anything
+    "unanswered": logging.WARNING,  # a person was asked and did not answer
     "away": logging.WARNING,  # StackStorm, or its message bus
     "restarting": logging.WARNING,
     "exhausted": logging.ERROR,
@@ -45,10 +46,10 @@ EVENTS = {
     "heartbeat_missing": logging.ERROR,
     "unreadable": logging.ERROR,  # a control that counts as a pause of everything
     "unsendable": logging.ERROR,
-    "fault": logging.ERROR,  # PoundCake's own
+    "fault": logging.ERROR,  # a bug in PoundCake
 }
-# The changes of state that are told here; the others follow from what is told already.
-_OF_STATE = {
+# The logged changes of state; the others follow from events that are already logged.
+_EVENT_OF_STATE = {
     REMEDIATED: "ended",
     FAILED: "failed",
     UNMATCHED: "unmatched",
@@ -61,17 +62,19 @@ _OF_STATE = {
 
 
 class EventLog:
-    """Tells events to a logger."""
+    """Writes events to a logger."""
 
-    def __init__(self, log):
+    def __init__(self, log: Any):
         self._log = log
 
-    def record(self, event, text, error=None, **fields):
+    def record(
+        self, event: str, text: str, error: Optional[BaseException] = None, **fields: Any
+    ) -> None:
         """Write the line of an event of EVENTS, at its level.
 
-        :param text: for people.
-        :param error: an exception; its type and where it was raised are told, not what it says.
-        :param fields: what is empty is left out.
+        :param text: the message for people.
+        :param error: an exception; its type and place are logged, not its message.
+        :param fields: empty ones are left out.
         """
         level = EVENTS[event]
         if self._log.isEnabledFor(level):
@@ -79,26 +82,28 @@ class EventLog:
                 fields.update(error=type(error).__name__, where=_where(error))
             self._log.log(level, "%s", line(event, text, **fields))
 
-    def record_held(self, event, row, cause, request_id):
-        """Tell that an alert waits, and for what in a word."""
+    def record_held(
+        self, event: str, row: Mapping[str, Any], cause: str, request_id: Optional[str]
+    ) -> None:
+        """Log that an alert waits, with the cause."""
         self.record(
             event,
-            "%s waits: %s" % (row["alertname"], cause),
+            f"{row['alertname']} waits: {cause}",
             request_id=request_id,
             fingerprint=row["fingerprint"],
             alertname=row["alertname"],
             cause=cause,
         )
 
-    def record_decision(self, decision, row, request_id):
-        """Tell a Decision on an alert when it is news: a repetition is in the request's counts."""
+    def record_decision(self, decision: Decision, row: Mapping[str, Any], request_id: str) -> None:
+        """Log a decision on an alert if it is new; the request counts repetitions."""
         repeated = decision.kind == DUPLICATE
-        held_on = decision.kind == SUPPRESS and not decision.hold
-        if repeated or (held_on and not decision.exhausted):
+        still_held = decision.kind == SUPPRESS and not decision.hold
+        if repeated or (still_held and not decision.exhausted):
             return
         self.record(
             "rejected" if decision.kind == REJECTED else "decided",
-            "%s: %s, %s" % (row["alertname"], decision.kind, decision.cause),
+            f"{row['alertname']}: {decision.kind}, {decision.cause}",
             request_id=request_id,
             fingerprint=row["fingerprint"],
             alertname=row["alertname"],
@@ -106,30 +111,30 @@ class EventLog:
             cause=decision.cause,
         )
 
-    def record_change(self, change):
-        """Tell a payload of ``poundcake.lifecycle`` when it ends something."""
-        event = _OF_STATE.get(change["to"])
+    def record_change(self, change: Mapping[str, Any]) -> None:
+        """Log a payload of ``poundcake.lifecycle`` if its new state has an event."""
+        event = _EVENT_OF_STATE.get(change["to"])
         if event:
-            text = "%s: %s" % (change["alertname"], change["to"].replace("_", " "))
+            message = f"{change['alertname']}: {change['to'].replace('_', ' ')}"
             if change["execution_id"]:
-                text += "; st2 execution get " + change["execution_id"]
+                message += "; st2 execution get " + change["execution_id"]
             names = ("request_id", "fingerprint", "alertname", "attempt", "execution_id")
-            self.record(event, text, **{name: change[name] for name in names})
+            self.record(event, message, **{name: change[name] for name in names})
 
 
-def line(event, text, **fields):
+def line(event: str, text: str, **fields: Any) -> str:
     """Return an event as one line of JSON in ASCII."""
-    found = {"event": event, "text": _short(text)}
-    found.update((name, _short(value)) for name, value in fields.items() if value or value == 0)
-    return json.dumps(found)
+    entry = {"event": event, "text": _short(text)}
+    entry.update((name, _short(value)) for name, value in fields.items() if value or value == 0)
+    return json.dumps(entry)
 
 
-def _short(value):
+def _short(value: Any) -> Any:
     return value[:LONGEST] if isinstance(value, str) else value
 
 
-def _where(error):
-    """Return where an exception was raised, innermost first; no source and no message."""
+def _where(error: BaseException) -> List[str]:
+    """Return where an exception was raised, innermost first, without source code or message."""
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
-    places = ["%s:%d %s" % (f.filename.rpartition("/")[2], f.lineno, f.name) for f in frames]
+    places = [f"{f.filename.rpartition('/')[2]}:{f.lineno} {f.name}" for f in frames]
     return places[::-1]

@@ -1,25 +1,25 @@
-"""What Prometheus reads at ``GET /metrics``: events counted where they happen, states when asked.
+"""The metrics at ``GET /metrics``: events are counted as they happen, states read at each scrape.
 
-A state (alerts, what is held, the inbox, breakers, lag, heartbeat) is looked up at each scrape, in
-the sensor's memory alone: a scrape asks StackStorm nothing, so it neither waits for nor fails with
-any part that is away. As the memory is loaded from the datastore, states outlive a restart.
+A state (alerts, holds, the inbox, breakers, lag, heartbeat) is read from the sensor's memory only.
+A scrape makes no call to StackStorm, so it neither waits for a part that is down nor fails with it.
+The memory is loaded from the datastore, so states survive a restart.
 
 An event (notification, decision, attempt, execution, error, call) is counted in this process, and
-every counter begins at 0 with it. That is what ``rate()`` and ``increase()`` expect: they take a
-fall for a restart and go on from there. Counts that are written down now and then would be worse:
-after a kill they come back a little lower than they were, which Prometheus takes for a restart too,
-and counts the whole of them once more. Rows are no source either: they expire. What is lost by a
-kill is what was counted since the last scrape; what became of an alert is in its row all the same,
-and ``poundcake_alerts`` shows it. Whatever can be named beforehand is there as 0 from the start,
-and an execution as soon as it is seen to run, so that the first event counts.
-``process_start_time_seconds`` tells of restarts.
+every counter starts at 0 with it. ``rate()`` and ``increase()`` expect this: they take a drop for a
+restart and continue from there. Saved counts would be worse. After a kill they would return a
+little lower than before, and Prometheus, taking that for a restart, would count all of them again.
+Rows cannot be the source, because they expire. A kill loses what was counted since the last scrape,
+but each alert's result is in its row, and ``poundcake_alerts`` shows it. Every series whose labels
+are known in advance exists as 0 from the start, and an execution as soon as it runs, so that its
+first event counts. ``process_start_time_seconds`` shows restarts.
 
-Every label is bounded: words of this code, status codes, and two that come from outside, alertname
-(with severity) and action, of which the first ``SERIES`` combinations have a name and all others
-are "other"; a restart begins anew. There is no fingerprint and no host.
+Every label has a bounded set of values: words of this code, status codes, and two that come from
+outside: alertname (with severity) and action. The first ``SERIES`` combinations of these get their
+own series, all others are "other", until the next restart. No label has a fingerprint or host.
 """
 
 import time
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -32,8 +32,9 @@ from prometheus_client.core import GaugeMetricFamily
 
 from poundcake.core import payload
 from poundcake.core.alert import ENDED_STATUSES, NEVER_RAN, STATES, UNMATCHED
-from poundcake.core.decisions import CAUSES, HOLD_CAUSES
+from poundcake.core.decisions import CAUSES, HOLD_CAUSES, Decision
 from poundcake.st2 import triggers
+from poundcake.st2.client import StackStorm
 
 SERIES = 200
 LONGEST_LABEL = 128
@@ -56,53 +57,59 @@ _TRIGGERS = (
 )
 _OUTCOMES = ("succeeded", "failed", NEVER_RAN, UNMATCHED)
 _OPERATIONS = {"get_key": "get", "set_key": "set", "delete_key": "delete", "list_keys": "list"}
-_NAMED_FIRST = "The first %d combinations that come have a name, all others are other." % SERIES
+_NAMED_FIRST = f"The first {SERIES} combinations have their own series, all others are other."
 
 
 class Metrics:
-    """The metrics of one sensor, in a registry of their own.
+    """The metrics of one sensor, in their own registry.
 
-    Whoever is given none makes one that nobody reads, so that counting needs no conditions.
+    Code that gets no Metrics makes one that is never read, so counting needs no conditions.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self.datastore_answers = True
         self._alerts_named = _FirstCombinations()
         self._actions_named = _FirstCombinations()
+        self._define_notifications()
+        self._define_attempts()
+        self._define_calls()
+        self._start_at_zero()
+
+    def _define_notifications(self) -> None:
         self._notifications = self._counter(
             "notifications",
-            "Notifications, by entrance and HTTP status code of the answer: whatever is posted to "
-            "the listener, and what StackStorm's own webhook has taken.",
+            "Notifications, by source and HTTP status code of the answer: everything posted to the "
+            "listener, and what StackStorm's own webhook has accepted.",
             "source",
             "code",
         )
         self._acknowledgement = self._histogram(
             "acknowledgement_seconds",
-            "Time from a whole notification at the listener to its 202.",
+            "Time from a complete notification at the listener to its 202.",
             _ACKNOWLEDGED_IN,
         )
         self._received = self._counter(
             "alerts_received",
-            "Alerts in the notifications that were decided on, but for rejected ones. "
-            + _NAMED_FIRST,
+            "Alerts in the decided notifications, without rejected alerts. " + _NAMED_FIRST,
             "alertname",
             "severity",
             "status",
         )
         self._decisions = self._counter(
-            "decisions", "Decisions on alerts, with the cause in a word.", "decision", "cause"
+            "decisions", "Decisions on alerts, by kind and cause.", "decision", "cause"
         )
+
+    def _define_attempts(self) -> None:
         self._attempts = self._counter("attempts", "Attempts that have ended.", "outcome")
         self._ineffective = self._counter(
             "ineffective_attempts",
-            "Attempts that succeeded, and the alert fired on when their cooldown was over.",
+            "Attempts that succeeded although the alert still fired after the cooldown.",
         )
         self._executed = self._counter(
             "remediations_executed",
-            "Executions that rules started for alerts and that have ended, by their last status. "
-            + _NAMED_FIRST,
+            "Ended executions that rules started for alerts, by final status. " + _NAMED_FIRST,
             "alertname",
             "action",
             "status",
@@ -114,49 +121,50 @@ class Metrics:
             "alertname",
             "action",
         )
+
+    def _define_calls(self) -> None:
         self._dispatch_errors = self._counter(
             "dispatch_errors",
-            "Triggers that could not be sent: the bus was away, and it is tried again, or the "
-            "payload did not fit.",
+            "Triggers that could not be sent: the bus was down, which is retried, or the payload "
+            "did not match its schema.",
             "trigger",
         )
         self._calls = self._histogram(
             "datastore_call_seconds",
-            "Time of the sensor's calls of StackStorm's datastore, failed ones too.",
+            "Time of the sensor's calls to StackStorm's datastore, including failed calls.",
             _CALLED_IN,
             "operation",
         )
         self._call_errors = self._counter(
-            "datastore_errors", "Such calls that failed.", "operation"
+            "datastore_errors", "Failed calls to StackStorm's datastore.", "operation"
         )
-        self._begin_at_zero()
 
-    def notified(self, source, code, seconds=None):
-        """Count a notification; ``seconds`` until the answer, when that is known."""
+    def notified(self, source: str, code: int, seconds: Optional[float] = None) -> None:
+        """Count a notification; ``seconds`` is the time until the answer, if known."""
         self._notifications.labels(source, str(code)).inc()
         if code == 202 and seconds is not None:
             self._acknowledgement.observe(seconds)
 
-    def received(self, alert):
+    def received(self, alert: payload.Alert) -> None:
         """Count a payload.Alert."""
         names = self._alerts_named.admit(alert.alertname, alert.severity)
         for status in (payload.FIRING, payload.RESOLVED):
             self._received.labels(*names, status).inc(status == alert.status)
 
-    def decided(self, decision):
-        """Count an Decision."""
+    def decided(self, decision: Decision) -> None:
+        """Count a Decision."""
         self._decisions.labels(decision.kind, decision.cause).inc()
 
-    def attempt_ended(self, attempt):
-        """Count an attempt, as rows have it, that has its outcome."""
+    def attempt_ended(self, attempt: Mapping[str, Any]) -> None:
+        """Count an attempt of a row that has its outcome."""
         self._attempts.labels(_word(attempt["outcome"])).inc()
 
-    def was_ineffective(self):
-        """Count an attempt after whose success the alert fires on."""
+    def was_ineffective(self) -> None:
+        """Count an attempt that succeeded although the alert still fires."""
         self._ineffective.inc()
 
-    def executed(self, row):
-        """Count an execution, by its row, when it has ended; one that runs is shown as 0."""
+    def executed(self, row: Mapping[str, Any]) -> None:
+        """Count an execution by its row if it has ended; a running one gets series at 0."""
         names = self._actions_named.admit(row["alertname"], row["action_ref"])
         duration = self._duration.labels(*names)
         for status in ENDED_STATUSES:
@@ -164,41 +172,46 @@ class Metrics:
         if row["status"] in ENDED_STATUSES and row["elapsed"] is not None:
             duration.observe(row["elapsed"])
 
-    def dispatch_failed(self, trigger):
+    def dispatch_failed(self, trigger: str) -> None:
         """Count a trigger that could not be sent."""
         self._dispatch_errors.labels(trigger).inc()
 
-    def called(self, operation, seconds, failed):
-        """Count a call of the datastore: get, set, delete or list."""
+    def called(self, operation: str, seconds: float, failed: bool) -> None:
+        """Count a call to the datastore: get, set, delete or list."""
         self._calls.labels(operation).observe(seconds)
         self.datastore_answers = not failed
         if failed:
             self._call_errors.labels(operation).inc()
 
-    def measured(self, stackstorm):
-        """Return a stackstorm.StackStorm whose datastore calls are timed."""
-        return _Measured(stackstorm, self)
+    def measured(self, stackstorm: StackStorm) -> StackStorm:
+        """Return a StackStorm client whose datastore calls are timed."""
+        return cast(StackStorm, _Measured(stackstorm, self))
 
-    def watch(self, state):
-        """Show a state at each scrape: a callable that gives what ``Controller.state`` does."""
+    def watch(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Show a state at each scrape.
+
+        :param state: ``Controller.state``, or a callable that returns the same.
+        """
         self._registry.register(_State(state, self))
 
-    def text(self):
+    def text(self) -> bytes:
         """Return everything in Prometheus' text format, as bytes."""
-        return generate_latest(_Families(self._registry))
+        return generate_latest(cast(CollectorRegistry, _Families(self._registry)))
 
-    def page(self, match, query):
-        """``GET /metrics`` for the listener."""
+    def page(self, match: Any, query: Any) -> Tuple[int, bytes, List[Tuple[str, str]]]:
+        """Answer ``GET /metrics`` for the listener."""
         return 200, self.text(), [("Content-Type", CONTENT_TYPE)]
 
-    def _counter(self, name, text, *labels):
-        return Counter("poundcake_" + name, text, labels, registry=self._registry)
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter("poundcake_" + name, help_text, labels, registry=self._registry)
 
-    def _histogram(self, name, text, buckets, *labels):
+    def _histogram(
+        self, name: str, help_text: str, buckets: Tuple[float, ...], *labels: str
+    ) -> Histogram:
         name = "poundcake_" + name
-        return Histogram(name, text, labels, registry=self._registry, buckets=buckets)
+        return Histogram(name, help_text, labels, registry=self._registry, buckets=buckets)
 
-    def _begin_at_zero(self):
+    def _start_at_zero(self) -> None:
         for source, codes in _CODES.items():
             for code in codes:
                 self._notifications.labels(source, code)
@@ -215,18 +228,18 @@ class Metrics:
 
 
 class _State:
-    """Makes gauges of what is so at the moment of a scrape."""
+    """Makes gauges of the state at the moment of a scrape."""
 
-    def __init__(self, ask, metrics):
-        self._ask = ask
+    def __init__(self, read_state: Callable[[], Mapping[str, Any]], metrics: Metrics):
+        self._read_state = read_state
         self._metrics = metrics
 
-    def collect(self):
-        state = self._ask()
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        state = self._read_state()
         parts = dict(state["parts"], datastore=self._metrics.datastore_answers)
         yield _gauge(
             "part_up",
-            "1 while a part that PoundCake needs does its work, 0 while GET /ready says why not.",
+            "1 while a part that PoundCake needs works, else 0; GET /ready gives the reason.",
             {(name,): int(ok) for name, ok in parts.items()},
             "part",
         )
@@ -234,64 +247,62 @@ class _State:
         yield _gauge("inbox_notifications", "Notifications in the inbox.", inbox["depth"])
         text = "Age of the oldest notification in the inbox; it leaves when its rows are written."
         yield _gauge("inbox_oldest_age_seconds", text, inbox["age"])
-        text = "Notifications in the inbox on which nothing is decided yet."
+        text = "Undecided notifications in the inbox."
         yield _gauge("backlog_notifications", text, inbox["backlog"])
         yield _gauge("tracking_lag_seconds", "How long rows wait to be written.", state["lag"])
         if state["ledger"] is None:
-            return  # it has not loaded its rows: there is nothing true to say
-        for family in _ledger(state["ledger"]):
-            yield family
-        text = "Levers that are set: pauses, and maintenance windows that are not over."
+            return  # the rows are not loaded, so nothing is known yet
+        yield from _ledger(state["ledger"])
+        text = "Active controls: pauses, and maintenance windows that have not ended."
         yield _gauge("levers", text, _keyed(state["levers"]), "lever")
         if state["heartbeat"] is not None:
-            for family in _heartbeat(state["heartbeat"]):
-                yield family
+            yield from _heartbeat(state["heartbeat"])
 
 
-def _ledger(found):
-    states = {(state,): found["states"].get(state, 0) for state in STATES}
-    yield _gauge("alerts", "Alerts that are known, by state.", states, "state")
+def _ledger(counts: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
+    states = {(state,): counts["states"].get(state, 0) for state in STATES}
+    yield _gauge("alerts", "Known alerts, by state.", states, "state")
     held = {(state, cause): 0 for state, causes in HOLD_CAUSES.items() for cause in causes}
-    held.update(found["held"])
+    held.update(counts["held"])
     text = "Alerts whose next attempt is held back, by state and cause."
     yield _gauge("held_alerts", text, held, "state", "cause")
-    text = "Remediations under way, but for those that wait for a person's approval."
-    yield _gauge("active_remediations", text, found["in_flight"])
+    text = "Running remediations, without those that wait for a person's approval."
+    yield _gauge("active_remediations", text, counts["in_flight"])
     text = "Alertnames whose breaker is open; half_open once one remediation may be tried."
-    yield _gauge("breakers", text, _keyed(found["breakers"]), "state")
+    yield _gauge("breakers", text, _keyed(counts["breakers"]), "state")
 
 
-def _heartbeat(found):
-    text = "Heartbeats that were seen once and have not come for watchdog_seconds."
-    yield _gauge("heartbeats_missing", text, found["missing"])
-    if found["last_seen"] is not None:
-        text = "When the heartbeat that has been silent longest came last, in Unix time."
-        yield _gauge("heartbeat_last_seen_timestamp_seconds", text, found["last_seen"])
+def _heartbeat(counts: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
+    text = "Known heartbeats that have not arrived for watchdog_seconds."
+    yield _gauge("heartbeats_missing", text, counts["missing"])
+    if counts["last_seen"] is not None:
+        text = "Unix time of the last arrival of the heartbeat that has been silent longest."
+        yield _gauge("heartbeat_last_seen_timestamp_seconds", text, counts["last_seen"])
 
 
-def _gauge(name, text, value, *labels):
+def _gauge(name: str, help_text: str, value: Any, *labels: str) -> GaugeMetricFamily:
     """Return a gauge; ``value`` is a number, or ``{label values: number}``."""
-    family = GaugeMetricFamily("poundcake_" + name, text, labels=labels)
+    family = GaugeMetricFamily("poundcake_" + name, help_text, labels=labels)
     for values, number in value.items() if labels else [((), value)]:
         family.add_metric(values, number)
     return family
 
 
-def _keyed(counts):
+def _keyed(counts: Mapping[str, int]) -> Dict[Tuple[str], int]:
     return {(name,): number for name, number in counts.items()}
 
 
 class _Families:
-    """What a registry collects, without the times at which its counters were made.
+    """A registry without the creation times of its counters.
 
-    It lets others have their turn in between: a sensor's threads share one processor, and whoever
-    decides must not wait until thousands of lines are written.
+    It yields to other threads between families: a sensor's threads share one processor, and
+    decisions must not wait until thousands of lines are written.
     """
 
-    def __init__(self, registry):
+    def __init__(self, registry: CollectorRegistry):
         self._registry = registry
 
-    def collect(self):
+    def collect(self) -> Iterator[Any]:
         for family in self._registry.collect():
             family.samples = [s for s in family.samples if not s.name.endswith("_created")]
             yield family
@@ -299,44 +310,44 @@ class _Families:
 
 
 class _FirstCombinations:
-    """Lets the first combinations of label values pass; what comes later is "other"."""
+    """Admits the first combinations of label values; later ones become "other"."""
 
-    def __init__(self):
-        self._known = set()
+    def __init__(self) -> None:
+        self._known: Set[Tuple[str, ...]] = set()
 
-    def admit(self, *values):
+    def admit(self, *values: str) -> Tuple[str, ...]:
         named = tuple(_label(value) for value in values)
         if len(self._known) < SERIES:
             self._known.add(named)
         return named if named in self._known else (OTHER,) * len(values)
 
 
-def _label(value):
-    # Legal JSON may hold half of a surrogate pair, which no scrape could encode.
+def _label(value: str) -> str:
+    # Legal JSON may contain half of a surrogate pair, which a scrape cannot encode.
     value = value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value if len(value) <= LONGEST_LABEL else OTHER
 
 
-def _word(outcome):
+def _word(outcome: str) -> str:
     return outcome.replace(" ", "_")
 
 
 class _Measured:
-    """StackStorm with a clock on its datastore; everything else is passed on."""
+    """A StackStorm client with timed datastore calls; all else passes through."""
 
-    def __init__(self, stackstorm, metrics):
+    def __init__(self, stackstorm: StackStorm, metrics: Metrics):
         self._stackstorm = stackstorm
         self._metrics = metrics
 
-    def __getattr__(self, name):
-        found = getattr(self._stackstorm, name)
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._stackstorm, name)
         if name not in _OPERATIONS:
-            return found
+            return attribute
 
-        def call(*args, **kwargs):
+        def call(*args: Any, **kwargs: Any) -> Any:
             began, failed = time.perf_counter(), True
             try:
-                answer = found(*args, **kwargs)
+                answer = attribute(*args, **kwargs)
                 failed = False
                 return answer
             finally:

@@ -1,14 +1,15 @@
-"""One copy in memory of equal texts: rows repeat names, ids and times, and there may be many."""
+"""Interns strings: rows repeat names, ids and times, and there may be many rows."""
 
 from sys import intern
+from typing import Any
 
 
-def shared(value):
-    """Return an equal JSON value in which equal strings, keys too, are one object.
+def shared(value: Any) -> Any:
+    """Return an equal JSON value in which equal strings, keys included, are one object.
 
-    They leave memory with the last value that has them: an interned string is no leak.
+    Interning does not leak: a string leaves memory with the last value that contains it.
     """
-    # Strings are dealt with where they are found: a call for each would take twice as long.
+    # Strings are interned inline: a call for each would take twice as long.
     kind = type(value)
     if kind is str:
         return intern(value)

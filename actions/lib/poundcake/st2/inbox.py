@@ -1,29 +1,33 @@
-"""The write-ahead inbox: what has been acknowledged is in the datastore first.
+"""The write-ahead inbox: a notification is in the datastore before it is acknowledged.
 
-Both entrances use ``accept``: the sensor's listener and the action ``receive_webhook``.
+Both ways in use ``accept``: the sensor's listener and the action ``receive_webhook``.
 """
 
 import time
+from typing import Any, Dict, List, Optional, Tuple
 
 from poundcake import clock
 from poundcake.core import payload
 from poundcake.ids import new_uuid7
 from poundcake.st2 import rows
+from poundcake.st2.client import StackStorm
 
 LISTENER = "listener"
 ST2_WEBHOOK = "st2_webhook"
 
 
-def accept(stackstorm, document, source, now=None):
+def accept(
+    stackstorm: StackStorm, document: Any, source: str, now: Optional[float] = None
+) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     """Check a decoded notification and write it to the inbox.
 
     :param document: the decoded JSON body.
     :param source: LISTENER or ST2_WEBHOOK.
-    :returns: ``(entry, answer)``: the inbox entry as ``entries`` gives it back, and the answer to
-        the sender: status, request_id, alerts_received (all in the notification) and, of these,
-        alerts_rejected.
-    :raises payload.PayloadError: when the notification can never be accepted.
-    :raises stackstorm.StackStormError: when it could not be written; nothing is acknowledged then.
+    :returns: ``(entry, answer)``: the inbox entry as ``entries`` returns it, and the answer to the
+        sender: status, request_id, alerts_received (all in the notification) and alerts_rejected
+        (how many of them cannot be used).
+    :raises PayloadError: when the notification can never be accepted.
+    :raises StackStormError: when it could not be written; it must not be acknowledged then.
     """
     notification = payload.parse(document)
     entry = {
@@ -42,11 +46,11 @@ def accept(stackstorm, document, source, now=None):
     return entry, answer
 
 
-def entries(stackstorm, skip=0):
-    """Return the entries of the inbox, oldest first; ``skip`` leaves out as many of the oldest."""
+def entries(stackstorm: StackStorm, skip: int = 0) -> List[Dict[str, Any]]:
+    """Return the entries of the inbox, oldest first, except the ``skip`` oldest."""
     return rows.read_all(stackstorm, rows.INBOX, skip)
 
 
-def remove(stackstorm, request_id):
+def remove(stackstorm: StackStorm, request_id: str) -> None:
     """Remove an entry that is decided and tracked."""
     rows.delete(stackstorm, rows.INBOX, request_id)

@@ -1,13 +1,17 @@
-"""Key names and row JSON: the only module that knows either.
+"""Key names and row JSON; no other module knows either.
 
 Values are JSON in ASCII, with ``{`` and ``<`` inside strings written ``\\u007b`` and ``\\u003c``:
-nothing is lost, and a row that a template reads with ``st2kv`` holds no expression.
+nothing is lost, and a row that a template reads with ``st2kv`` contains no expression.
 """
 
 import json
 import re
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Match, Optional
 
 from poundcake.ids import key_part
+
+if TYPE_CHECKING:
+    from poundcake.st2.client import StackStorm
 
 INBOX = "poundcake.inbox."
 OUTBOX = "poundcake.outbox."
@@ -17,56 +21,58 @@ ALERT = "poundcake.alert."
 EXECUTION = "poundcake.execution."
 CONTROL = "poundcake.control."
 HEALTH = "poundcake.health."
-# In this order they are written: a request row that is there says that all it names is there.
+# The order of writing: when a request row exists, everything that it names exists too.
 KINDS = {"alerts": ALERT, "executions": EXECUTION, "requests": REQUEST}
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
-def key(prefix, name):
-    """Return the datastore key of a row, whatever characters its name has."""
+def key(prefix: str, name: str) -> str:
+    """Return the datastore key of a row; its name may contain any characters."""
     return prefix + key_part(name)
 
 
-def dump(value):
-    """Return a JSON value as text without loss and without any expression in it."""
+def dump(value: Any) -> str:
+    """Return a JSON value as text, without loss and without any template expression."""
     text = json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
-    # Outside strings JSON can write "{{" nowhere; "{}" and '{"' stay as they are.
+    # JSON never has "{{" outside a string; "{}" and '{"' stay as they are.
     return _STRING.sub(_escape, text)
 
 
-def load(text):
+def load(text: str) -> Any:
     """Return the JSON value that ``dump`` wrote."""
     return json.loads(text)
 
 
-def read(stackstorm, prefix, name):
-    """Return one row, None when there is none."""
+def read(stackstorm: "StackStorm", prefix: str, name: str) -> Any:
+    """Return one row, or None."""
     text = stackstorm.get_key(key(prefix, name))
     return None if text is None else load(text)
 
 
-def read_all(stackstorm, prefix, skip=0):
-    """Return every row of a kind, sorted by its key; ``skip`` leaves out as many of the oldest."""
-    found = stackstorm.list_keys(prefix, skip)
-    return [load(found[name]) for name in sorted(found)]
+def read_all(stackstorm: "StackStorm", prefix: str, skip: int = 0) -> List[Dict[str, Any]]:
+    """Return every row of a kind, sorted by key, except the ``skip`` oldest."""
+    values = stackstorm.list_keys(prefix, skip)
+    return [load(values[name]) for name in sorted(values)]
 
 
-def each(stackstorm, prefix):
-    """Yield every row of a kind in any order, a page at a time: there may be many."""
+def each(stackstorm: "StackStorm", prefix: str) -> Iterator[Dict[str, Any]]:
+    """Yield every row of a kind in any order, one page at a time, as there may be many."""
     for _, text in stackstorm.each_key(prefix):
         yield load(text)
 
 
-def write(stackstorm, prefix, name, row, ttl=None):
-    """Write one row; ``ttl`` in seconds, None for a queue entry, which leaves when it is done."""
+def write(
+    stackstorm: "StackStorm", prefix: str, name: str, row: Any, ttl: Optional[float] = None
+) -> None:
+    """Write one row; ``ttl`` in seconds, None for a queue entry, which is removed when done."""
     stackstorm.set_key(key(prefix, name), dump(row), ttl=ttl)
 
 
-def delete(stackstorm, prefix, name):
-    """Delete one row; one that is gone already is no error."""
+def delete(stackstorm: "StackStorm", prefix: str, name: str) -> None:
+    """Delete one row; an absent row is not an error."""
     stackstorm.delete_key(key(prefix, name))
 
 
-def _escape(match):
+def _escape(match: Match[str]) -> str:
     return match.group(0).replace("{", "\\u007b").replace("<", "\\u003c")

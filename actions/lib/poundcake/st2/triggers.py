@@ -1,11 +1,13 @@
-"""The triggers that PoundCake emits: their payloads, inert, and the check against their schemas."""
+"""The triggers that PoundCake emits: their inert payloads, and the check against their schemas."""
 
 import os
+from typing import Any, Dict, Mapping, Optional
 
 import jsonschema
 import yaml
 
 from poundcake.core.alert import attempts_of, current_episode, find_episode
+from poundcake.errors import SchemaError
 from poundcake.ids import event_id
 from poundcake.inert import inert
 
@@ -20,8 +22,11 @@ BREAKER_CLOSED = "breaker_closed"
 HEARTBEAT_MISSING = "heartbeat_missing"
 HEARTBEAT_RETURNED = "heartbeat_returned"
 
-# A rule whose template names a label that the alert lacks does not fire, so what rule authors use
-# most is always there, empty when the alert has no such label or annotation.
+Row = Mapping[str, Any]
+Payload = Dict[str, Any]
+
+# A rule whose template names a label that the alert lacks does not fire. So the labels and
+# annotations that rules use most are always in the payload, empty when the alert lacks them.
 LABELS_AT_HAND = (
     "job",
     "service",
@@ -39,15 +44,15 @@ LABELS_AT_HAND = (
 ANNOTATIONS_AT_HAND = ("summary", "description", "runbook_url")
 
 
-def alert_payload(row, attempt, status="firing"):
-    """Return the payload of ``poundcake.alert`` for one attempt, from the row alone.
+def alert_payload(row: Row, attempt: Row, status: str = "firing") -> Payload:
+    """Return the payload of ``poundcake.alert`` for one attempt.
 
-    Built from the row, so that a dispatch which got lost can be sent again as it was.
+    It is built from the row alone, so a lost dispatch can be sent again unchanged.
     """
     return _payload(row, find_episode(row, attempt["starts_at"]), status, attempt)
 
 
-def alert_resolved_payload(row):
+def alert_resolved_payload(row: Row) -> Payload:
     """Return the payload of ``poundcake.alert_resolved`` for the latest episode of a row."""
     episode = current_episode(row)
     attempts = attempts_of(row, episode["starts_at"])
@@ -56,9 +61,9 @@ def alert_resolved_payload(row):
     return _payload(row, episode, "resolved", attempt)
 
 
-def lifecycle_payload(row, came_from, went_to, entry):
+def lifecycle_payload(row: Row, came_from: Optional[str], went_to: str, entry: Row) -> Payload:
     """Return the payload of ``poundcake.lifecycle`` for one change of state."""
-    return inert(
+    return _inert(
         {
             "fingerprint": row["fingerprint"],
             "request_id": entry["request_id"] or "",
@@ -78,21 +83,23 @@ def lifecycle_payload(row, came_from, went_to, entry):
     )
 
 
-def breaker_payload(row, before, after, at):
+def breaker_payload(row: Row, before: Any, after: Any, at: str) -> Payload:
     """Return the payload of ``poundcake.lifecycle`` for a breaker that has opened or closed.
 
-    :param row: of the alert whose remediation made it do so; the event is the alertname's.
-    :param before: admission.Breaker, and ``after``.
-    :param at: RFC 3339.
+    :param row: the alert whose remediation opened or closed it; the event is the alertname's.
+    :param before: the admission.Breaker before the change.
+    :param after: the admission.Breaker after the change.
+    :param at: the time, RFC 3339.
     """
     opened = after.opened_at is not None
     if opened:
-        reason = "%d failures in a row" % after.failures
+        reason = f"{after.failures} failures in a row"
         if before.opened_at is not None:
             reason = "the trial failed: " + reason
     else:
         reason = "a remediation succeeded"
-    payload = dict.fromkeys(("fingerprint", "request_id", "severity", "host", "execution_id"), "")
+    names = ("fingerprint", "request_id", "severity", "host", "execution_id")
+    payload: Payload = dict.fromkeys(names, "")
     payload.update(
         {
             "alertname": row["alertname"],
@@ -104,33 +111,32 @@ def breaker_payload(row, before, after, at):
             "event_id": event_id(row["alertname"], after.opened_at, before.opened_at),
         }
     )
-    return inert(payload)
+    return _inert(payload)
 
 
-def heartbeat_payload(row, missing, at):
-    """Return the payload of ``poundcake.lifecycle`` for a heartbeat that is missing, or back.
+def heartbeat_payload(row: Row, missing: bool, at: str) -> Payload:
+    """Return the payload of ``poundcake.lifecycle`` for a heartbeat that is missing or back.
 
-    :param row: of the heartbeat.
-    :param at: RFC 3339.
+    :param row: the heartbeat's row.
+    :param at: the time, RFC 3339.
     """
-    names = ("request_id", "execution_id")
-    payload = dict.fromkeys(names, "")
+    payload: Payload = dict.fromkeys(("request_id", "execution_id"), "")
     payload.update({name: row[name] for name in ("fingerprint", "alertname", "severity", "host")})
     payload.update(
         {
             "from": HEARTBEAT_RETURNED if missing else HEARTBEAT_MISSING,
             "to": HEARTBEAT_MISSING if missing else HEARTBEAT_RETURNED,
             "attempt": 0,
-            "reason": row["heartbeat"]["reason"] if missing else "it has come again",
+            "reason": row["heartbeat"]["reason"] if missing else "it has returned",
             "at": at,
             "event_id": event_id(row["fingerprint"], row["heartbeat"]["missing_at"], missing),
         }
     )
-    return inert(payload)
+    return _inert(payload)
 
 
-def _payload(row, episode, status, attempt):
-    payload = {name: row["labels"].get(name, "") for name in LABELS_AT_HAND}
+def _payload(row: Row, episode: Row, status: str, attempt: Row) -> Payload:
+    payload: Payload = {name: row["labels"].get(name, "") for name in LABELS_AT_HAND}
     payload.update({name: row["annotations"].get(name, "") for name in ANNOTATIONS_AT_HAND})
     payload.update(
         {
@@ -154,44 +160,39 @@ def _payload(row, episode, status, attempt):
             "received_at": episode["received_at"] or "",
         }
     )
-    return inert(payload)
+    return _inert(payload)
 
 
-class SchemaError(ValueError):
-    """A payload that StackStorm would drop; ``field`` is where it does not fit, without values."""
-
-    def __init__(self, text, field):
-        super().__init__(text)
-        self.field = field
+def _inert(payload: Payload) -> Payload:
+    harmless: Payload = inert(payload)
+    return harmless
 
 
 class Schemas:
-    """The payload schemas of the sensor's metadata, so that they stand in one place.
+    """The payload schemas, read from the sensor's metadata.
 
-    StackStorm drops a payload that fails its schema with a log line only; a check before the
-    dispatch makes it an error that is seen. Draft 3, because StackStorm's schemas say "required"
-    on the property.
+    StackStorm drops a payload that fails its schema and only logs a line. Checking before the
+    dispatch makes this a visible error. The schemas are draft 3, because StackStorm's schemas put
+    "required" on the property.
     """
 
-    def __init__(self, sensor_yaml):
+    def __init__(self, sensor_yaml: str):
         with open(sensor_yaml, encoding="utf-8") as handle:
             metadata = yaml.safe_load(handle)
-        pack = "poundcake."
         self._validators = {
-            pack + item["name"]: jsonschema.Draft3Validator(item["payload_schema"])
+            "poundcake." + item["name"]: jsonschema.Draft3Validator(item["payload_schema"])
             for item in metadata["trigger_types"]
         }
 
-    def check(self, trigger, payload):
-        """Raise SchemaError, naming the field, when a payload does not fit its trigger."""
+    def check(self, trigger: str, payload: Payload) -> None:
+        """Raise SchemaError, naming the field, when a payload does not match its trigger."""
         error = jsonschema.exceptions.best_match(self._validators[trigger].iter_errors(payload))
         if error:
-            field = ".".join(str(part) for part in error.absolute_path) or "payload"
-            raise SchemaError(
-                "%s: %s: %s" % (trigger, field, error.message), field.partition(".")[0]
-            )
+            path = ".".join(str(part) for part in error.absolute_path) or "payload"
+            field = path.partition(".")[0]
+            raise SchemaError(f"{trigger}: {path}: {error.message}", field)
 
 
-def sensor_yaml(sensor_file):
-    """Return the path of the metadata beside a sensor's Python file."""
+def sensor_yaml(sensor_file: str) -> str:
+    """Return the path of the metadata next to a sensor's Python file."""
     return os.path.splitext(os.path.abspath(sensor_file))[0] + ".yaml"
