@@ -156,9 +156,10 @@ def pack_settings():
         sections.append("## others\n\n" + _settings_table(others))
     return page(
         "Settings",
-        "They go into `/opt/stackstorm/configs/poundcake.yaml`, without their section. All of them "
-        "are optional. Keep secret ones encrypted in StackStorm's datastore and refer to them, as "
-        "`poundcake.yaml.example` does. Times are in seconds, sizes in bytes. After a change run "
+        "Set them in `/opt/stackstorm/configs/poundcake.yaml`, all on one level: the sections "
+        "below only group them. All of them are optional. Keep secret ones encrypted in "
+        "StackStorm's datastore and refer to them, as `poundcake.yaml.example` does. Times are in "
+        "seconds, sizes in bytes. After a change run "
         "`sudo st2ctl reload --register-configs` and "
         "`sudo st2ctl restart-component st2sensorcontainer`.",
         *sections,
