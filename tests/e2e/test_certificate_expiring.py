@@ -68,7 +68,7 @@ def test_a_certificate_is_read_renewed_and_read_again(world, tmp_path, days):
         assert "days left: 90\n" in output["verification"]
 
         again = renew(world, server.address, renew_command="false")
-        said = "none, the certificate is good for more than 30 days"
+        said = "none, the certificate is valid for more than 30 days"
         assert (again["status"], output_of(again)["remediation"]) == ("succeeded", said)
 
 
@@ -77,7 +77,7 @@ def test_what_expires_is_a_parameter(world, tmp_path):
     with TlsServer(tmp_path, 10) as server:
         execution = renew(world, server.address, renew_command="false", within_days=5)
     assert execution["status"] == "succeeded"
-    assert output_of(execution)["remediation"].startswith("none, the certificate is good")
+    assert output_of(execution)["remediation"].startswith("none, the certificate is valid")
 
 
 def test_a_renewal_that_the_server_has_not_loaded_is_none(world, tmp_path):
@@ -88,7 +88,7 @@ def test_a_renewal_that_the_server_has_not_loaded_is_none(world, tmp_path):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "renewed" and "days left: 10\n" in output["verification"]
-    assert output["reason"].startswith("renewed, and the symptom stays - ")
+    assert output["reason"].startswith("renewed, but the symptom remains - ")
 
 
 def test_a_renewal_that_fails_says_so(world, tmp_path):
@@ -139,7 +139,7 @@ def nothing_seen(world, endpoint):
     assert execution["status"] == "failed" and not mark.exists()
     output = output_of(execution)
     assert output["remediation"] == "none"
-    assert output["reason"].startswith("no certificate seen, nothing done - ")
+    assert output["reason"].startswith("could not read the certificate, nothing was done - ")
     return output["reason"]
 
 

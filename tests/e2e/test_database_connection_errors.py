@@ -140,7 +140,7 @@ def test_a_database_with_too_many_connections_is_left_alone(postgres):
     assert "too many clients" in said
     execution = postgres.remedied()
     assert execution["status"] == "succeeded", execution["result"]
-    assert "a person must find who holds them" in output_of(execution)["remediation"]
+    assert "a person must find out what holds them" in output_of(execution)["remediation"]
     assert postgres.do("pid") == before
 
 
@@ -196,7 +196,7 @@ def test_an_address_that_is_unknown_is_no_database_that_is_down(postgres):
     execution = postgres.remedied(address="no-such-host.invalid")
     assert execution["status"] == "failed"
     output = output_of(execution)
-    assert output["reason"].startswith("nothing seen, nothing done - ")
+    assert output["reason"].startswith("could not check, nothing was done - ")
     assert "the address is unknown here" in output["reason"]
     assert output["remediation"] == "none"
 

@@ -237,7 +237,7 @@ def test_a_service_that_burns_on_after_the_restart_is_a_failure(place):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "restarted"
-    assert output["reason"].startswith("restarted, and the symptom stays")
+    assert output["reason"].startswith("restarted, but the symptom remains")
     assert marked(output["verification"]) == [str(burner.pid)]
 
 
@@ -245,7 +245,7 @@ def test_a_service_that_burns_on_after_the_restart_is_a_failure(place):
     "code, status, remediation",
     [
         (0, "succeeded", "none, the CPUs were not busy"),
-        (3, "succeeded", "none, it is not the service that burns the CPU"),
+        (3, "succeeded", "none, something else uses the CPU"),
         (2, "failed", "none"),
         (127, "failed", "none"),
     ],
@@ -303,7 +303,7 @@ def test_the_rule_takes_an_alert_that_names_no_service(world):
     with enabled(world, "high_cpu"):
         execution = started_for(world, world.accept(made))
     assert execution["status"] == "failed"
-    assert "service - the alert does not say" in output_of(execution)["reason"]
+    assert "service - not set in the alert" in output_of(execution)["reason"]
 
 
 def test_a_service_that_is_not_there_is_not_restarted(world):

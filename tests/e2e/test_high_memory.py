@@ -170,7 +170,7 @@ def test_the_service_that_holds_the_memory_is_restarted(place):
 @pytest.mark.parametrize(
     "given, log, remediation",
     [
-        ({}, [""], "none, it is not the service that holds the memory"),
+        ({}, [""], "none, something else holds the memory"),
         ({"drop_caches": True}, ["drop"], "page cache dropped"),
         ({"drop_caches": True, "service": ""}, ["drop"], "page cache dropped"),
         (
@@ -221,7 +221,7 @@ def test_a_command_that_fails_says_so(place, failing):
     "code, status, remediation",
     [
         (0, "succeeded", "none, enough memory was available"),
-        (3, "succeeded", "none, it is not the service that holds the memory"),
+        (3, "succeeded", "none, something else holds the memory"),
         (2, "failed", "none"),
         (127, "failed", "none"),
     ],
@@ -246,7 +246,7 @@ def test_memory_that_stays_short_is_a_failure(place):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "restarted"
-    assert output["reason"].startswith("restarted, and the symptom stays")
+    assert output["reason"].startswith("restarted, but the symptom remains")
     assert output["verification"].startswith("seen")
 
 
@@ -282,7 +282,7 @@ def test_the_rule_takes_an_alert_that_names_no_service(world):
     with enabled(world, "high_memory"):
         execution = started_for(world, world.accept(made))
     assert execution["status"] == "failed"
-    assert "service - the alert does not say" in output_of(execution)["reason"]
+    assert "service - not set in the alert" in output_of(execution)["reason"]
 
 
 def test_a_service_that_is_not_there_is_not_restarted(world):

@@ -199,7 +199,7 @@ def test_a_host_that_stays_down_is_told_to_a_person(place):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "power_command ran"
-    assert output["reason"].startswith("power_command ran, and the symptom stays - ")
+    assert output["reason"].startswith("power_command ran, but the symptom remains - ")
     assert len(messages_of(place.world, execution)) == 1
 
 

@@ -139,7 +139,7 @@ def test_a_file_system_that_is_not_that_full_loses_nothing(disk):
     disk.make(old="mkdir logs temp; echo x > logs/a.log.1; echo x > temp/a")
     execution = disk.low_disk()
     assert execution["status"] == "succeeded", execution["result"]
-    assert output_of(execution)["remediation"] == "none, the file system is not fuller than 50 %"
+    assert output_of(execution)["remediation"] == "none, the file system is at most 50 % full"
     assert disk.files() == {"logs/a.log.1", "temp/a"}
 
 
@@ -150,7 +150,7 @@ def test_when_nothing_is_old_enough_a_person_must_look(disk):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"].startswith("none, nothing is old enough, 0 files with 0.0 MB")
-    assert output["reason"].startswith("still too full, nothing below log_paths and temp_paths")
+    assert output["reason"].startswith("still too full, nothing in log_paths and temp_paths")
     assert disk.root + "/data" in output["evidence"]
     assert disk.files() == {"data", "logs/a.log.1", "temp/a"}
 
@@ -162,7 +162,7 @@ def test_when_it_is_still_too_full_it_says_so(disk):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"].startswith("removed old files, 1 files")
-    assert output["reason"].startswith("still too full after what was removed")
+    assert output["reason"].startswith("still too full after the removal")
     assert disk.files() == {"data"}
 
 
@@ -264,7 +264,7 @@ def test_what_is_not_mounted_is_not_looked_at(disk):
         execution = disk.low_disk(mountpoint=disk.place.folder + name)
         assert execution["status"] == "failed"
         output = output_of(execution)
-        assert output["reason"] == "nothing seen, nothing done - nothing is mounted there"
+        assert output["reason"] == "could not check, nothing was done - nothing is mounted there"
     assert disk.files() == {"data", "logs/a.gz"}
 
 
@@ -391,4 +391,4 @@ def test_the_rule_takes_an_alert_that_names_no_mountpoint(world):
     with enabled(world, "low_disk"):
         execution = started_for(world, world.accept(made))
     assert execution["status"] == "failed"
-    assert "mountpoint - the alert does not say" in output_of(execution)["reason"]
+    assert "mountpoint - not set in the alert" in output_of(execution)["reason"]

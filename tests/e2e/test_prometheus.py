@@ -168,7 +168,7 @@ def test_a_restart_that_does_not_end_the_symptom_fails(world, prom, tmp_path):
     output = output_of(execution)
     assert output["remediation"] == "restarted"
     assert output["reason"].startswith(
-        "restarted, and the symptom stays - the expression still holds"
+        "restarted, but the symptom remains - the expression still holds"
     )
 
 

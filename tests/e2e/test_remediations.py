@@ -113,7 +113,7 @@ def test_a_missing_label_is_named(place, workflow, name):
     execution = place.run(workflow, **{name: ""})
     assert execution["status"] == "failed"
     reason = output_of(execution)["reason"]
-    assert name in reason and "the alert does not say" in reason
+    assert name in reason and "not set in the alert" in reason
     assert place.log() == [""]
 
 

@@ -32,7 +32,7 @@ def test_a_service_that_is_up_is_left_alone(place):
     place.shell("touch {folder}/up")
     execution = place.run("service_down")
     assert execution["status"] == "succeeded"
-    assert output_of(execution)["remediation"] == "none, the service was up already"
+    assert output_of(execution)["remediation"] == "none, the service was already up"
     assert place.log() == ["look"]
 
 
@@ -52,7 +52,7 @@ def test_a_restart_that_does_not_help_says_so(place):
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "restarted"
-    assert output["reason"].startswith("restarted, and the symptom stays")
+    assert output["reason"].startswith("restarted, but the symptom remains")
     assert place.log() == ["look", "change", "look"]
 
 
@@ -63,7 +63,7 @@ def test_a_host_that_cannot_be_reached_is_no_service_that_is_down(over_ssh):
     execution = place.run("service_down")
     assert execution["status"] == "failed"
     output = output_of(execution)
-    assert output["reason"].startswith("nothing seen, nothing done")
+    assert output["reason"].startswith("could not check, nothing was done")
     assert output["remediation"] == "none"
 
 
@@ -89,7 +89,7 @@ def test_service_down_reads_well_in_st2_run(world):
     # Behind the execution, st2 lists its tasks.
     execution, _ = json.JSONDecoder().raw_decode(done.stdout.lstrip())
     assert execution["status"] == "succeeded"
-    assert output_of(execution)["remediation"] == "none, the service was up already"
+    assert output_of(execution)["remediation"] == "none, the service was already up"
 
 
 def test_the_rule_takes_a_service_down_alert(world):
@@ -122,7 +122,7 @@ def test_the_rule_takes_an_alert_that_names_no_service(world):
     with enabled(world, "service_down"):
         execution = started_for(world, world.accept(made))
     assert execution["status"] == "failed"
-    assert "service - the alert does not say" in output_of(execution)["reason"]
+    assert "service - not set in the alert" in output_of(execution)["reason"]
 
 
 def test_a_services_name_is_data_all_the_way_from_the_alert(world):

@@ -1,4 +1,4 @@
-"""What holds the pack together: metadata, code, rules, workflows and settings agree."""
+"""The metadata, code, rules, workflows and settings of the pack agree with each other."""
 
 import ast
 import importlib
@@ -22,12 +22,12 @@ from tests.support.fakes import NOW, PACK, alert, assert_inert, load_fixture, no
 from tests.support.rows import STARTS_AT, a_row
 
 METADATA_ORDER = ["name", "runner_type", "description", "enabled", "entry_point", "parameters"]
-PARAMETER_ORDER = ["type", "description", "required", "default"]
-PLUMBING = {"receive_webhook", "track"}
+PARAMETER_ORDER = ["type", "description", "required", "default", "position"]
+INTERNAL_RULES = {"receive_webhook", "track"}
 PYTHON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list}
-# StackStorm's own requirements, on the path of every sensor and action.
+# StackStorm's own requirements, which every sensor and action can import.
 STACKSTORMS_OWN = {"st2common", "st2reactor", "requests", "urllib3", "jsonschema", "yaml", "jinja2"}
-# What StackStorm's runners and its core pack take, as far as the workflows use it.
+# The parameters of the core pack's actions, as far as the workflows use them.
 CORE_ACTIONS = {
     "core.noop": set(),
     "core.local": {"cmd", "env", "timeout", "cwd"},
@@ -58,7 +58,7 @@ SENSOR = load_yaml("sensors/alertmanager_sensor.yaml")
 SCHEMA = load_yaml("config.schema.yaml")
 PYTHON_ACTIONS = sorted(n for n, a in ACTIONS.items() if a["runner_type"] == "python-script")
 WORKFLOWS = sorted(n for n, a in ACTIONS.items() if a["runner_type"] == "orquesta")
-# What touches a machine, and so looks first, can be made to ask, and looks again.
+# Workflows that change a machine: they check first, may ask a person, and check again.
 REMEDIATIONS = [name for name in WORKFLOWS if "dry_run" in ACTIONS[name]["parameters"]]
 EVERY_YAML = [
     path
@@ -73,25 +73,25 @@ EVERY_YAML = [
 
 @pytest.mark.parametrize("path", EVERY_YAML)
 def test_every_yaml_parses_to_an_object(path):
-    """A file that does not is registered as nothing, with a line in a log."""
+    """StackStorm only logs a line about a file that does not parse."""
     assert isinstance(load_yaml(path), dict)
 
 
-def test_the_workflows_are_reached_through_a_link_under_actions():
-    """StackStorm refuses an entry point that leaves actions/."""
+def test_actions_has_a_link_to_the_workflows():
+    """StackStorm rejects an entry point outside actions/."""
     link = os.path.join(PACK, "actions", "workflows")
     assert os.path.islink(link) and os.readlink(link) == "../workflows"
 
 
 def test_every_workflow_belongs_to_an_action_and_every_script_to_metadata():
-    """Nothing lies about that StackStorm does not know."""
+    """There is no file that StackStorm does not register."""
     assert {stem(path) for path in paths("workflows/*.yaml")} == set(WORKFLOWS)
     assert {stem(path) for path in paths("actions/*.py")} == set(PYTHON_ACTIONS)
     assert {stem(path) for path in paths("sensors/*.py")} == {"alertmanager_sensor"}
 
 
-def test_the_pack_says_who_it_is():
-    """Under the ref that rules, rows and documentation use."""
+def test_pack_yaml_has_the_fields_that_stackstorm_needs():
+    """The ref is the one that rules, rows and documentation use."""
     pack = load_yaml("pack.yaml")
     assert pack["ref"] == pack["name"] == "poundcake"
     assert pack["stackstorm_version"] == ">=3.8.0"
@@ -100,15 +100,15 @@ def test_the_pack_says_who_it_is():
     assert pack["description"] and pack["author"] and "@" in pack["email"]
 
 
-def test_the_newest_version_in_the_changes_is_the_packs():
-    """They move together."""
+def test_the_newest_version_in_the_changes_is_the_pack_version():
+    """CHANGES.md and pack.yaml change together."""
     with open(os.path.join(PACK, "CHANGES.md"), encoding="utf-8") as handle:
         versions = re.findall(r"^##.*?(\d+\.\d+\.\d+)", handle.read(), re.MULTILINE)
     assert versions[0] == load_yaml("pack.yaml")["version"]
 
 
-def test_the_icon_and_the_license_are_there():
-    """As StackStorm's web UI and whoever installs the pack expect."""
+def test_the_pack_has_an_icon_and_a_license():
+    """StackStorm's web UI shows the icon."""
     with open(os.path.join(PACK, "icon.png"), "rb") as handle:
         assert handle.read(8) == b"\x89PNG\r\n\x1a\n"
     with open(os.path.join(PACK, "LICENSE"), encoding="utf-8") as handle:
@@ -119,8 +119,8 @@ def test_the_icon_and_the_license_are_there():
 
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))
-def test_an_action_is_named_as_its_file_and_says_what_it_does(name):
-    """In the order in which people read metadata."""
+def test_an_action_has_the_name_of_its_file_and_a_description(name):
+    """Its keys are in the usual order."""
     action = ACTIONS[name]
     assert action["name"] == name and action["enabled"] is True
     assert action["description"].endswith(".")
@@ -129,7 +129,7 @@ def test_an_action_is_named_as_its_file_and_says_what_it_does(name):
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))
 def test_an_entry_point_exists(name):
-    """Below actions/, where StackStorm looks."""
+    """It is below actions/, where StackStorm looks."""
     entry_point = ACTIONS[name]["entry_point"]
     assert not os.path.normpath(entry_point).startswith("..")
     assert os.path.isfile(os.path.join(PACK, "actions", entry_point))
@@ -138,7 +138,7 @@ def test_an_entry_point_exists(name):
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))
 def test_every_parameter_has_a_type_and_a_description(name):
-    """And is required or has a default of its type, so that run() always gets a value."""
+    """It is required or has a default of its type, so that run() always gets a value."""
     for parameter, schema in ACTIONS[name]["parameters"].items():
         assert schema["type"] in PYTHON_TYPES, parameter
         assert schema["description"].endswith("."), parameter
@@ -155,22 +155,22 @@ def test_every_parameter_has_a_type_and_a_description(name):
 
 @pytest.mark.parametrize("name", sorted(ACTIONS))
 def test_positions_count_up_from_zero(name):
-    """So ``st2 run`` takes the parameters in that order."""
+    """``st2 run`` takes the parameters in this order."""
     positions = [s["position"] for s in ACTIONS[name]["parameters"].values() if "position" in s]
     assert positions == list(range(len(positions)))
 
 
 @pytest.mark.parametrize("name", PYTHON_ACTIONS)
-def test_run_takes_exactly_the_parameters(name):
-    """StackStorm calls it with all of them by name."""
+def test_run_takes_exactly_the_parameters_of_the_metadata(name):
+    """StackStorm passes all of them by name."""
     module = importlib.import_module(name)
-    found = [
+    classes = [
         item
         for _, item in inspect.getmembers(module, inspect.isclass)
         if issubclass(item, Action) and item.__module__ == name
     ]
-    assert len(found) == 1, "StackStorm takes the first action class of a file"
-    arguments = list(inspect.signature(found[0].run).parameters)[1:]
+    assert len(classes) == 1, "StackStorm takes the first action class of a file"
+    arguments = list(inspect.signature(classes[0].run).parameters)[1:]
     assert arguments == list(ACTIONS[name]["parameters"])
 
 
@@ -179,29 +179,29 @@ def test_run_takes_exactly_the_parameters(name):
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_takes_exactly_the_parameters_of_its_action(name):
-    """In the same order."""
-    workflow = load_yaml("workflows/%s.yaml" % name)
+    """They are in the same order."""
+    workflow = load_yaml(f"workflows/{name}.yaml")
     inputs = [item if isinstance(item, str) else list(item)[0] for item in workflow["input"]]
     assert inputs == list(ACTIONS[name]["parameters"])
     assert workflow["version"] == 1.0
 
 
 def parameters_of(action):
-    """Return what an action of the pack or of StackStorm's core pack takes."""
+    """Return the parameters of an action of this pack or of StackStorm's core pack."""
     pack, name = action.split(".")
     return set(ACTIONS[name]["parameters"]) if pack == "poundcake" else CORE_ACTIONS[action]
 
 
 def parameters_given(task):
-    """Return what a task gives to its action, as far as the file says: an expression does not."""
+    """Return the parameters that a task passes; none if its input is an expression."""
     given = task.get("input", {})
     return set(given) if isinstance(given, dict) else set()
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_names_tasks_actions_and_inputs_that_exist(name):
-    """A transition into nowhere ends a workflow without a word."""
-    tasks = load_yaml("workflows/%s.yaml" % name)["tasks"]
+    """A transition to an unknown task ends a workflow silently."""
+    tasks = load_yaml(f"workflows/{name}.yaml")["tasks"]
     for task_name, task in tasks.items():
         for step in task.get("next", []):
             following = step.get("do", [])
@@ -214,8 +214,8 @@ def test_a_workflow_names_tasks_actions_and_inputs_that_exist(name):
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_has_a_reason_and_a_way_to_fail(name):
-    """Whoever reads the execution sees what happened and why."""
-    workflow = load_yaml("workflows/%s.yaml" % name)
+    """People who read the execution see what happened and why."""
+    workflow = load_yaml(f"workflows/{name}.yaml")
     assert "reason" in {key for item in workflow["output"] for key in item}
     steps = [step for task in workflow["tasks"].values() for step in task.get("next", [])]
     assert any("fail" in str(step.get("do", "")) for step in steps)
@@ -223,20 +223,20 @@ def test_a_workflow_has_a_reason_and_a_way_to_fail(name):
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_orquestas_inspection_finds_nothing(name):
-    """Nor does the web UI, when a person opens and saves it."""
+def test_a_workflow_passes_the_inspection_of_orquesta(name):
+    """The web UI inspects a workflow too, when a person opens and saves it."""
     if not STACKSTORM_INSTALLED:
         importlib.import_module("tests.engine.orquesta_compat")
     spec = importlib.import_module("orquesta.specs.loader").get_spec_module("native")
-    assert spec.instantiate(load_yaml("workflows/%s.yaml" % name)).inspect() == {}
+    assert spec.instantiate(load_yaml(f"workflows/{name}.yaml")).inspect() == {}
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_command_is_written_by_an_operator_and_never_by_an_alert(name):
-    """It is a parameter of its own, none of those that rules fill; data comes in env."""
+def test_a_command_comes_from_an_operator_and_never_from_an_alert(name):
+    """It is a parameter that rules do not set; values from an alert come in env."""
     rules = [r for r in RULES.values() if r["action"]["ref"] == "poundcake." + name]
     from_alerts = {p for rule in rules for p in rule["action"]["parameters"]}
-    for task_name, task in load_yaml("workflows/%s.yaml" % name)["tasks"].items():
+    for task_name, task in load_yaml(f"workflows/{name}.yaml")["tasks"].items():
         inputs = task.get("input", {})
         commands = re.findall(r"\bcmd => (\S+)[,)]", inputs) if isinstance(inputs, str) else []
         if isinstance(inputs, dict):
@@ -251,8 +251,8 @@ def test_a_command_is_written_by_an_operator_and_never_by_an_alert(name):
 
 @pytest.mark.parametrize("name", REMEDIATIONS)
 def test_a_remediation_has_three_phases_and_shows_them(name):
-    """By the names of its tasks and in its output."""
-    workflow = load_yaml("workflows/%s.yaml" % name)
+    """They show in the names of its tasks and in its output."""
+    workflow = load_yaml(f"workflows/{name}.yaml")
     outputs = [key for item in workflow["output"] for key in item]
     assert outputs == ["evidence", "remediation", "verification", "reason"]
     assert {"evidence", "approval", "remediation", "verification"} <= set(workflow["tasks"])
@@ -260,17 +260,17 @@ def test_a_remediation_has_three_phases_and_shows_them(name):
 
 @pytest.mark.parametrize("name", REMEDIATIONS)
 def test_a_question_that_timed_out_does_not_go_straight_to_fail(name):
-    """StackStorm 3.9 ends such a workflow as succeeded (5 of 6 times, when it was tried)."""
-    tasks = load_yaml("workflows/%s.yaml" % name)["tasks"]
+    """StackStorm 3.9 ended such a workflow as succeeded in 5 of 6 trials."""
+    tasks = load_yaml(f"workflows/{name}.yaml")["tasks"]
     assert tasks["approval"]["action"] == "core.ask"
-    ways = [step["do"] for step in tasks["approval"]["next"]]
-    assert "decide" in ways and "fail" not in ways
+    following = [step["do"] for step in tasks["approval"]["next"]]
+    assert "decide" in following and "fail" not in following
     assert "fail" in [step.get("do") for step in tasks["decide"]["next"]]
 
 
 @pytest.mark.parametrize("name", REMEDIATIONS)
-def test_a_remediation_takes_what_all_of_them_take(name):
-    """With the same meaning and the same default, so that one knows them all."""
+def test_remediations_share_their_common_parameters(name):
+    """They have the same meaning and the same default everywhere."""
     own, known = ACTIONS[name]["parameters"], ACTIONS["service_down"]["parameters"]
     shared = ["dry_run", "approval", "approval_minutes", "alert"]
     if any(parameter.endswith("_command") for parameter in own):
@@ -283,8 +283,8 @@ def test_a_remediation_takes_what_all_of_them_take(name):
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_workflow_fits_a_screen_or_nearly_so(name):
-    """Whoever has to change it at night sees all of it."""
+def test_a_workflow_is_short(name):
+    """A person who must change it at night can see all of it."""
     with open(os.path.join(PACK, "workflows", name + ".yaml"), encoding="utf-8") as handle:
         assert len(handle.readlines()) <= 110
 
@@ -292,25 +292,25 @@ def test_a_workflow_fits_a_screen_or_nearly_so(name):
 # --- rules ----------------------------------------------------------------------------------------
 
 
-def test_plumbing_is_enabled_and_nothing_else_is():
-    """Nothing touches a machine, and nobody is called, before a person says so."""
-    assert {name for name, rule in RULES.items() if rule["enabled"]} == PLUMBING
-    plumbing = {RULES[name]["trigger"]["type"] for name in PLUMBING}
-    assert not plumbing & {triggers.ALERT, triggers.LIFECYCLE}
+def test_only_the_internal_rules_are_enabled():
+    """Nothing changes a machine or notifies people until a person enables it."""
+    assert {name for name, rule in RULES.items() if rule["enabled"]} == INTERNAL_RULES
+    internal = {RULES[name]["trigger"]["type"] for name in INTERNAL_RULES}
+    assert not internal & {triggers.ALERT, triggers.LIFECYCLE}
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
-def test_a_rule_belongs_to_the_pack_and_says_what_it_does(name):
-    """Named as its file."""
+def test_a_rule_belongs_to_the_pack_and_has_a_description(name):
+    """It has the name of its file and says how to enable it."""
     rule = RULES[name]
     assert (rule["name"], rule["pack"]) == (name, "poundcake")
     assert rule["description"].endswith(".")
-    assert rule["enabled"] or "st2 rule enable poundcake.%s" % name in rule["description"]
+    assert rule["enabled"] or f"st2 rule enable poundcake.{name}" in rule["description"]
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
-def test_a_rule_gives_its_action_what_it_takes(name):
-    """Every parameter exists, and every required one is given."""
+def test_a_rule_passes_parameters_that_its_action_has(name):
+    """Every parameter exists, and every required one is passed."""
     action = RULES[name]["action"]
     assert action["ref"].startswith("poundcake.")
     known = ACTIONS[action["ref"].split(".")[1]]["parameters"]
@@ -320,30 +320,32 @@ def test_a_rule_gives_its_action_what_it_takes(name):
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
-def test_a_rule_names_what_its_trigger_has(name):
-    """A criterion or template that names what is absent keeps the rule from firing."""
+def test_a_rule_uses_fields_that_its_trigger_has(name):
+    """A rule with a criterion or template that names an unknown field does not fire."""
     rule = RULES[name]
     trigger = rule["trigger"]["type"]
     if trigger == "core.st2.webhook":
         known = {"body", "headers"}
     else:
-        (found,) = [t for t in SENSOR["trigger_types"] if "poundcake." + t["name"] == trigger]
-        known = set(found["payload_schema"]["properties"])
+        (trigger_type,) = [
+            t for t in SENSOR["trigger_types"] if "poundcake." + t["name"] == trigger
+        ]
+        known = set(trigger_type["payload_schema"]["properties"])
     text = yaml.safe_dump([list(rule["criteria"]), rule["action"]["parameters"]])
     used = set(re.findall(r"trigger\.(\w+)", text))
     assert used and used <= known
 
 
-def test_the_webhook_of_stackstorm_has_the_url_of_the_readme():
-    """/api/v1/webhooks/poundcake."""
+def test_stackstorms_webhook_has_the_url_of_the_readme():
+    """Alertmanager posts to /api/v1/webhooks/poundcake."""
     assert RULES["receive_webhook"]["trigger"]["parameters"] == {"url": "poundcake"}
 
 
 # --- sensor and triggers --------------------------------------------------------------------------
 
 
-def test_the_sensor_class_is_where_the_metadata_says():
-    """In a module whose name StackStorm does not use itself."""
+def test_the_sensor_class_exists():
+    """Its module has a name that StackStorm does not use itself."""
     module = stem(SENSOR["entry_point"])
     assert module not in ("utils", "manager", "partitioners")
     assert inspect.isclass(getattr(importlib.import_module(module), SENSOR["class_name"]))
@@ -351,7 +353,7 @@ def test_the_sensor_class_is_where_the_metadata_says():
 
 
 def test_every_trigger_that_the_code_sends_has_a_schema():
-    """And no other has one; each says which fields it needs and takes no unknown ones."""
+    """No other trigger has one. Each schema requires its fields and rejects unknown ones."""
     sent = [triggers.ALERT, triggers.ALERT_RESOLVED, triggers.TRACKING]
     sent += [triggers.LIFECYCLE, triggers.PROBE]
     assert sorted("poundcake." + t["name"] for t in SENSOR["trigger_types"]) == sorted(sent)
@@ -359,10 +361,11 @@ def test_every_trigger_that_the_code_sends_has_a_schema():
         schema = trigger["payload_schema"]
         assert schema["additionalProperties"] is False and trigger["description"]
         assert all(field["required"] is True for field in schema["properties"].values())
+        assert all(field["description"] for field in schema["properties"].values())
 
 
 def rows_to_send():
-    """Rows of every kind of alert, as the sensor has them when it sends a trigger."""
+    """Yield rows of every kind of alert, as they are when the sensor sends a trigger."""
     for name in ("firing_group", "unicode_labels", "no_alertname", "new_fields", "sparse") + (
         "truncated",
         "expressions",
@@ -376,7 +379,7 @@ def rows_to_send():
 
 
 def test_every_payload_fits_its_schema():
-    """StackStorm drops one that does not, and says so in a log only."""
+    """StackStorm drops a payload that does not, and only logs it."""
     schemas = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
     checked = 0
     for row in rows_to_send():
@@ -389,7 +392,7 @@ def test_every_payload_fits_its_schema():
 
 
 def test_the_payload_of_a_breaker_fits_its_schema():
-    """It tells of an alertname, and has every field of a change of state all the same."""
+    """It is about an alertname, but has every field of a change of state."""
     schemas = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
     closed, opened = admission.Breaker(), admission.Breaker(5, NOW, False)
     for row in rows_to_send():
@@ -411,7 +414,7 @@ def test_the_payload_of_a_breaker_fits_its_schema():
     ],
 )
 def test_a_payload_that_does_not_fit_is_an_error_with_the_field(trigger, change, named):
-    """The check is worth something."""
+    """The error names the trigger and the field."""
     schemas = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
     row = next(rows_to_send())
     good = triggers.alert_payload(row, row["attempts"][0]) if trigger == triggers.ALERT else {}
@@ -420,8 +423,8 @@ def test_a_payload_that_does_not_fit_is_an_error_with_the_field(trigger, change,
     assert str(caught.value).startswith(trigger + ": ") and named in str(caught.value)
 
 
-def test_the_labels_at_hand_are_those_that_the_schema_describes():
-    """One place for a rule author to look."""
+def test_the_schema_describes_every_label_that_the_payload_has():
+    """Authors of rules look at the schema."""
     properties = set(SENSOR["trigger_types"][0]["payload_schema"]["properties"])
     assert set(triggers.LABELS_AT_HAND) | set(triggers.ANNOTATIONS_AT_HAND) <= properties
 
@@ -441,29 +444,31 @@ def test_the_schema_and_the_code_have_the_same_settings():
 
 @pytest.mark.parametrize("name", sorted(SCHEMA))
 def test_a_setting_has_a_description_a_type_and_a_default_that_works(name):
-    """An empty config works, on StackStorm as in a test."""
+    """So an empty config works."""
     setting = SCHEMA[name]
     assert setting["description"].endswith((".", ")", ").")) and setting["type"] in PYTHON_TYPES
     assert isinstance(setting["default"], PYTHON_TYPES[setting["type"]])
     assert settings.from_config({name: setting["default"]}) == settings.from_config({})
 
 
-def test_what_is_secret_is_marked_secret():
-    """StackStorm masks it in its API and web UI then."""
+def test_secret_settings_are_marked_as_secret():
+    """StackStorm then masks them in its API and web UI."""
     secret = {name for name, setting in SCHEMA.items() if setting.get("secret")}
     words = re.compile("(^|_)(token|password|secret|ssh_key)(_|$)")
     named = {name for name in SCHEMA if words.search(name)}
     assert secret == named >= {"token", "password"}
 
 
-def test_the_example_config_names_known_settings_with_their_types():
-    """And refers to its secrets in the datastore."""
+def test_the_example_config_has_known_settings_with_their_types():
+    """It refers to secrets in the datastore."""
     example = load_yaml("poundcake.yaml.example")
     for name, value in example.items():
         assert isinstance(value, PYTHON_TYPES[SCHEMA[name]["type"]]), name
         if SCHEMA[name].get("secret"):
             assert "st2kv.system." in value
-            assert "decrypt_kv" not in value, "StackStorm decrypts by itself, and refuses this"
+            assert "decrypt_kv" not in value, (
+                "StackStorm decrypts secret settings itself and rejects this"
+            )
     with open(os.path.join(PACK, "poundcake.yaml.example"), encoding="utf-8") as handle:
         commented = re.findall(r"^# (\w+): ", handle.read(), re.MULTILINE)
     assert set(commented) <= set(SCHEMA)
@@ -473,7 +478,7 @@ def test_the_example_config_names_known_settings_with_their_types():
 
 
 def imported(path):
-    """Return the top names of the modules that a Python file imports, wherever it does."""
+    """Yield the top-level names of the modules that a Python file imports."""
     with open(os.path.join(PACK, path), encoding="utf-8") as handle:
         tree = ast.parse(handle.read(), path)
     for node in ast.walk(tree):
@@ -486,6 +491,7 @@ def imported(path):
 
 
 def standard_library():
+    """Return the names of the standard library's modules."""
     known = getattr(sys, "stdlib_module_names", None)  # Python 3.10 and later
     return known or {name for name in sys.builtin_module_names} | {stem(p) for p in _library()}
 
@@ -499,8 +505,8 @@ PACK_CODE = paths("sensors/*.py") + paths("actions/*.py") + paths("actions/lib/p
 
 
 @pytest.mark.parametrize("path", PACK_CODE)
-def test_the_code_imports_only_what_is_there_after_an_install(path):
-    """The standard library, StackStorm's own requirements, and requirements.txt."""
+def test_the_code_imports_only_what_an_installation_has(path):
+    """That is the standard library, StackStorm's own requirements, and requirements.txt."""
     with open(os.path.join(PACK, "requirements.txt"), encoding="utf-8") as handle:
         required = set(re.findall(r"^([A-Za-z0-9_]+)", handle.read(), re.MULTILINE))
     required |= {"botocore"} if "boto3" in required else set()  # boto3 itself is built on it
@@ -509,13 +515,13 @@ def test_the_code_imports_only_what_is_there_after_an_install(path):
 
 
 @pytest.mark.parametrize("path", PACK_CODE)
-def test_the_code_is_python_3_8(path):
-    """StackStorm runs on 3.8 to 3.11."""
+def test_the_code_has_the_syntax_of_python_3_8(path):
+    """StackStorm runs on Python 3.8 to 3.11."""
     with open(os.path.join(PACK, path), encoding="utf-8") as handle:
         ast.parse(handle.read(), path, feature_version=(3, 8))
 
 
 @pytest.mark.parametrize("path", PACK_CODE)
-def test_the_pack_does_not_know_the_embedded_engine(path):
-    """It is a guest in this repository."""
+def test_the_code_does_not_import_the_tests(path):
+    """The embedded engine is only for the tests."""
     assert "tests" not in set(imported(path))

@@ -1,4 +1,4 @@
-"""The policies of the pack fit what StackStorm registers."""
+"""StackStorm can register the policies of the pack."""
 
 import os
 from glob import glob
@@ -8,7 +8,7 @@ import yaml
 
 from tests.support.fakes import PACK
 
-# What 3.9.0 takes; see st2common/policies/meta and PolicyAPI in its source.
+# The parameters of StackStorm 3.9.0; see st2common/policies/meta and PolicyAPI in its source.
 PARAMETERS = {
     "action.concurrency": {"threshold", "action"},
     "action.retry": {"retry_on", "max_retry_count", "delay"},
@@ -29,7 +29,7 @@ POLICIES = {
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_a_policy_is_named_after_its_action_and_its_type(name):
-    """The pack is left to StackStorm, which knows it from the folder."""
+    """It has no pack field: StackStorm takes the pack from the folder."""
     policy = POLICIES[name]
     assert list(policy) == FIELDS and policy["enabled"] is True
     action = policy["resource_ref"].split(".", 1)[1]
@@ -38,20 +38,20 @@ def test_a_policy_is_named_after_its_action_and_its_type(name):
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
-def test_a_policy_has_parameters_that_its_type_takes(name):
-    """StackStorm registers nothing of a pack in which one does not fit."""
+def test_a_policy_has_only_parameters_of_its_type(name):
+    """StackStorm registers nothing of a pack with an invalid policy."""
     policy = POLICIES[name]
     assert set(policy["parameters"]) <= PARAMETERS[policy["policy_type"]]
 
 
 def test_no_action_has_two_policies_of_a_type():
-    """StackStorm's database has a unique index on the two, and the pack would not install."""
-    places = [(p["resource_ref"], p["policy_type"]) for p in POLICIES.values()]
-    assert len(set(places)) == len(places)
+    """StackStorm's database has a unique index on both, so the pack would not install."""
+    pairs = [(p["resource_ref"], p["policy_type"]) for p in POLICIES.values()]
+    assert len(set(pairs)) == len(pairs)
 
 
 def test_track_is_retried_and_runs_alone():
-    """It alone writes rows, and rows must be written."""
+    """It is the only writer of rows, and no row may be lost."""
     assert POLICIES["track.retry"]["parameters"]["retry_on"] == "failure"
     limit = {"threshold": 1, "action": "delay"}
     assert POLICIES["track.concurrency"]["parameters"] == limit
