@@ -9,12 +9,11 @@ import track
 from hypothesis import given
 from hypothesis import strategies as st
 from poundcake import clock, ids
-from poundcake.core import lifecycle, payload
+from poundcake.core import lifecycle, payload, requests
 from poundcake.core.alert import open_attempts
 from poundcake.errors import ExpectedError
 from poundcake.inert import inert
 from poundcake.operators import rebuild
-from poundcake.sensor import controller
 from poundcake.st2 import executions as watch_module
 from poundcake.st2 import outbox, rows, triggers
 from st2tests.base import BaseActionTestCase
@@ -312,9 +311,9 @@ def test_a_request_row_has_the_shape_of_every_other_and_says_that_it_is_rebuilt(
     story.finish()
     story.rebuild()
     row = story.read(rows.REQUEST, request_id)
-    usual = {"request_id": request_id, "received_at": "", "source": "listener"}
-    entry = controller._request_entry("", "", None, "dispatch", "")
-    assert set(row) == set(controller._request(usual, [entry])) | {"rev"}
+    entry = requests.new_entry("", "", None, "dispatch", "")
+    usual = requests.new_request(request_id, "", "listener", [entry])
+    assert set(row) == set(usual) | {"rev"}
     assert set(row["alerts"][0]) == set(entry)
     assert (row["source"], row["rev"]) == ("rebuilt", 0)
     assert row["received_at"] == clock.to_text(NOW + 60)

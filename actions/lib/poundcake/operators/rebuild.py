@@ -15,10 +15,10 @@ from poundcake import clock
 from poundcake.core import lifecycle
 from poundcake.core.alert import ENDED_STATUSES, find_episode, open_attempts
 from poundcake.core.decisions import DISPATCH
+from poundcake.core.requests import REBUILT, new_entry, new_request
 from poundcake.errors import ExpectedError
 from poundcake.st2 import executions, outbox, rows, triggers
 
-SOURCE = "rebuilt"
 _DESCRIBED = (
     "alertname",
     "severity",
@@ -209,32 +209,24 @@ def _request_rows(alerts, dispatches):
 
 
 def _request_row(request_id, dispatches):
-    first = dispatches[0][0]
-    attempts = [attempt for _, _, attempt in dispatches]
-    ends = [attempt["ended_at"] for attempt in attempts]
-    return {
-        "request_id": request_id,
-        "received_at": _received_at(request_id, attempts[0]["dispatched_at"]),
-        "completed_at": max(ends) if all(ends) else None,
-        "source": SOURCE,
-        "receiver": first["receiver"],
-        "group_key": first["group_key"],
-        "truncated_alerts": 0,
-        "warnings": [],
-        "counts": {DISPATCH: len(dispatches), "alerts": len(dispatches)},
-        "alerts": [
-            {
-                "fingerprint": row["fingerprint"],
-                "alertname": row["alertname"],
-                "starts_at": attempt["starts_at"],
-                "decision": DISPATCH,
-                "reason": "attempt %d, from StackStorm's records" % attempt["attempt"],
-                "dispatch_id": attempt["dispatch_id"],
-                "outcome": attempt["outcome"],
-            }
-            for _, row, attempt in dispatches
-        ],
-    }
+    entries = [
+        new_entry(
+            row["fingerprint"],
+            row["alertname"],
+            attempt["starts_at"],
+            DISPATCH,
+            f"attempt {attempt['attempt']}, from StackStorm's records",
+            dispatch_id=attempt["dispatch_id"],
+            outcome=attempt["outcome"],
+        )
+        for _, row, attempt in dispatches
+    ]
+    payload, _, first = dispatches[0]
+    received_at = _received_at(request_id, first["dispatched_at"])
+    request = new_request(request_id, received_at, REBUILT, entries)
+    request.update(receiver=payload["receiver"], group_key=payload["group_key"])
+    ends = [attempt["ended_at"] for _, _, attempt in dispatches]
+    return dict(request, completed_at=max(ends) if all(ends) else None)
 
 
 def _received_at(request_id, otherwise):

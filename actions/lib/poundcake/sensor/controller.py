@@ -26,18 +26,17 @@ from poundcake.core.decisions import (
     UNKNOWN,
     Decision,
 )
+from poundcake.core.requests import BY_HAND, new_entry, new_request
 from poundcake.core.snapshot import Snapshot
 from poundcake.ids import dispatch_id
-from poundcake.operators.commands import SOURCE as BY_HAND
 from poundcake.sensor.dispatches import Dispatches
 from poundcake.sensor.ledger import Ledger
 from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.publisher import Publisher
 from poundcake.sensor.relay import Relay
-from poundcake.st2 import controls, inbox, outbox, rows, triggers
+from poundcake.st2 import controls, inbox, outbox, requests, rows, triggers
 from poundcake.st2.client import StackStormError
-from poundcake.views import queries
 
 WATCH_SECONDS = 0.5
 WATCH_AT_EASE_SECONDS = 1.0  # when nobody waits for room
@@ -58,8 +57,7 @@ TOGETHER_SECONDS = 0.05
 
 
 class Controller:
-    """Intake, admission and release; what goes out is the Publisher's, what becomes of it Dispatches', and
-    what is kept the Relay's.
+    """The loop: what is done, in which order, and what is told of it.
 
     :param settings: settings.Settings.
     :param stackstorm: stackstorm.StackStorm.
@@ -192,7 +190,7 @@ class Controller:
 
     def request_status(self, request_id):
         """Return a request with its alerts and executions, None when it is not known."""
-        return queries.request_status(
+        return requests.status(
             self._stackstorm, request_id, self._ledger.requests, self._ledger.alerts
         )
 
@@ -347,7 +345,7 @@ class Controller:
     def _answered(self, fingerprint, alertname, episode, decision):
         """Count a decision and return what the request says of it."""
         self._metrics.decided(decision)
-        return _request_entry(fingerprint, alertname, episode, decision.kind, decision.reason)
+        return new_entry(fingerprint, alertname, episode, decision.kind, decision.reason)
 
     def _decide(self, entry):
         """Decide on every alert of a notification."""
@@ -430,7 +428,7 @@ class Controller:
             row["starts_at"] if row else None,
             decision,
         )
-        self._add_request(dict(_request(entry, [described]), command=command))
+        self._add_request(_request(entry, [described], command=command))
 
     def _add_request(self, request):
         self._ledger.add_request(request)
@@ -571,30 +569,7 @@ class Controller:
             self._ledger.forget_requests()
 
 
-def _request(entry, alerts, notification=None):
-    """Return the row of a request whose alerts are decided."""
-    counts = collections.Counter(item["decision"] for item in alerts)
-    return {
-        "request_id": entry["request_id"],
-        "received_at": entry["received_at"],
-        "completed_at": None,
-        "source": entry["source"],
-        "receiver": notification.receiver if notification else "",
-        "group_key": notification.group_key if notification else "",
-        "truncated_alerts": notification.truncated_alerts if notification else 0,
-        "warnings": notification.warnings if notification else [],
-        "counts": dict(counts, alerts=len(alerts)),
-        "alerts": alerts,
-    }
-
-
-def _request_entry(fingerprint, alertname, episode, decision, reason):
-    return {
-        "fingerprint": fingerprint,
-        "alertname": alertname,
-        "starts_at": episode,
-        "decision": decision,
-        "reason": reason,
-        "dispatch_id": None,
-        "outcome": None,
-    }
+def _request(entry, alerts, notification=None, command=None):
+    """Return the row of the request that an inbox entry becomes."""
+    about = (entry["request_id"], entry["received_at"], entry["source"])
+    return new_request(*about, alerts, notification, command)

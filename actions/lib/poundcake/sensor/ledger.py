@@ -5,26 +5,22 @@ it from the rows and the outbox and goes on.
 """
 
 import collections
-import copy
 import heapq
 
 from poundcake import clock
 from poundcake.core import admission, heartbeat, lifecycle
 from poundcake.core.alert import (
-    NEVER_RAN,
     PENDING,
-    RESOLVED,
     UNCOUNTED,
-    attempts_of,
     awaits_approval,
     current_hold,
-    find_episode,
     next_attempt_number,
     open_attempts,
     request_ids_of,
 )
-from poundcake.core.decisions import DISPATCH, PEND, WINDOW
+from poundcake.core.decisions import WINDOW
 from poundcake.core.history import transitions
+from poundcake.core.requests import completed, with_outcomes
 from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.recent import MOST_READ, Recent
 from poundcake.sensor.shared import shared
@@ -198,7 +194,7 @@ class Ledger:
         """Add the row of a request whose alerts are all decided."""
         row = dict(row, rev=1)
         self.recent.add(row, self.alerts)
-        self._put_request(_completed(row, row["received_at"]))
+        self._put_request(completed(row, row["received_at"]))
         for entry in row["alerts"]:
             if entry["fingerprint"] in self.alerts:
                 self._complete_requests(self.alerts[entry["fingerprint"]], row["received_at"])
@@ -311,46 +307,11 @@ class Ledger:
         for request_id in {e["request_id"] for e in row["history"]} - {None}:
             request = self.requests.get(request_id)
             if request and not request["completed_at"]:
-                changed = self._with_outcomes(request, row)
+                changed = with_outcomes(request, row, self._retries(row))
                 if changed != request:
                     changed["rev"] = request["rev"] + 1
-                    self._put_request(_completed(changed, at))
+                    self._put_request(completed(changed, at))
 
-    def _with_outcomes(self, request, row):
-        request = copy.deepcopy(request)
-        for entry in request["alerts"]:
-            waits = entry["decision"] in (DISPATCH, PEND)
-            if entry["fingerprint"] != row["fingerprint"] or entry["outcome"] or not waits:
-                continue
-            for attempt in attempts_of(row, entry["starts_at"]):
-                waited = request_ids_of(row, entry["starts_at"], attempt["attempt"])
-                if request["request_id"] in waited:
-                    entry["dispatch_id"] = attempt["dispatch_id"]
-                    entry["outcome"] = attempt["outcome"]
-                    if attempt["outcome"] == NEVER_RAN and self._tries_again(row, entry):
-                        entry["outcome"] = None
-            episode = find_episode(row, entry["starts_at"])
-            if entry["dispatch_id"]:
-                continue
-            if episode and episode["resolved_at"]:
-                entry["outcome"] = RESOLVED
-            elif episode and episode["acknowledged"]:
-                entry["outcome"] = "acknowledged"
-            elif entry["starts_at"] != row["starts_at"]:
-                entry["outcome"] = "superseded by a newer episode"
-        return request
-
-    def _tries_again(self, row, entry):
+    def _retries(self, row):
         fact = admission.after_attempt(row, self._settings)
-        follows = current_hold(row) or (fact and fact["kind"] == "held")
-        return follows and row["starts_at"] == entry["starts_at"]
-
-
-def _completed(request, at):
-    waits = any(
-        entry["decision"] in (DISPATCH, PEND) and not entry["outcome"]
-        for entry in request["alerts"]
-    )
-    if not waits and not request["completed_at"]:
-        request["completed_at"] = at
-    return request
+        return bool(fact) and fact["kind"] == "held"

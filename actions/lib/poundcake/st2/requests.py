@@ -1,0 +1,43 @@
+"""What became of a request, read from the rows."""
+
+from poundcake.st2 import rows
+
+
+def status(stackstorm, request_id, requests=None, alerts=None):
+    """Return a request with its alerts and executions, None when it is not known.
+
+    :param requests: request rows by id that are newer than the stored ones.
+    :param alerts: alert rows by fingerprint, likewise.
+    """
+    request = (requests or {}).get(request_id) or rows.read(stackstorm, rows.REQUEST, request_id)
+    if request is None:
+        return _undecided(rows.read(stackstorm, rows.INBOX, request_id))
+    entries, executions = [], []
+    for entry in request["alerts"]:
+        fingerprint = entry["fingerprint"]
+        row = (alerts or {}).get(fingerprint)
+        if row is None and fingerprint:
+            row = rows.read(stackstorm, rows.ALERT, fingerprint)
+        entries.append(dict(entry, state=row["state"] if row else None))
+        for attempt in row["attempts"] if row else []:
+            if attempt["request_id"] == request_id:
+                executions += [
+                    dict(item, fingerprint=fingerprint, alertname=row["alertname"])
+                    for item in attempt["executions"]
+                ]
+    shown = {name: value for name, value in request.items() if name != "rev"}
+    state = "complete" if request["completed_at"] else "in progress"
+    return dict(shown, status=state, alerts=entries, executions=executions)
+
+
+def _undecided(entry):
+    """Return the status of a request that is in the inbox only, None when it is not there."""
+    return entry and {
+        "request_id": entry["request_id"],
+        "received_at": entry["received_at"],
+        "completed_at": None,
+        "source": entry["source"],
+        "status": "accepted",
+        "alerts": [],
+        "executions": [],
+    }
