@@ -1,0 +1,283 @@
+"""Decides on what comes in, and releases what was held back.
+
+A notification or a command becomes decisions; each decision becomes facts in the ledger, and a
+dispatch that goes out when the row that says so is safe in the outbox.
+"""
+
+import collections
+
+from poundcake import clock
+from poundcake.core import admission, heartbeat, lifecycle, payload
+from poundcake.core.alert import current_hold, next_attempt_number
+from poundcake.core.decisions import (
+    ACKNOWLEDGED,
+    DISMISSED,
+    DISPATCH,
+    FAULT,
+    INVALID,
+    NEW_EPISODE,
+    REJECTED,
+    RESOLVE,
+    SUPPRESS,
+    UNKNOWN,
+    Decision,
+)
+from poundcake.core.requests import BY_HAND, new_entry, new_request
+from poundcake.ids import dispatch_id
+from poundcake.st2 import inbox, triggers
+
+LONGEST_RELEASE_SECONDS = 5
+MOST_HELD_LINES = 20  # in the log, when many alerts are held back for a new reason at once
+
+
+class Intake:
+    """Takes inbox entries one at a time.
+
+    :param settings: settings.Settings.
+    :param ledger: ledger.Ledger.
+    :param dispatches: dispatches.Dispatches.
+    :param log: log.EventLog.
+    :param metrics: metrics.Metrics.
+    :param now: the clock, Unix time in seconds.
+    """
+
+    def __init__(self, settings, ledger, dispatches, log, metrics, now):
+        self._settings = settings
+        self._ledger = ledger
+        self._dispatches = dispatches
+        self._log = log
+        self._metrics = metrics
+        self._now = now
+        self._controls = None
+        self._released_version = None  # of the ledger, when what is held was last gone through
+        self._release_due = 0.0
+
+    def use_controls(self, controls):
+        """Take what operators have set now; the next ``release`` goes through all that is held."""
+        self._controls = controls
+        self._released_version = None
+
+    # --- notifications and commands --------------------------------------------------------------
+
+    def decide(self, entry):
+        """Decide on everything in an inbox entry; a fault of PoundCake's own rejects it."""
+        try:
+            if entry["source"] == BY_HAND:
+                self._obey(entry)
+            else:
+                self._decide_notification(entry)
+        except Exception as error:
+            refused = self._answer("", "", None, self._fault(entry, error))
+            self._ledger.add_request(_request(entry, [refused]))
+
+    def _decide_notification(self, entry):
+        if entry["source"] == inbox.ST2_WEBHOOK:  # the listener counts its own
+            self._metrics.notified(inbox.ST2_WEBHOOK, 202)
+        notification = payload.parse(entry["notification"])
+        answers = [self._decide_item(item, notification, entry) for item in notification.entries]
+        self._add_request(_request(entry, answers, notification))
+
+    def _decide_item(self, item, notification, entry):
+        """Return what the request says of one entry of ``alerts[]``."""
+        if isinstance(item, payload.Rejected):
+            return self._reject(item, entry["request_id"])
+        try:
+            return self._decide_alert(item, notification, entry)
+        except Exception as error:
+            fault = self._fault(entry, error)
+            return self._answer(item.fingerprint, item.alertname, None, fault)
+
+    def _reject(self, item, request_id):
+        text = "an alert is rejected for its " + payload.field_of(item.reason)
+        self._log.record("rejected", text, request_id=request_id, fingerprint=item.fingerprint)
+        return self._answer(item.fingerprint, "", None, Decision(REJECTED, item.reason, INVALID))
+
+    def _decide_alert(self, alert, notification, entry):
+        self._metrics.received(alert)
+        request_id, received_at = entry["request_id"], entry["received_at"]
+        row = self._ledger.alerts.get(alert.fingerprint)
+        episode = lifecycle.episode_of(row, alert, received_at)
+        decision = admission.decide(alert, episode, row, self._standing(), self._settings)
+        fact = {"fingerprint": alert.fingerprint, "episode": episode, "request_id": request_id}
+        described = lifecycle.describe(alert, notification)
+        row = self._ledger.apply(
+            dict(fact, kind="notified", at=received_at, status=alert.status, alert=described)
+        )
+        if alert.status == payload.FIRING and self._settings.admission.is_heartbeat(
+            alert.alertname
+        ):
+            self._ledger.apply(dict(fact, **heartbeat.seen(received_at)))
+        self._log.record_decision(decision, row, request_id)
+        self._carry_out(decision, row, request_id)
+        if decision.kind == RESOLVE and row["starts_at"] == episode:
+            report = triggers.alert_resolved_payload(row)
+            self._ledger.reports.append((triggers.ALERT_RESOLVED, report, request_id))
+        return self._answer(alert.fingerprint, alert.alertname, episode, decision)
+
+    def _obey(self, entry):
+        """Do what a person asked for."""
+        command = entry["command"]
+        row = self._ledger.alerts.get(command["fingerprint"])
+        if row is None:
+            decision = Decision(REJECTED, "the alert is not known (any more)", UNKNOWN)
+        elif command["do"] == "retry":
+            decision = admission.by_hand(row, self._standing(), self._settings)
+            self._log.record_decision(decision, row, entry["request_id"])
+            self._carry_out(decision, row, entry["request_id"], command)
+        else:
+            decision = self._acknowledge(row, command, entry["request_id"])
+        alertname, episode = (row["alertname"], row["starts_at"]) if row else ("", None)
+        answer = self._answer(command["fingerprint"], alertname, episode, decision)
+        self._add_request(_request(entry, [answer], command=command))
+
+    def _acknowledge(self, row, command, request_id):
+        dismissed = command["do"] == "dismiss"
+        self._ledger.apply(
+            {
+                "kind": "acknowledged",
+                "fingerprint": row["fingerprint"],
+                "episode": row["starts_at"],
+                # What has held the alert back since the command came is over now.
+                "at": clock.to_text(self._now()),
+                "request_id": request_id,
+                "by": command["by"],
+                "reason": command["reason"],
+                "dismissed": dismissed,
+            }
+        )
+        reason = f"{command['do']} by {command['by']}: {command['reason']}"
+        return Decision(SUPPRESS, reason, DISMISSED if dismissed else ACKNOWLEDGED)
+
+    def _fault(self, entry, error):
+        """Return the decision when PoundCake itself has a fault.
+
+        It must not stop any other alert, now or after a restart.
+        """
+        text = "a decision failed; the alert is rejected, and the others go on"
+        self._log.record("fault", text, error, request_id=entry["request_id"])
+        reason = f"internal error ({type(error).__name__}), see the sensor's log"
+        return Decision(REJECTED, reason, FAULT)
+
+    def _answer(self, fingerprint, alertname, episode, decision):
+        """Count a decision and return what the request says of it."""
+        self._metrics.decided(decision)
+        return new_entry(fingerprint, alertname, episode, decision.kind, decision.reason)
+
+    def _add_request(self, request):
+        self._ledger.add_request(request)
+        counts = request["counts"]
+        self._log.record(
+            "decided",
+            ", ".join(f"{name} {count}" for name, count in sorted(counts.items())),
+            request_id=request["request_id"],
+            source=request["source"],
+            counts=counts,
+        )
+
+    def _carry_out(self, decision, row, request_id, command=None):
+        """Make the facts that follow from a decision."""
+        by = {"by": command["by"], "reason": command["reason"]} if command else {}
+        fact = {
+            "fingerprint": row["fingerprint"],
+            "episode": row["starts_at"],
+            "at": clock.to_text(self._now()),
+            "request_id": request_id,
+        }
+        if decision.ineffective:
+            found = dict(fact, kind="ineffective", dispatch_id=decision.ineffective)
+            row = self._ledger.apply(found)
+        if decision.exhausted:
+            found = dict(fact, kind="exhausted", dispatch_id=decision.exhausted)
+            self._ledger.apply(dict(found, reason=decision.reason))
+        if decision.hold:
+            self._hold(row, decision.hold, request_id, forced=command is not None, **by)
+        elif decision.kind == DISPATCH:
+            self._start(row, request_id, **(by or {"reason": decision.reason}))
+
+    def _hold(self, row, hold, request_id, reason="", **more):
+        self._ledger.apply(
+            dict(
+                more,
+                kind="held",
+                fingerprint=row["fingerprint"],
+                episode=row["starts_at"],
+                at=clock.to_text(self._now()),
+                attempt=next_attempt_number(row),
+                state=hold.state,
+                cause=hold.cause,
+                reason="; ".join(filter(None, (reason, hold.reason))),
+                request_id=request_id,
+            )
+        )
+
+    def _start(self, row, request_id, reason="", by=""):
+        """Take down a dispatch; it is sent when the row that says so is safe in the outbox."""
+        attempt = next_attempt_number(row)
+        identity = dispatch_id(row["fingerprint"], row["starts_at"], attempt)
+        self._ledger.apply(
+            {
+                "kind": "dispatched",
+                "fingerprint": row["fingerprint"],
+                "episode": row["starts_at"],
+                "at": clock.to_text(self._now()),
+                "dispatch_id": identity,
+                "attempt": attempt,
+                "request_id": request_id,
+                "reason": "" if reason == NEW_EPISODE else reason,
+                "by": by,
+            }
+        )
+        self._dispatches.send(identity)
+
+    # --- what time brings ------------------------------------------------------------------------
+
+    def miss_heartbeats(self, heard_from):
+        """Make the facts about heartbeats that no longer come.
+
+        :param heard_from: Unix time since when the sensor could have heard of them.
+        """
+        for row in self._ledger.heartbeats:
+            fact = heartbeat.missed(row, self._settings, self._now(), heard_from)
+            if fact:
+                fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
+                self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
+
+    def release(self):
+        """Dispatch what is no longer held back, if anything may have changed since last time."""
+        began = self._now()
+        if self._ledger.version == self._released_version:
+            return
+        if began < self._release_due <= began + LONGEST_RELEASE_SECONDS:
+            return
+        self._released_version = self._ledger.version
+        held = []
+        for row, hold in admission.release(self._ledger.held, self._standing(), self._settings):
+            known = current_hold(row)
+            if hold is None:
+                reason = f"it was {known['state']}: {known['reason']}"
+                self._start(row, known["request_id"], reason, known["by"])
+            else:
+                self._hold(row, hold, known["request_id"], by=known["by"], forced=known["forced"])
+                held.append((row, hold.cause, known["request_id"]))
+        self._record_held(held)
+        # With thousands held it takes a while, and notifications must be decided meanwhile.
+        took = self._now() - began
+        self._release_due = began + min(10 * took, LONGEST_RELEASE_SECONDS)
+
+    def _record_held(self, held):
+        """Write a line for each, or one for each cause when a pause has moved them all."""
+        if len(held) <= MOST_HELD_LINES:
+            for row, cause, request_id in held:
+                self._log.record_held("held", row, cause, request_id)
+            return
+        for cause, count in collections.Counter(cause for _, cause, _ in held).items():
+            self._log.record("held", f"{count} alerts wait: {cause}", alerts=count, cause=cause)
+
+    def _standing(self):
+        return self._ledger.standing(self._now(), self._controls)
+
+
+def _request(entry, alerts, notification=None, command=None):
+    """Return the row of the request that an inbox entry becomes."""
+    about = (entry["request_id"], entry["received_at"], entry["source"])
+    return new_request(*about, alerts, notification, command)
