@@ -16,6 +16,7 @@ import requests
 
 from tests.bench.report import print_table, say
 from tests.bench.storm import restart_sensor
+from tests.support.facts import fact
 from tests.support.world import ROOT, unique
 
 sys.path.insert(0, str(ROOT / "actions/lib"))
@@ -117,8 +118,8 @@ def active_row(stem, number):
         "extra": {},
     }
     row = None
-    for fact in facts(begun, number, request_id, described):
-        row = lifecycle.apply(row, dict(fact, fingerprint=fingerprint, episode=episode))
+    for known in facts(begun, number, request_id, described):
+        row = lifecycle.apply(row, fact(fingerprint=fingerprint, episode=episode, **known))
     return row
 
 

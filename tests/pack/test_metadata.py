@@ -18,6 +18,7 @@ from poundcake.st2 import triggers
 from st2common.runners.base_action import Action
 
 from tests.conftest import STACKSTORM_INSTALLED
+from tests.support.facts import fact
 from tests.support.fakes import NOW, PACK, alert, assert_inert, load_fixture, notification
 
 STARTS_AT = "2026-11-21T08:00:00.000000000Z"
@@ -377,7 +378,7 @@ def rows_to_send():
 
 def a_row(one, parsed):
     """Return the row of an alert that was notified, dispatched, settled and resolved."""
-    fact = {"fingerprint": one.fingerprint, "episode": STARTS_AT, "request_id": "r1"}
+    about = {"fingerprint": one.fingerprint, "episode": STARTS_AT, "request_id": "r1"}
     described = lifecycle.describe(one, parsed)
     row = None
     for second, (kind, more) in enumerate(
@@ -389,7 +390,7 @@ def a_row(one, parsed):
         ]
     ):
         moment = clock.to_text(NOW + second)
-        row = lifecycle.apply(row, dict(fact, kind=kind, at=moment, **more))
+        row = lifecycle.apply(row, fact(kind, **dict(about, at=moment, **more)))
     return row
 
 

@@ -52,6 +52,7 @@ from poundcake.core.decisions import (
     Decision,
     Hold,
 )
+from poundcake.core.facts import Exhausted, Held
 from poundcake.matchers import labels_of
 
 # An attempt that never ran is tried again so soon, and so often, without a further notification.
@@ -203,44 +204,52 @@ def by_hand(row, standing, settings):
     return Decision(DISPATCH, "by hand", FORCED, next_attempt_number(row))
 
 
-def after_attempt(row, settings):
-    """Return what follows from the end of an alert's latest attempt, as a fact without a time.
+def after_attempt(row, settings, at):
+    """Return the fact that follows from the end of an alert's latest attempt.
 
     It is exhausted when its last attempt failed, and an attempt that never ran is to be tried
     again; None when nothing follows before the next notification.
+
+    :param at: RFC 3339.
     """
     if row is None or row["state"] not in (FAILED, UNMATCHED):
         return None
-    episode = row["starts_at"]
-    attempts = attempts_of(row, episode)
+    attempts = attempts_of(row, row["starts_at"])
     last = attempts[-1]
     if current_episode(row)["acknowledged"] or last["exhausted"] or current_hold(row):
         return None
     if last["outcome"] == "failed":
-        used = counted_attempts(row, episode)
-        if used < settings.admission.max_attempts:
-            return None
-        reason = "%d of %d attempts are used; a person is needed" % (
-            used,
-            settings.admission.max_attempts,
-        )
-        return dict(
-            kind="exhausted",
-            dispatch_id=last["dispatch_id"],
-            reason=reason,
-            request_id=last["request_id"],
-        )
-    in_vain = sum(1 for a in attempts if a["outcome"] == NEVER_RAN)
-    if last["outcome"] != NEVER_RAN or in_vain > MOST_RETRIES:
+        return _exhausted(row, last, settings, at)
+    if last["outcome"] == NEVER_RAN:
+        return _tried_again(row, attempts, at)
+    return None
+
+
+def _exhausted(row, last, settings, at):
+    used, most = counted_attempts(row, row["starts_at"]), settings.admission.max_attempts
+    if used < most:
         return None
-    until = clock.to_seconds(last["ended_at"]) + RETRY_SECONDS * 2 ** (in_vain - 1)
-    return dict(
-        kind="held",
+    reason = f"{used} of {most} attempts are used; a person is needed"
+    about = (row["fingerprint"], row["starts_at"], at)
+    return Exhausted(*about, last["dispatch_id"], reason, last["request_id"])
+
+
+def _tried_again(row, attempts, at):
+    """Return the fact that the next attempt waits a little, after one that never ran."""
+    last = attempts[-1]
+    never_ran = sum(1 for attempt in attempts if attempt["outcome"] == NEVER_RAN)
+    if never_ran > MOST_RETRIES:
+        return None
+    until = clock.to_seconds(last["ended_at"]) + RETRY_SECONDS * 2 ** (never_ran - 1)
+    return Held(
+        row["fingerprint"],
+        row["starts_at"],
+        at,
+        last["request_id"],
         attempt=next_attempt_number(row),
         state=PENDING,
         cause=RETRY,
-        reason="attempt %d never ran; it does not count" % last["attempt"],
-        request_id=last["request_id"],
+        reason=f"attempt {last['attempt']} never ran; it does not count",
         until=clock.to_text(until),
     )
 

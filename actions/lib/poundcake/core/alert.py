@@ -33,11 +33,12 @@ UNCOUNTED = (UNMATCHED, NEVER_RAN)  # outcomes of attempts that did nothing
 LATEST = "~"  # later than any time
 
 
-def new_row(fact):
+def new_row(fingerprint, at):
+    """Return the row of an alert of which nothing is known; ``at`` is RFC 3339."""
     return {
         # A row that was forgotten and comes again must be newer than what is still stored of it.
-        "rev": int(clock.to_seconds(fact["at"]) * 1000),
-        "fingerprint": fact["fingerprint"],
+        "rev": int(clock.to_seconds(at) * 1000),
+        "fingerprint": fingerprint,
         "alertname": "",
         "severity": "",
         "instance": "",

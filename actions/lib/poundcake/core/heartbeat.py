@@ -11,35 +11,32 @@ import shlex
 
 from poundcake import clock
 from poundcake.core.alert import current_episode
-
-
-def seen(at):
-    """Return the lifecycle fact that a heartbeat has come, without its identity."""
-    return {"kind": "heartbeat", "missing": False, "at": at, "reason": ""}
+from poundcake.core.facts import Heartbeat
 
 
 def missed(row, settings, now, heard_from):
-    """Return the lifecycle fact that a heartbeat is missing, without its identity, or None.
-
-    None, too, when that has been told.
+    """Return the fact that a heartbeat is missing; None when it is not, or that is known.
 
     :param row: of an alert that has ``heartbeat``.
     :param now: Unix time in seconds.
     :param heard_from: Unix time since when PoundCake itself could have heard of it.
     """
-    why = "" if told(row) else _absence(row, settings, now, heard_from)
-    return {"kind": "heartbeat", "missing": True, "reason": why} if why else None
+    reason = "" if is_missing(row) else _absence(row, settings, now, heard_from)
+    if not reason:
+        return None
+    about = (row["fingerprint"], row["starts_at"], clock.to_text(now))
+    return Heartbeat(*about, missing=True, reason=reason)
 
 
-def told(row):
-    """True when it was told that a heartbeat is missing, and it has not come again since."""
+def is_missing(row):
+    """True when a heartbeat is known to be missing, and has not come again since."""
     known = (row or {}).get("heartbeat")
     return bool(known) and known["missing_at"] > known["seen_at"]
 
 
 def absence(row, settings, now, heard_from):
     """Return why a heartbeat is missing at present, "" when it is not; arguments as ``missed``."""
-    if told(row) and not _is_dismissed(row):
+    if is_missing(row) and not _is_dismissed(row):
         return row["heartbeat"]["reason"]
     return _absence(row, settings, now, heard_from)
 

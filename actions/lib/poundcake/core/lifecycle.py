@@ -1,35 +1,14 @@
 """Lifecycle states, derived from facts. Pure.
 
 A row of an alert holds what was observed: notifications, dispatches, executions. ``apply`` adds one
-fact and derives state and history anew from all of them, so that facts which arrive twice or late
-give the same row. A fact is a dict with ``kind``, ``fingerprint``, ``episode``, ``at`` (RFC 3339):
-
-=============  ==================================================================================
-kind           further fields
-=============  ==================================================================================
-notified       status, request_id, alert (``describe`` of it)
-held           attempt (the one that must wait), state (pending or suppressed), cause (a word of
-               admission's), reason, request_id; until, by and forced where they apply
-dispatched     dispatch_id, attempt, request_id; reason and by where they apply
-executed       dispatch_id, execution (execution_id, status, rule_ref, action_ref, started_at,
-               ended_at, error, ran)
-settled        dispatch_id, reason: StackStorm has evaluated every rule on the dispatch; no further
-               execution will come. ``reason`` says what hindered a rule, if anything did
-asked          dispatch_id, execution_id, inquiry_id, until: the execution waits for a person to
-               answer an inquiry (until then, None for as long as it takes)
-answered       dispatch_id, execution_id, inquiry_id, approved: it waits no longer (True or False is
-               the answer, None is neither: the time was up, or something else was asked)
-ineffective    dispatch_id: the attempt succeeded, and the alert fired on when its cooldown was over
-exhausted      dispatch_id (of the last attempt), reason, request_id
-acknowledged   request_id, by, reason, dismissed: a person took it over; no attempt follows in this
-               episode but by hand
-heartbeat      missing, reason: a heartbeat (heartbeat.py) has come, or is missing
-=============  ==================================================================================
+fact (facts.py) and derives state and history anew from all of them, so that facts which arrive
+twice or late give the same row.
 """
 
 import copy
 
 from poundcake import clock
+from poundcake.core import facts
 from poundcake.core.alert import (
     ENDED_STATUSES,
     NEVER_RAN,
@@ -81,19 +60,24 @@ def episode_of(row, alert, received_at):
 
 
 def apply(row, fact):
-    """Return the row of an alert with one more fact in it; ``row`` is None for a new alert.
+    """Return the row of an alert with one more fact in it.
+
+    :param row: None for a new alert.
+    :param fact: a facts.Fact.
 
     The row given is not changed. A fact that is known already, or belongs to an episode that is no
     longer kept, gives back an equal row.
     """
     old = row
-    row = copy.deepcopy(row) if row else new_row(fact)
+    row = copy.deepcopy(row) if row else new_row(fact.fingerprint, fact.at)
     # An attempt may end long after its episode was forgotten, and must still end.
-    known = any(a["dispatch_id"] == fact.get("dispatch_id") for a in row["attempts"])
-    episode = None if known else _episode(row, fact["episode"])
+    known = isinstance(fact, facts.OfDispatch) and any(
+        attempt["dispatch_id"] == fact.dispatch_id for attempt in row["attempts"]
+    )
+    episode = None if known else _episode(row, fact.episode)
     if episode is None and not known:
         return old or row
-    _FACTS[fact["kind"]](row, episode, fact)
+    _ADD[type(fact)](row, episode, fact)
     _forget_old_episodes(row)
     _derive(row)
     if old is not None and _same(old, row):
@@ -102,14 +86,13 @@ def apply(row, fact):
     return row
 
 
-def execution_row(row, fact):
+def execution_row(row, dispatch_id, execution):
     """Return the row of an execution: the link from it to its attempt, alert and request.
 
-    :param row: the alert's row, with the fact applied.
-    :param fact: of kind executed.
+    :param row: the alert's row.
+    :param execution: as ``row`` has it in the attempt with this dispatch id.
     """
-    execution = fact["execution"]
-    attempt = next(a for a in row["attempts"] if a["dispatch_id"] == fact["dispatch_id"])
+    attempt = next(a for a in row["attempts"] if a["dispatch_id"] == dispatch_id)
     return dict(
         execution,
         rev=row["rev"],
@@ -145,16 +128,16 @@ def _episode(row, starts_at):
 
 
 def _notified(row, episode, fact):
-    _count(row, episode, fact["request_id"])
-    if not episode["received_at"] or fact["at"] < episode["received_at"]:
-        episode["received_at"], episode["request_id"] = fact["at"], fact["request_id"]
-    if fact["status"] == "resolved":
-        if not episode["resolved_at"] or fact["at"] < episode["resolved_at"]:
-            episode["resolved_at"] = fact["at"]
-            episode["resolved_request_id"] = fact["request_id"]
-    if row["last_seen_at"] is None or fact["at"] >= row["last_seen_at"]:
-        row["last_seen_at"] = fact["at"]
-        row.update(copy.deepcopy(fact["alert"]))
+    _count(row, episode, fact.request_id)
+    if not episode["received_at"] or fact.at < episode["received_at"]:
+        episode["received_at"], episode["request_id"] = fact.at, fact.request_id
+    if fact.status == "resolved":
+        if not episode["resolved_at"] or fact.at < episode["resolved_at"]:
+            episode["resolved_at"] = fact.at
+            episode["resolved_request_id"] = fact.request_id
+    if row["last_seen_at"] is None or fact.at >= row["last_seen_at"]:
+        row["last_seen_at"] = fact.at
+        row.update(copy.deepcopy(fact.alert))
 
 
 def _count(row, episode, request_id):
@@ -168,15 +151,15 @@ def _count(row, episode, request_id):
 
 def _held(row, episode, fact):
     new = {
-        "attempt": fact["attempt"],
-        "at": fact["at"],
-        "state": fact["state"],
-        "cause": fact["cause"],
-        "reason": fact["reason"],
-        "request_id": fact["request_id"],
-        "until": fact.get("until"),
-        "by": fact.get("by", ""),
-        "forced": fact.get("forced", False),
+        "attempt": fact.attempt,
+        "at": fact.at,
+        "state": fact.state,
+        "cause": fact.cause,
+        "reason": fact.reason,
+        "request_id": fact.request_id,
+        "until": fact.until,
+        "by": fact.by,
+        "forced": fact.forced,
     }
     if new not in episode["holds"]:
         holds = episode["holds"] + [new]
@@ -185,18 +168,18 @@ def _held(row, episode, fact):
 
 
 def _dispatched(row, episode, fact):
-    attempt = _attempt(row, episode, fact["dispatch_id"])
-    if not attempt["dispatched_at"] or fact["at"] < attempt["dispatched_at"]:
-        attempt["dispatched_at"] = fact["at"]
-        attempt["attempt"] = fact["attempt"]
-        attempt["request_id"] = fact["request_id"]
-        attempt["why"] = fact.get("reason", "")
-        attempt["by"] = fact.get("by", "")
+    attempt = _attempt(row, episode, fact.dispatch_id)
+    if not attempt["dispatched_at"] or fact.at < attempt["dispatched_at"]:
+        attempt["dispatched_at"] = fact.at
+        attempt["attempt"] = fact.attempt
+        attempt["request_id"] = fact.request_id
+        attempt["why"] = fact.reason
+        attempt["by"] = fact.by
 
 
 def _executed(row, episode, fact):
-    attempt = _attempt(row, episode, fact["dispatch_id"])
-    new = copy.deepcopy(fact["execution"])
+    attempt = _attempt(row, episode, fact.dispatch_id)
+    new = copy.deepcopy(fact.execution)
     for index, known in enumerate(attempt["executions"]):
         if known["execution_id"] == new["execution_id"]:
             if known["status"] not in ENDED_STATUSES:
@@ -207,25 +190,25 @@ def _executed(row, episode, fact):
 
 
 def _asked(row, episode, fact):
-    inquiry = _inquiry(_attempt(row, episode, fact["dispatch_id"]), fact)
-    if not inquiry["asked_at"] or fact["at"] < inquiry["asked_at"]:
-        inquiry["asked_at"], inquiry["until"] = fact["at"], fact["until"]
+    inquiry = _inquiry(_attempt(row, episode, fact.dispatch_id), fact)
+    if not inquiry["asked_at"] or fact.at < inquiry["asked_at"]:
+        inquiry["asked_at"], inquiry["until"] = fact.at, fact.until
 
 
 def _answered(row, episode, fact):
-    inquiry = _inquiry(_attempt(row, episode, fact["dispatch_id"]), fact)
-    if not inquiry["answered_at"] or fact["at"] < inquiry["answered_at"]:
-        inquiry["answered_at"], inquiry["approved"] = fact["at"], fact["approved"]
+    inquiry = _inquiry(_attempt(row, episode, fact.dispatch_id), fact)
+    if not inquiry["answered_at"] or fact.at < inquiry["answered_at"]:
+        inquiry["answered_at"], inquiry["approved"] = fact.at, fact.approved
 
 
 def _inquiry(attempt, fact):
     known = attempt.setdefault("inquiries", [])
     for inquiry in known:
-        if inquiry["inquiry_id"] == fact["inquiry_id"]:
+        if inquiry["inquiry_id"] == fact.inquiry_id:
             return inquiry
     inquiry = {
-        "inquiry_id": fact["inquiry_id"],
-        "execution_id": fact["execution_id"],
+        "inquiry_id": fact.inquiry_id,
+        "execution_id": fact.execution_id,
         "asked_at": None,
         "until": None,
         "answered_at": None,
@@ -237,52 +220,56 @@ def _inquiry(attempt, fact):
 
 
 def _settled(row, episode, fact):
-    attempt = _attempt(row, episode, fact["dispatch_id"])
-    if not attempt["settled_at"] or fact["at"] < attempt["settled_at"]:
-        attempt["settled_at"] = fact["at"]
-        attempt["reason"] = fact["reason"]
+    attempt = _attempt(row, episode, fact.dispatch_id)
+    if not attempt["settled_at"] or fact.at < attempt["settled_at"]:
+        attempt["settled_at"] = fact.at
+        attempt["reason"] = fact.reason
 
 
 def _ineffective(row, episode, fact):
-    attempt = _attempt(row, episode, fact["dispatch_id"])
-    if not attempt["ineffective_at"] or fact["at"] < attempt["ineffective_at"]:
-        attempt["ineffective_at"] = fact["at"]
+    attempt = _attempt(row, episode, fact.dispatch_id)
+    if not attempt["ineffective_at"] or fact.at < attempt["ineffective_at"]:
+        attempt["ineffective_at"] = fact.at
 
 
 def _exhausted(row, episode, fact):
-    attempt = _attempt(row, episode, fact["dispatch_id"])
+    attempt = _attempt(row, episode, fact.dispatch_id)
     known = attempt["exhausted"]
-    if not known or fact["at"] < known["at"]:
-        attempt["exhausted"] = {name: fact[name] for name in ("at", "reason", "request_id")}
+    if not known or fact.at < known["at"]:
+        attempt["exhausted"] = {
+            "at": fact.at,
+            "reason": fact.reason,
+            "request_id": fact.request_id,
+        }
 
 
 def _acknowledged(row, episode, fact):
     known = episode["acknowledged"]
-    if not known or (fact["at"], fact["request_id"]) < (known["at"], known["request_id"]):
+    if not known or (fact.at, fact.request_id) < (known["at"], known["request_id"]):
         names = ("at", "by", "reason", "request_id", "dismissed")
-        episode["acknowledged"] = {name: fact[name] for name in names}
+        episode["acknowledged"] = {name: getattr(fact, name) for name in names}
 
 
 def _heartbeat(row, episode, fact):
     known = row.get("heartbeat") or {"seen_at": "", "missing_at": "", "reason": ""}
-    name = "missing_at" if fact["missing"] else "seen_at"
-    if fact["at"] > known[name]:
-        reason = fact["reason"] if fact["missing"] else known["reason"]
-        row["heartbeat"] = dict(known, reason=reason, **{name: fact["at"]})
+    name = "missing_at" if fact.missing else "seen_at"
+    if fact.at > known[name]:
+        reason = fact.reason if fact.missing else known["reason"]
+        row["heartbeat"] = dict(known, reason=reason, **{name: fact.at})
 
 
-_FACTS = {
-    "notified": _notified,
-    "held": _held,
-    "dispatched": _dispatched,
-    "executed": _executed,
-    "settled": _settled,
-    "asked": _asked,
-    "answered": _answered,
-    "ineffective": _ineffective,
-    "exhausted": _exhausted,
-    "acknowledged": _acknowledged,
-    "heartbeat": _heartbeat,
+_ADD = {
+    facts.Notified: _notified,
+    facts.Held: _held,
+    facts.Dispatched: _dispatched,
+    facts.Executed: _executed,
+    facts.Settled: _settled,
+    facts.Asked: _asked,
+    facts.Answered: _answered,
+    facts.Ineffective: _ineffective,
+    facts.Exhausted: _exhausted,
+    facts.Acknowledged: _acknowledged,
+    facts.Heartbeat: _heartbeat,
 }
 
 

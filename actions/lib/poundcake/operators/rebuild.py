@@ -8,6 +8,7 @@ What the sensor has in its memory and in the outbox must win over what is rebuil
 written over keeps its revision, and one that was not there gets revision 0.
 """
 
+import dataclasses
 import time
 import uuid
 
@@ -15,6 +16,7 @@ from poundcake import clock
 from poundcake.core import lifecycle
 from poundcake.core.alert import ENDED_STATUSES, find_episode, open_attempts
 from poundcake.core.decisions import DISPATCH
+from poundcake.core.facts import Dispatched, Notified, Settled
 from poundcake.core.requests import REBUILT, new_entry, new_request
 from poundcake.errors import ExpectedError
 from poundcake.st2 import executions, outbox, rows, triggers
@@ -48,9 +50,9 @@ def rebuild(stackstorm, since, settings, now=None):
     dispatches = _payloads(stackstorm, triggers.ALERT, since)
     alerts = _Alerts(stackstorm)
     for at, payload in dispatches:
-        alerts.apply(payload, _dispatch_facts(alerts.row(payload["fingerprint"]), payload, at))
+        alerts.add_dispatch(payload, at)
     for at, payload in _payloads(stackstorm, triggers.ALERT_RESOLVED, since):
-        alerts.apply(payload, _resolve_facts(alerts.row(payload["fingerprint"]), payload, at))
+        alerts.add_resolve(payload, at)
     alerts.observe(now)
     return _write(stackstorm, alerts, [payload for _, payload in dispatches], settings)
 
@@ -72,26 +74,43 @@ class _Alerts:
                 self.rows[fingerprint] = stored
         return self.rows.get(fingerprint)
 
-    def apply(self, payload, facts):
-        """Add facts that a payload tells; a stored row keeps its labels, which are not inert."""
-        fingerprint = payload["fingerprint"]
-        for fact in facts:
-            if fact["kind"] == "notified":
-                source = self.stored[fingerprint] or payload
-                described = {name: source[name] for name in _DESCRIBED}
-                described.update(extra=source.get("extra", {}), ends_at=payload["ends_at"] or None)
-                fact["alert"] = described
-            self.rows[fingerprint] = lifecycle.apply(self.rows.get(fingerprint), fact)
+    def add_dispatch(self, payload, at):
+        """Add what the payload of a dispatch tells and the row does not know."""
+        row = self.row(payload["fingerprint"])
+        if not (row and find_episode(row, payload["starts_at"])):
+            self._notify(payload, payload["received_at"] or at, "firing")
+        known = {attempt["dispatch_id"] for attempt in row["attempts"]} if row else ()
+        if payload["dispatch_id"] not in known:
+            about = (payload["fingerprint"], payload["starts_at"], at, payload["dispatch_id"])
+            self._apply(Dispatched(*about, payload["attempt"], payload["request_id"]))
+
+    def add_resolve(self, payload, at):
+        """Add a resolve when the row knows the episode and not that it is over."""
+        row = self.row(payload["fingerprint"])
+        episode = row and find_episode(row, payload["starts_at"])
+        if episode and not episode["resolved_at"]:
+            self._notify(payload, at, "resolved")
+
+    def _notify(self, payload, at, status):
+        # A stored row keeps its labels, which are not inert.
+        source = self.stored[payload["fingerprint"]] or payload
+        alert = {name: source[name] for name in _DESCRIBED}
+        alert.update(extra=source.get("extra", {}), ends_at=payload["ends_at"] or None)
+        about = (payload["fingerprint"], payload["starts_at"], at)
+        self._apply(Notified(*about, payload["request_id"], status, alert))
+
+    def _apply(self, fact):
+        self.rows[fact.fingerprint] = lifecycle.apply(self.rows.get(fact.fingerprint), fact)
 
     def observe(self, now):
         """Add what became of the dispatches that have not ended."""
         flights = [(row, attempt) for row in self.rows.values() for attempt in open_attempts(row)]
         dispatched_at = {attempt["dispatch_id"]: attempt["dispatched_at"] for _, attempt in flights}
         for fact in executions.observe(self._stackstorm, flights, now)[0]:
-            if fact["kind"] == "settled":
+            if isinstance(fact, Settled):
                 # It was settled moments after its dispatch, not when somebody asked at last.
-                fact = dict(fact, at=dispatched_at[fact["dispatch_id"]])
-            self.rows[fact["fingerprint"]] = lifecycle.apply(self.rows[fact["fingerprint"]], fact)
+                fact = dataclasses.replace(fact, at=dispatched_at[fact.dispatch_id])
+            self._apply(fact)
 
     def attempt(self, payload):
         """Return ``(row, attempt)`` of a dispatch, None when its row has forgotten it."""
@@ -124,28 +143,6 @@ def _payloads(stackstorm, trigger, since):
         for item in stackstorm.list_trigger_instances(trigger, since)
     ]
     return sorted(found, key=lambda item: item[0])
-
-
-def _fact(kind, payload, at, **more):
-    fact = {name: payload[name] for name in ("fingerprint", "request_id")}
-    return dict(fact, kind=kind, episode=payload["starts_at"], at=at, **more)
-
-
-def _dispatch_facts(row, payload, at):
-    """Give the facts of a dispatch that a row, which may be None, does not know."""
-    if not (row and find_episode(row, payload["starts_at"])):
-        yield _fact("notified", payload, payload["received_at"] or at, status="firing")
-    known = {attempt["dispatch_id"] for attempt in row["attempts"]} if row else ()
-    if payload["dispatch_id"] not in known:
-        named = {name: payload[name] for name in ("dispatch_id", "attempt")}
-        yield _fact("dispatched", payload, at, **named)
-
-
-def _resolve_facts(row, payload, at):
-    """Give the fact of a resolve when a row knows the episode and not that it is over."""
-    episode = row and find_episode(row, payload["starts_at"])
-    if episode and not episode["resolved_at"]:
-        yield _fact("notified", payload, at, status="resolved")
 
 
 def _write(stackstorm, alerts, dispatches, settings):
@@ -190,8 +187,8 @@ def _execution_rows(alerts, dispatches):
     for payload in dispatches:
         row, attempt = alerts.attempt(payload) or (None, {"executions": []})
         for execution in attempt["executions"]:
-            fact = {"dispatch_id": attempt["dispatch_id"], "execution": execution}
-            found[execution["execution_id"]] = lifecycle.execution_row(row, fact)
+            made = lifecycle.execution_row(row, attempt["dispatch_id"], execution)
+            found[execution["execution_id"]] = made
     return sorted(found.items())
 
 

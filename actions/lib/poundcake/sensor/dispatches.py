@@ -7,6 +7,7 @@ ended. What is seen of it are facts for the ledger (watch.py); what follows from
 from poundcake import clock
 from poundcake.core import admission
 from poundcake.core.alert import ENDED_STATUSES, find_episode, open_inquiries
+from poundcake.core.facts import Acknowledged, Answered, Held, Settled
 from poundcake.st2 import executions
 
 
@@ -46,16 +47,15 @@ class Dispatches:
 
     def _give_up(self, row, attempt, reason):
         """End an attempt of which StackStorm knows nothing and never will."""
-        fact = {"kind": "settled", "fingerprint": row["fingerprint"], "reason": reason}
-        fact.update(episode=attempt["starts_at"], dispatch_id=attempt["dispatch_id"])
-        self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
+        about = (row["fingerprint"], attempt["starts_at"], clock.to_text(self._now()))
+        self._ledger.apply(Settled(*about, attempt["dispatch_id"], reason))
 
     def follow(self):
         """Look once what became of the dispatches, and do what follows from it."""
         flights = self._ledger.flights()
         facts, lost = executions.observe(self._stackstorm, flights, self._now())
         for fact in facts:
-            self._guard(fact["fingerprint"], self._observed, fact)
+            self._guard(fact.fingerprint, self._observed, fact)
         for fingerprint in {row["fingerprint"] for row, _ in flights}:
             self.follow_up(self._ledger.alerts[fingerprint])
         for identity in lost:
@@ -76,17 +76,24 @@ class Dispatches:
 
     def _observed(self, fact):
         row = self._ledger.apply(fact)
-        if fact["kind"] == "settled":
-            self._publisher.forget(fact["dispatch_id"])
-        elif fact["kind"] == "answered" and fact["approved"] is False:
-            self._taken_over(row, fact)
+        if isinstance(fact, Settled):
+            self._publisher.forget(fact.dispatch_id)
+        elif isinstance(fact, Answered) and fact.approved is False:
+            self._decline(row, fact)
 
-    def _taken_over(self, row, fact):
-        """Whoever does not approve a remediation takes the alert over: it is not tried again."""
-        (attempt,) = [a for a in row["attempts"] if a["dispatch_id"] == fact["dispatch_id"]]
-        said = {name: fact[name] for name in ("fingerprint", "episode", "at")}
-        said.update(kind="acknowledged", by="", dismissed=False, request_id=attempt["request_id"])
-        self._ledger.apply(dict(said, reason="its remediation was not approved"))
+    def _decline(self, row, answered):
+        """Acknowledge an alert for the person who did not approve its remediation."""
+        (attempt,) = [a for a in row["attempts"] if a["dispatch_id"] == answered.dispatch_id]
+        self._ledger.apply(
+            Acknowledged(
+                answered.fingerprint,
+                answered.episode,
+                answered.at,
+                attempt["request_id"],
+                by="",
+                reason="its remediation was not approved",
+            )
+        )
         self._log.record(
             "declined",
             "%s: its remediation was not approved" % row["alertname"],
@@ -116,12 +123,11 @@ class Dispatches:
         self._guard(row["fingerprint"], self._end_of, row)
 
     def _end_of(self, row):
-        fact = admission.after_attempt(row, self._settings)
+        fact = admission.after_attempt(row, self._settings, clock.to_text(self._now()))
         if fact:
-            fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
-            self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
-            if fact["kind"] == "held":
-                self._log.record_held("retried", row, fact["cause"], fact["request_id"])
+            self._ledger.apply(fact)
+            if isinstance(fact, Held):
+                self._log.record_held("retried", row, fact.cause, fact.request_id)
 
     def _cancel(self):
         """Cancel executions of which nothing is wanted any more, or that will never start."""

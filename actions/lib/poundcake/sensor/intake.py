@@ -7,23 +7,21 @@ dispatch that goes out when the row that says so is safe in the outbox.
 import collections
 
 from poundcake import clock
-from poundcake.core import admission, heartbeat, lifecycle, payload
-from poundcake.core.alert import current_hold, next_attempt_number
+from poundcake.core import admission, consequences, heartbeat, lifecycle, payload
+from poundcake.core.alert import current_hold
 from poundcake.core.decisions import (
     ACKNOWLEDGED,
     DISMISSED,
-    DISPATCH,
     FAULT,
     INVALID,
-    NEW_EPISODE,
     REJECTED,
     RESOLVE,
     SUPPRESS,
     UNKNOWN,
     Decision,
 )
+from poundcake.core.facts import Dispatched
 from poundcake.core.requests import BY_HAND, new_entry, new_request
-from poundcake.ids import dispatch_id
 from poundcake.st2 import inbox, triggers
 
 LONGEST_RELEASE_SECONDS = 5
@@ -98,17 +96,13 @@ class Intake:
         row = self._ledger.alerts.get(alert.fingerprint)
         episode = lifecycle.episode_of(row, alert, received_at)
         decision = admission.decide(alert, episode, row, self._standing(), self._settings)
-        fact = {"fingerprint": alert.fingerprint, "episode": episode, "request_id": request_id}
-        described = lifecycle.describe(alert, notification)
-        row = self._ledger.apply(
-            dict(fact, kind="notified", at=received_at, status=alert.status, alert=described)
+        beats = self._settings.admission.is_heartbeat(alert.alertname)
+        facts = consequences.of_notification(
+            alert, notification, episode, request_id, received_at, beats
         )
-        if alert.status == payload.FIRING and self._settings.admission.is_heartbeat(
-            alert.alertname
-        ):
-            self._ledger.apply(dict(fact, **heartbeat.seen(received_at)))
+        row = self._apply(facts)
         self._log.record_decision(decision, row, request_id)
-        self._carry_out(decision, row, request_id)
+        self._apply(consequences.of_decision(decision, row, request_id, self._at()))
         if decision.kind == RESOLVE and row["starts_at"] == episode:
             report = triggers.alert_resolved_payload(row)
             self._ledger.reports.append((triggers.ALERT_RESOLVED, report, request_id))
@@ -123,30 +117,15 @@ class Intake:
         elif command["do"] == "retry":
             decision = admission.by_hand(row, self._standing(), self._settings)
             self._log.record_decision(decision, row, entry["request_id"])
-            self._carry_out(decision, row, entry["request_id"], command)
+            about = (decision, row, entry["request_id"], self._at())
+            self._apply(consequences.of_decision(*about, command))
         else:
-            decision = self._acknowledge(row, command, entry["request_id"])
+            fact = consequences.of_acknowledgement(row, command, entry["request_id"], self._at())
+            decision = _acknowledged(fact, command)
+            self._apply([fact])
         alertname, episode = (row["alertname"], row["starts_at"]) if row else ("", None)
         answer = self._answer(command["fingerprint"], alertname, episode, decision)
         self._add_request(_request(entry, [answer], command=command))
-
-    def _acknowledge(self, row, command, request_id):
-        dismissed = command["do"] == "dismiss"
-        self._ledger.apply(
-            {
-                "kind": "acknowledged",
-                "fingerprint": row["fingerprint"],
-                "episode": row["starts_at"],
-                # What has held the alert back since the command came is over now.
-                "at": clock.to_text(self._now()),
-                "request_id": request_id,
-                "by": command["by"],
-                "reason": command["reason"],
-                "dismissed": dismissed,
-            }
-        )
-        reason = f"{command['do']} by {command['by']}: {command['reason']}"
-        return Decision(SUPPRESS, reason, DISMISSED if dismissed else ACKNOWLEDGED)
 
     def _fault(self, entry, error):
         """Return the decision when PoundCake itself has a fault.
@@ -174,60 +153,17 @@ class Intake:
             counts=counts,
         )
 
-    def _carry_out(self, decision, row, request_id, command=None):
-        """Make the facts that follow from a decision."""
-        by = {"by": command["by"], "reason": command["reason"]} if command else {}
-        fact = {
-            "fingerprint": row["fingerprint"],
-            "episode": row["starts_at"],
-            "at": clock.to_text(self._now()),
-            "request_id": request_id,
-        }
-        if decision.ineffective:
-            found = dict(fact, kind="ineffective", dispatch_id=decision.ineffective)
-            row = self._ledger.apply(found)
-        if decision.exhausted:
-            found = dict(fact, kind="exhausted", dispatch_id=decision.exhausted)
-            self._ledger.apply(dict(found, reason=decision.reason))
-        if decision.hold:
-            self._hold(row, decision.hold, request_id, forced=command is not None, **by)
-        elif decision.kind == DISPATCH:
-            self._start(row, request_id, **(by or {"reason": decision.reason}))
+    def _apply(self, facts):
+        """Add facts to the ledger, and have what is dispatched sent; return the row with the last.
 
-    def _hold(self, row, hold, request_id, reason="", **more):
-        self._ledger.apply(
-            dict(
-                more,
-                kind="held",
-                fingerprint=row["fingerprint"],
-                episode=row["starts_at"],
-                at=clock.to_text(self._now()),
-                attempt=next_attempt_number(row),
-                state=hold.state,
-                cause=hold.cause,
-                reason="; ".join(filter(None, (reason, hold.reason))),
-                request_id=request_id,
-            )
-        )
-
-    def _start(self, row, request_id, reason="", by=""):
-        """Take down a dispatch; it is sent when the row that says so is safe in the outbox."""
-        attempt = next_attempt_number(row)
-        identity = dispatch_id(row["fingerprint"], row["starts_at"], attempt)
-        self._ledger.apply(
-            {
-                "kind": "dispatched",
-                "fingerprint": row["fingerprint"],
-                "episode": row["starts_at"],
-                "at": clock.to_text(self._now()),
-                "dispatch_id": identity,
-                "attempt": attempt,
-                "request_id": request_id,
-                "reason": "" if reason == NEW_EPISODE else reason,
-                "by": by,
-            }
-        )
-        self._dispatches.send(identity)
+        A dispatch goes out when the row that says so is safe in the outbox.
+        """
+        row = None
+        for fact in facts:
+            row = self._ledger.apply(fact)
+            if isinstance(fact, Dispatched):
+                self._dispatches.send(fact.dispatch_id)
+        return row
 
     # --- what time brings ------------------------------------------------------------------------
 
@@ -239,8 +175,7 @@ class Intake:
         for row in self._ledger.heartbeats:
             fact = heartbeat.missed(row, self._settings, self._now(), heard_from)
             if fact:
-                fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
-                self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
+                self._ledger.apply(fact)
 
     def release(self):
         """Dispatch what is no longer held back, if anything may have changed since last time."""
@@ -253,11 +188,8 @@ class Intake:
         held = []
         for row, hold in admission.release(self._ledger.held, self._standing(), self._settings):
             known = current_hold(row)
-            if hold is None:
-                reason = f"it was {known['state']}: {known['reason']}"
-                self._start(row, known["request_id"], reason, known["by"])
-            else:
-                self._hold(row, hold, known["request_id"], by=known["by"], forced=known["forced"])
+            self._apply([consequences.of_release(row, hold, self._at())])
+            if hold:
                 held.append((row, hold.cause, known["request_id"]))
         self._record_held(held)
         # With thousands held it takes a while, and notifications must be decided meanwhile.
@@ -273,8 +205,17 @@ class Intake:
         for cause, count in collections.Counter(cause for _, cause, _ in held).items():
             self._log.record("held", f"{count} alerts wait: {cause}", alerts=count, cause=cause)
 
+    def _at(self):
+        return clock.to_text(self._now())
+
     def _standing(self):
         return self._ledger.standing(self._now(), self._controls)
+
+
+def _acknowledged(fact, command):
+    """Return the decision on a command after which no attempt follows."""
+    reason = f"{command['do']} by {fact.by}: {fact.reason}"
+    return Decision(SUPPRESS, reason, DISMISSED if fact.dismissed else ACKNOWLEDGED)
 
 
 def _request(entry, alerts, notification=None, command=None):

@@ -19,6 +19,7 @@ from poundcake.core.alert import (
     request_ids_of,
 )
 from poundcake.core.decisions import WINDOW
+from poundcake.core.facts import Executed, Held, Ineffective
 from poundcake.core.history import transitions
 from poundcake.core.requests import completed, with_outcomes
 from poundcake.sensor.metrics import Metrics
@@ -161,7 +162,7 @@ class Ledger:
 
     def apply(self, fact):
         """Add one lifecycle fact; return the row with it."""
-        before = self.alerts.get(fact["fingerprint"])
+        before = self.alerts.get(fact.fingerprint)
         after = lifecycle.apply(before, fact)
         if after is before:
             return after
@@ -176,18 +177,18 @@ class Ledger:
             self.reports.append((triggers.LIFECYCLE, report, None))
         changed = self._breaker_of(after["alertname"])
         if changed.opened_at != breaker.opened_at:
-            report = triggers.breaker_payload(after, breaker, changed, fact["at"])
+            report = triggers.breaker_payload(after, breaker, changed, fact.at)
             self.reports.append((triggers.LIFECYCLE, report, None))
-        if heartbeat.told(before) != heartbeat.told(after):
-            report = triggers.heartbeat_payload(after, heartbeat.told(after), fact["at"])
+        if heartbeat.is_missing(before) != heartbeat.is_missing(after):
+            report = triggers.heartbeat_payload(after, heartbeat.is_missing(after), fact.at)
             self.reports.append((triggers.LIFECYCLE, report, None))
-        if fact["kind"] == "executed":
-            execution = lifecycle.execution_row(after, fact)
+        if isinstance(fact, Executed):
+            execution = lifecycle.execution_row(after, fact.dispatch_id, fact.execution)
             self.changed["executions"][execution["execution_id"]] = execution
             self._metrics.executed(execution)
-        elif fact["kind"] == "ineffective":
+        elif isinstance(fact, Ineffective):
             self._metrics.was_ineffective()
-        self._complete_requests(after, fact["at"])
+        self._complete_requests(after, fact.at)
         return after
 
     def add_request(self, row):
@@ -307,11 +308,10 @@ class Ledger:
         for request_id in {e["request_id"] for e in row["history"]} - {None}:
             request = self.requests.get(request_id)
             if request and not request["completed_at"]:
-                changed = with_outcomes(request, row, self._retries(row))
+                changed = with_outcomes(request, row, self._retries(row, at))
                 if changed != request:
                     changed["rev"] = request["rev"] + 1
                     self._put_request(completed(changed, at))
 
-    def _retries(self, row):
-        fact = admission.after_attempt(row, self._settings)
-        return bool(fact) and fact["kind"] == "held"
+    def _retries(self, row, at):
+        return isinstance(admission.after_attempt(row, self._settings, at), Held)

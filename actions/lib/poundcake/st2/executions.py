@@ -4,6 +4,7 @@ import time
 
 from poundcake import clock
 from poundcake.core.alert import ENDED_STATUSES, SUCCEEDED, open_inquiries
+from poundcake.core.facts import Answered, Asked, Executed, Settled
 from poundcake.st2 import triggers
 
 # The sensor's clock and StackStorm's may differ a little, and at worst by the wide margin.
@@ -80,7 +81,7 @@ def _settle(stackstorm, unsettled, now):
             text = "StackStorm stopped in the middle of the rules for trigger instance %s"
             reason = "; ".join([reason] * bool(reason) + [text % undone[0]["id"]])
         started += [(row, attempt, execution_id) for execution_id in execution_ids]
-        facts.append(_fact("settled", row, attempt, now, reason=reason))
+        facts.append(Settled(*_about(row, attempt, now), reason))
     return facts, started, lost
 
 
@@ -146,7 +147,7 @@ def _follow(stackstorm, started, now):
         described = _describe(stackstorm, execution_id, execution, now)
         fact = None
         if described not in attempt["executions"]:  # most looks at what runs find nothing new
-            fact = _fact("executed", row, attempt, now, execution=described)
+            fact = Executed(*_about(row, attempt, now), described)
         found.append((row, attempt, described, fact))
     return found
 
@@ -165,15 +166,14 @@ def _inquiries(stackstorm, found, now):
         waits = execution["status"] in PAUSED
         for inquiry in known:
             if not waits or inquiry["inquiry_id"] not in pending:
-                over = {"execution_id": identity, "inquiry_id": inquiry["inquiry_id"]}
-                over["approved"] = _approved(stackstorm.get_execution(inquiry["inquiry_id"]))
-                facts.append(_fact("answered", row, attempt, now, **over))
+                approved = _approved(stackstorm.get_execution(inquiry["inquiry_id"]))
+                about = _about(row, attempt, now)
+                facts.append(Answered(*about, identity, inquiry["inquiry_id"], approved))
         if waits and not any(i["inquiry_id"] in pending for i in known):
             for inquiry in _asked_below(stackstorm, identity):
                 asked = clock.to_seconds(inquiry["start_timestamp"])
-                new = {"execution_id": identity, "inquiry_id": inquiry["id"]}
-                new["until"] = _until(inquiry, asked)
-                facts.append(_fact("asked", row, attempt, asked, **new))
+                about, until = _about(row, attempt, asked), _until(inquiry, asked)
+                facts.append(Asked(*about, identity, inquiry["id"], until))
     return facts
 
 
@@ -270,13 +270,7 @@ def _time(text):
     return clock.to_text(clock.to_seconds(text))
 
 
-def _fact(kind, row, attempt, now, **more):
-    fact = {
-        "kind": kind,
-        "fingerprint": row["fingerprint"],
-        "episode": attempt["starts_at"],
-        "at": clock.to_text(now),
-        "dispatch_id": attempt["dispatch_id"],
-    }
-    fact.update(more)
-    return fact
+def _about(row, attempt, seconds):
+    """Return what every fact about an attempt begins with; ``seconds`` is Unix time."""
+    at = clock.to_text(seconds)
+    return row["fingerprint"], attempt["starts_at"], at, attempt["dispatch_id"]
