@@ -84,10 +84,10 @@ class Desk:
 
     def end(self, how="succeeded", index=0):
         """End a dispatch that is in flight, if there is one, and do what follows from that."""
-        flights = sorted(self.ledger.flights(), key=lambda flight: flight[1]["dispatch_id"])
-        if not flights:
+        running = sorted(self.ledger.open_dispatches(), key=lambda item: item[1]["dispatch_id"])
+        if not running:
             return
-        row, attempt = flights[index % len(flights)]
+        row, attempt = running[index % len(running)]
         of = {"episode": attempt["starts_at"], "dispatch_id": attempt["dispatch_id"]}
         if ENDS[how]:
             status, ran = ENDS[how]
@@ -531,7 +531,7 @@ def test_a_flapping_alert_is_remediated_so_often_in_a_span_and_no_more():
     desk.pass_time(3600)
     assert flap(desk, 2) == ["dispatch", "suppress"]
     decision = desk.receive(alert(1, starts_at=clock.to_text(desk.now)))
-    assert decision.reason.startswith("rate limit: 4 in 86400 s are used; the next one may go at ")
+    assert decision.reason.startswith("rate limit reached: 4 in 86400 s; the next may start at ")
     assert desk.hold()["cause"] == RATE
 
 
@@ -879,7 +879,7 @@ def test_in_flight_never_exceeds_the_window_and_nothing_is_done_twice(steps, win
     """For any order of notifications, ends and releases; every decision has a reason."""
     desk = Desk(max_concurrent=window, max_attempts=attempts, breaker_failures=3)
     for _ in walk(desk, steps):
-        busy = [row["fingerprint"] for row, _ in desk.ledger.flights()]
+        busy = [row["fingerprint"] for row, _ in desk.ledger.open_dispatches()]
         assert desk.ledger.in_flight == len(busy) <= window
         assert len(set(busy)) == len(busy), "one alert is remediated twice at the same time"
         assert len(set(desk.dispatches)) == len(desk.dispatches), "an attempt is made twice"

@@ -3,10 +3,10 @@
 The sensor applies them to its ledger; a Dispatched among them is also to be sent.
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional
 
 from poundcake.core import lifecycle, payload
-from poundcake.core.alert import current_hold, next_attempt_number
+from poundcake.core.alert import Row, current_hold, next_attempt_number
 from poundcake.core.decisions import DISPATCH, NEW_EPISODE, Decision, Hold
 from poundcake.core.facts import (
     Acknowledged,
@@ -19,8 +19,6 @@ from poundcake.core.facts import (
     Notified,
 )
 from poundcake.ids import dispatch_id
-
-Row = Dict[str, Any]
 
 
 def of_notification(
@@ -77,6 +75,7 @@ def of_release(row: Row, hold: Optional[Hold], at: str) -> Fact:
     :param at: RFC 3339.
     """
     known = current_hold(row)
+    assert known, "only what is held is released"
     request_id, by = known["request_id"], known["by"]
     if hold is None:
         return _dispatched(row, request_id, at, f"it was {known['state']}: {known['reason']}", by)
@@ -93,7 +92,7 @@ def of_acknowledgement(row: Row, command: Dict[str, str], request_id: str, at: s
 def _held(
     row: Row,
     hold: Hold,
-    request_id: str,
+    request_id: Optional[str],
     at: str,
     reason: str = "",
     by: str = "",
@@ -113,7 +112,7 @@ def _held(
     )
 
 
-def _dispatched(row: Row, request_id: str, at: str, reason: str, by: str) -> Dispatched:
+def _dispatched(row: Row, request_id: Optional[str], at: str, reason: str, by: str) -> Dispatched:
     fingerprint, episode, attempt = row["fingerprint"], row["starts_at"], next_attempt_number(row)
     identity = dispatch_id(fingerprint, episode, attempt)
     return Dispatched(fingerprint, episode, at, identity, attempt, request_id, reason, by)

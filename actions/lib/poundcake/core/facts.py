@@ -7,6 +7,8 @@ its alert.
 from dataclasses import dataclass
 from typing import Any, Dict, Optional
 
+from poundcake.core.alert import Execution
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -34,7 +36,7 @@ class Held(Fact):
     waits at least so long. ``by``: who asked for the attempt. ``forced``: the limits do not apply.
     """
 
-    request_id: str
+    request_id: Optional[str]
     attempt: int
     state: str
     cause: str
@@ -74,7 +76,7 @@ class Dispatched(OfDispatch):
     """An attempt begins. ``reason`` and ``by``: why, and who asked for it, where that applies."""
 
     attempt: int
-    request_id: str
+    request_id: Optional[str]
     reason: str = ""
     by: str = ""
 
@@ -86,7 +88,7 @@ class Executed(OfDispatch):
     ``execution``: execution_id, status, rule_ref, action_ref, started_at, ended_at, error, ran.
     """
 
-    execution: Dict[str, Any]
+    execution: Execution
 
 
 @dataclass(frozen=True)
@@ -130,4 +132,4 @@ class Exhausted(OfDispatch):
     """The attempt was the last one, and a person is needed."""
 
     reason: str
-    request_id: str
+    request_id: Optional[str]

@@ -6,15 +6,23 @@ twice or late give the same row.
 """
 
 import copy
+from typing import Any, Callable, Dict, Optional, Tuple, Type, Union, cast
 
 from poundcake import clock
-from poundcake.core import facts
+from poundcake.core import facts, payload
 from poundcake.core.alert import (
     ENDED_STATUSES,
     NEVER_RAN,
     RECEIVED,
     SUCCEEDED,
     UNMATCHED,
+    Attempt,
+    Episode,
+    Execution,
+    HeartbeatTimes,
+    HoldRow,
+    Inquiry,
+    Row,
     current_episode,
     find_episode,
     new_row,
@@ -27,7 +35,7 @@ KEPT_HOLDS = 20
 KEPT_REQUEST_IDS = 20
 
 
-def describe(alert, notification):
+def describe(alert: payload.Alert, notification: payload.Notification) -> Dict[str, Any]:
     """Return what a row keeps of a payload.Alert and of the notification that brought it."""
     return {
         "alertname": alert.alertname,
@@ -45,7 +53,7 @@ def describe(alert, notification):
     }
 
 
-def episode_of(row, alert, received_at):
+def episode_of(row: Optional[Row], alert: payload.Alert, received_at: str) -> str:
     """Return the episode of a notification: its startsAt, else what is known of the alert.
 
     An alert without startsAt continues an episode that is not resolved, and opens one otherwise.
@@ -59,7 +67,7 @@ def episode_of(row, alert, received_at):
     return clock.canonical(received_at)
 
 
-def apply(row, fact):
+def apply(row: Optional[Row], fact: facts.Fact) -> Row:
     """Return the row of an alert with one more fact in it.
 
     :param row: None for a new alert.
@@ -86,7 +94,7 @@ def apply(row, fact):
     return row
 
 
-def execution_row(row, dispatch_id, execution):
+def execution_row(row: Row, dispatch_id: str, execution: Execution) -> Dict[str, Any]:
     """Return the row of an execution: the link from it to its attempt, alert and request.
 
     :param row: the alert's row.
@@ -106,13 +114,13 @@ def execution_row(row, dispatch_id, execution):
     )
 
 
-def _episode(row, starts_at):
+def _episode(row: Row, starts_at: str) -> Optional[Episode]:
     known = find_episode(row, starts_at)
     if known:
         return known
     if len(row["episodes"]) >= KEPT_EPISODES and starts_at < row["episodes"][0]["starts_at"]:
         return None
-    new = {
+    new: Episode = {
         "starts_at": starts_at,
         "received_at": None,
         "request_id": None,
@@ -127,7 +135,7 @@ def _episode(row, starts_at):
     return new
 
 
-def _notified(row, episode, fact):
+def _notified(row: Row, episode: Episode, fact: facts.Notified) -> None:
     _count(row, episode, fact.request_id)
     if not episode["received_at"] or fact.at < episode["received_at"]:
         episode["received_at"], episode["request_id"] = fact.at, fact.request_id
@@ -137,10 +145,10 @@ def _notified(row, episode, fact):
             episode["resolved_request_id"] = fact.request_id
     if row["last_seen_at"] is None or fact.at >= row["last_seen_at"]:
         row["last_seen_at"] = fact.at
-        row.update(copy.deepcopy(fact.alert))
+        row.update(cast(Row, copy.deepcopy(fact.alert)))
 
 
-def _count(row, episode, request_id):
+def _count(row: Row, episode: Episode, request_id: str) -> None:
     kept = row["request_ids"]
     # Request ids sort by time: one before the oldest that is kept was counted long ago.
     forgotten = len(kept) >= KEPT_REQUEST_IDS and request_id < kept[0]
@@ -149,8 +157,8 @@ def _count(row, episode, request_id):
         episode["occurrences"] += 1
 
 
-def _held(row, episode, fact):
-    new = {
+def _held(row: Row, episode: Episode, fact: facts.Held) -> None:
+    new: HoldRow = {
         "attempt": fact.attempt,
         "at": fact.at,
         "state": fact.state,
@@ -167,7 +175,7 @@ def _held(row, episode, fact):
         episode["holds"] = holds[-KEPT_HOLDS:]
 
 
-def _dispatched(row, episode, fact):
+def _dispatched(row: Row, episode: Optional[Episode], fact: facts.Dispatched) -> None:
     attempt = _attempt(row, episode, fact.dispatch_id)
     if not attempt["dispatched_at"] or fact.at < attempt["dispatched_at"]:
         attempt["dispatched_at"] = fact.at
@@ -177,7 +185,7 @@ def _dispatched(row, episode, fact):
         attempt["by"] = fact.by
 
 
-def _executed(row, episode, fact):
+def _executed(row: Row, episode: Optional[Episode], fact: facts.Executed) -> None:
     attempt = _attempt(row, episode, fact.dispatch_id)
     new = copy.deepcopy(fact.execution)
     for index, known in enumerate(attempt["executions"]):
@@ -189,24 +197,24 @@ def _executed(row, episode, fact):
     attempt["executions"].sort(key=lambda item: item["execution_id"])
 
 
-def _asked(row, episode, fact):
+def _asked(row: Row, episode: Optional[Episode], fact: facts.Asked) -> None:
     inquiry = _inquiry(_attempt(row, episode, fact.dispatch_id), fact)
     if not inquiry["asked_at"] or fact.at < inquiry["asked_at"]:
         inquiry["asked_at"], inquiry["until"] = fact.at, fact.until
 
 
-def _answered(row, episode, fact):
+def _answered(row: Row, episode: Optional[Episode], fact: facts.Answered) -> None:
     inquiry = _inquiry(_attempt(row, episode, fact.dispatch_id), fact)
     if not inquiry["answered_at"] or fact.at < inquiry["answered_at"]:
         inquiry["answered_at"], inquiry["approved"] = fact.at, fact.approved
 
 
-def _inquiry(attempt, fact):
-    known = attempt.setdefault("inquiries", [])
-    for inquiry in known:
-        if inquiry["inquiry_id"] == fact.inquiry_id:
-            return inquiry
-    inquiry = {
+def _inquiry(attempt: Attempt, fact: Union[facts.Asked, facts.Answered]) -> Inquiry:
+    inquiries = attempt.setdefault("inquiries", [])
+    for known in inquiries:
+        if known["inquiry_id"] == fact.inquiry_id:
+            return known
+    inquiry: Inquiry = {
         "inquiry_id": fact.inquiry_id,
         "execution_id": fact.execution_id,
         "asked_at": None,
@@ -214,25 +222,25 @@ def _inquiry(attempt, fact):
         "answered_at": None,
         "approved": None,
     }
-    known.append(inquiry)
-    known.sort(key=lambda item: item["inquiry_id"])
+    inquiries.append(inquiry)
+    inquiries.sort(key=lambda item: item["inquiry_id"])
     return inquiry
 
 
-def _settled(row, episode, fact):
+def _settled(row: Row, episode: Optional[Episode], fact: facts.Settled) -> None:
     attempt = _attempt(row, episode, fact.dispatch_id)
     if not attempt["settled_at"] or fact.at < attempt["settled_at"]:
         attempt["settled_at"] = fact.at
         attempt["reason"] = fact.reason
 
 
-def _ineffective(row, episode, fact):
+def _ineffective(row: Row, episode: Optional[Episode], fact: facts.Ineffective) -> None:
     attempt = _attempt(row, episode, fact.dispatch_id)
     if not attempt["ineffective_at"] or fact.at < attempt["ineffective_at"]:
         attempt["ineffective_at"] = fact.at
 
 
-def _exhausted(row, episode, fact):
+def _exhausted(row: Row, episode: Optional[Episode], fact: facts.Exhausted) -> None:
     attempt = _attempt(row, episode, fact.dispatch_id)
     known = attempt["exhausted"]
     if not known or fact.at < known["at"]:
@@ -243,22 +251,29 @@ def _exhausted(row, episode, fact):
         }
 
 
-def _acknowledged(row, episode, fact):
+def _acknowledged(row: Row, episode: Episode, fact: facts.Acknowledged) -> None:
     known = episode["acknowledged"]
     if not known or (fact.at, fact.request_id) < (known["at"], known["request_id"]):
-        names = ("at", "by", "reason", "request_id", "dismissed")
-        episode["acknowledged"] = {name: getattr(fact, name) for name in names}
+        episode["acknowledged"] = {
+            "at": fact.at,
+            "by": fact.by,
+            "reason": fact.reason,
+            "request_id": fact.request_id,
+            "dismissed": fact.dismissed,
+        }
 
 
-def _heartbeat(row, episode, fact):
-    known = row.get("heartbeat") or {"seen_at": "", "missing_at": "", "reason": ""}
-    name = "missing_at" if fact.missing else "seen_at"
-    if fact.at > known[name]:
-        reason = fact.reason if fact.missing else known["reason"]
-        row["heartbeat"] = dict(known, reason=reason, **{name: fact.at})
+def _heartbeat(row: Row, episode: Episode, fact: facts.Heartbeat) -> None:
+    known: HeartbeatTimes = {"seen_at": "", "missing_at": "", "reason": ""}
+    known.update(row.get("heartbeat") or {})
+    if fact.missing and fact.at > known["missing_at"]:
+        known["missing_at"], known["reason"] = fact.at, fact.reason
+    elif not fact.missing and fact.at > known["seen_at"]:
+        known["seen_at"] = fact.at
+    row["heartbeat"] = known
 
 
-_ADD = {
+_ADD: Dict[Type[facts.Fact], Callable[[Row, Any, Any], None]] = {
     facts.Notified: _notified,
     facts.Held: _held,
     facts.Dispatched: _dispatched,
@@ -273,12 +288,13 @@ _ADD = {
 }
 
 
-def _attempt(row, episode, dispatch_id):
+def _attempt(row: Row, episode: Optional[Episode], dispatch_id: str) -> Attempt:
     """Return an attempt, a new one if need be; ``episode`` may be None for one that is known."""
-    for attempt in row["attempts"]:
-        if attempt["dispatch_id"] == dispatch_id:
-            return attempt
-    attempt = {
+    for known in row["attempts"]:
+        if known["dispatch_id"] == dispatch_id:
+            return known
+    assert episode, "an attempt is made in an episode"
+    attempt: Attempt = {
         "dispatch_id": dispatch_id,
         "starts_at": episode["starts_at"],
         "attempt": 0,
@@ -299,7 +315,7 @@ def _attempt(row, episode, dispatch_id):
     return attempt
 
 
-def _forget_old_episodes(row):
+def _forget_old_episodes(row: Row) -> None:
     row["episodes"] = row["episodes"][-KEPT_EPISODES:]
     kept = {episode["starts_at"] for episode in row["episodes"]}
     latest = sorted(row["attempts"], key=_attempt_order)[-KEPT_ATTEMPTS:]
@@ -308,11 +324,11 @@ def _forget_old_episodes(row):
     ]
 
 
-def _attempt_order(attempt):
+def _attempt_order(attempt: Attempt) -> Tuple[str, int, str]:
     return attempt["starts_at"], attempt["attempt"], attempt["dispatch_id"]
 
 
-def _derive(row):
+def _derive(row: Row) -> None:
     for attempt in row["attempts"]:
         _derive_outcome(attempt)
     row["attempts"].sort(key=_attempt_order)
@@ -326,7 +342,7 @@ def _derive(row):
     row["reason"] = entries[-1]["reason"] if entries else ""
 
 
-def _derive_outcome(attempt):
+def _derive_outcome(attempt: Attempt) -> None:
     executions = attempt["executions"]
     attempt["outcome"] = attempt["ended_at"] = None
     if not attempt["settled_at"]:
@@ -344,7 +360,7 @@ def _derive_outcome(attempt):
         attempt["ended_at"] = max(ends + [attempt["dispatched_at"] or attempt["settled_at"]])
 
 
-def _same(old, new):
+def _same(old: Row, new: Row) -> bool:
     return {k: v for k, v in old.items() if k != "rev"} == {
         k: v for k, v in new.items() if k != "rev"
     }

@@ -2,23 +2,35 @@
 
 import collections
 import copy
+from typing import Any, Dict, List, Optional
 
 from poundcake.core.alert import (
     NEVER_RAN,
     RESOLVED,
+    Row,
     attempts_of,
     current_hold,
     find_episode,
     request_ids_of,
 )
 from poundcake.core.decisions import DISPATCH, PEND
+from poundcake.core.payload import Notification
+
+Request = Dict[str, Any]
 
 # Where a request came from, when Alertmanager did not send it.
 BY_HAND = "by_hand"
 REBUILT = "rebuilt"
 
 
-def new_request(request_id, received_at, source, entries, notification=None, command=None):
+def new_request(
+    request_id: str,
+    received_at: str,
+    source: str,
+    entries: List[Dict[str, Any]],
+    notification: Optional[Notification] = None,
+    command: Optional[Dict[str, str]] = None,
+) -> Request:
     """Return the row of a request whose alerts are all decided.
 
     :param entries: what ``new_entry`` returned for each alert.
@@ -26,7 +38,7 @@ def new_request(request_id, received_at, source, entries, notification=None, com
     :param command: what a person asked for, None when it is a notification.
     """
     counts = collections.Counter(entry["decision"] for entry in entries)
-    row = {
+    row: Request = {
         "request_id": request_id,
         "received_at": received_at,
         "completed_at": None,
@@ -42,8 +54,15 @@ def new_request(request_id, received_at, source, entries, notification=None, com
 
 
 def new_entry(
-    fingerprint, alertname, starts_at, decision, reason, *, dispatch_id=None, outcome=None
-):
+    fingerprint: str,
+    alertname: str,
+    starts_at: Optional[str],
+    decision: str,
+    reason: str,
+    *,
+    dispatch_id: Optional[str] = None,
+    outcome: Optional[str] = None,
+) -> Dict[str, Any]:
     """Return what a request's row says of one alert."""
     return {
         "fingerprint": fingerprint,
@@ -56,7 +75,7 @@ def new_entry(
     }
 
 
-def waits_for_outcome(request):
+def waits_for_outcome(request: Request) -> bool:
     """True when an alert of the request has an attempt, or waits for one, that has not ended."""
     return any(
         entry["decision"] in (DISPATCH, PEND) and not entry["outcome"]
@@ -64,14 +83,14 @@ def waits_for_outcome(request):
     )
 
 
-def completed(request, at):
+def completed(request: Request, at: str) -> Request:
     """Return the row, completed at this time when none of its alerts waits any longer."""
     if request["completed_at"] or waits_for_outcome(request):
         return request
     return dict(request, completed_at=at)
 
 
-def with_outcomes(request, row, retries):
+def with_outcomes(request: Request, row: Row, retries: bool) -> Request:
     """Return the row of a request with the outcomes of one of its alerts.
 
     :param row: of the alert.
@@ -85,7 +104,7 @@ def with_outcomes(request, row, retries):
     return request
 
 
-def _set_outcome(entry, request_id, row, retries):
+def _set_outcome(entry: Dict[str, Any], request_id: str, row: Row, retries: bool) -> None:
     for attempt in attempts_of(row, entry["starts_at"]):
         if request_id in request_ids_of(row, entry["starts_at"], attempt["attempt"]):
             entry["dispatch_id"] = attempt["dispatch_id"]

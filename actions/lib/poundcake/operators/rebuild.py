@@ -1,11 +1,11 @@
 """Rebuilds rows from StackStorm's own records, for when tracking was off or rows were lost.
 
-A dispatch is a trigger instance whose payload tells the alert and the attempt; what became of it
-``watch`` reads. Alerts that were never dispatched StackStorm does not know: they stay lost until
-Alertmanager speaks of them again.
+A dispatch is a trigger instance whose payload has the alert and the attempt; ``executions.observe``
+reads what became of it. StackStorm does not know alerts that were never dispatched: they stay lost
+until Alertmanager sends them again.
 
 What the sensor has in its memory and in the outbox must win over what is rebuilt: a row that is
-written over keeps its revision, and one that was not there gets revision 0.
+overwritten keeps its revision, and a new one gets revision 0.
 """
 
 import dataclasses
@@ -36,13 +36,13 @@ _DESCRIBED = (
 
 
 def rebuild(stackstorm, since, settings, now=None):
-    """Write the rows of everything that was dispatched since a time, where they lack something.
+    """Write the rows of everything that was dispatched since a time, where something is missing.
 
-    The text of alerts is inert in StackStorm's records, and so it is in rows that were not there.
+    Text of alerts is inert in StackStorm's records, and therefore in rows that are new.
 
-    :param since: a length of time such as ``24h``, or an RFC 3339 time.
+    :param since: a duration such as ``24h``, or an RFC 3339 time.
     :returns: counts: instances (of poundcake.alert since then), alerts_written, executions_written,
-        requests_written, and unchanged (rows that lacked nothing).
+        requests_written, and unchanged (rows that were complete).
     :raises ExpectedError: when ``since`` is neither.
     """
     now = time.time() if now is None else now
@@ -104,9 +104,13 @@ class _Alerts:
 
     def observe(self, now):
         """Add what became of the dispatches that have not ended."""
-        flights = [(row, attempt) for row in self.rows.values() for attempt in open_attempts(row)]
-        dispatched_at = {attempt["dispatch_id"]: attempt["dispatched_at"] for _, attempt in flights}
-        for fact in executions.observe(self._stackstorm, flights, now)[0]:
+        dispatches = [
+            (row, attempt) for row in self.rows.values() for attempt in open_attempts(row)
+        ]
+        dispatched_at = {
+            attempt["dispatch_id"]: attempt["dispatched_at"] for _, attempt in dispatches
+        }
+        for fact in executions.observe(self._stackstorm, dispatches, now)[0]:
             if isinstance(fact, Settled):
                 # It was settled moments after its dispatch, not when somebody asked at last.
                 fact = dataclasses.replace(fact, at=dispatched_at[fact.dispatch_id])
@@ -129,11 +133,11 @@ def _moment(since, now):
     try:
         return clock.to_text(clock.to_seconds(since))
     except ValueError:
-        text = (
-            'since: "%s" is neither a length of time, as in 24h or 1h30m, nor an RFC 3339 time, '
-            "as in 2026-01-31T12:00:00Z"
+        raise ExpectedError(
+            "since",
+            f'"{since}"',
+            "a duration such as 24h or 1h30m, or an RFC 3339 time such as 2026-01-31T12:00:00Z",
         )
-        raise ExpectedError(text % since)
 
 
 def _payloads(stackstorm, trigger, since):
@@ -196,10 +200,10 @@ def _request_rows(alerts, dispatches):
     """Return ``(request_id, row)`` of the requests that led to some dispatches."""
     by_request = {}
     for payload in dispatches:
-        flight = alerts.attempt(payload)
-        if flight:
+        known = alerts.attempt(payload)
+        if known:
             found = by_request.setdefault(payload["request_id"], {})
-            found[payload["dispatch_id"]] = (payload,) + flight
+            found[payload["dispatch_id"]] = (payload,) + known
     return sorted(
         (name, _request_row(name, list(by_request[name].values()))) for name in by_request
     )

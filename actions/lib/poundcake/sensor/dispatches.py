@@ -1,7 +1,7 @@
-"""What becomes of dispatches: sent, followed to their end, and ended when they never would.
+"""Follows dispatches to their end: sends them, watches them, and ends those that never would.
 
-A dispatch is in flight from the moment it is taken down until all that rules started for it has
-ended. What is seen of it are facts for the ledger (watch.py); what follows from them is done here.
+A dispatch is open from the moment the ledger has it until everything that rules started for it has
+ended. ``st2/executions.py`` observes it and gives facts; what follows from them is done here.
 """
 
 from poundcake import clock
@@ -15,31 +15,33 @@ class Dispatches:
     """Follows the dispatches of a ledger.
 
     :param settings: settings.Settings.
-    :param stackstorm: stackstorm.StackStorm.
+    :param stackstorm: client.StackStorm.
     :param ledger: ledger.Ledger.
-    :param bus: bus.Bus.
-    :param log: events.Events.
+    :param publisher: publisher.Publisher.
+    :param log: log.EventLog.
     :param now: the clock, Unix time in seconds.
     """
 
-    def __init__(self, settings, stackstorm, ledger, bus, log, now):
+    def __init__(self, settings, stackstorm, ledger, publisher, log, now):
         self._settings = settings
         self._stackstorm = stackstorm
         self._ledger = ledger
-        self._publisher = bus
+        self._publisher = publisher
         self._log = log
         self._now = now
         self._canceled = set()  # execution ids
-        self._faulty = set()  # fingerprints of alerts over which PoundCake stumbled
-        self._over = set()  # ids of inquiries that were answered for want of a person
+        self._faulty = set()  # fingerprints of alerts whose facts raised an error
+        self._expired = set()  # ids of inquiries that were PoundCake answered itself
 
     def send(self, identity):
         """Send a dispatch that the ledger has; end it when StackStorm would drop it."""
-        row, attempt = self._ledger.flight(identity)
+        row, attempt = self._ledger.open_dispatch(identity)
         try:
             self._publisher.add_dispatch(row, attempt)
         except ValueError as error:
-            text = "%s: a dispatch cannot be sent, as StackStorm would drop it" % row["alertname"]
+            text = (
+                f"{row['alertname']}: a dispatch cannot be sent, because StackStorm would drop it"
+            )
             self._log.record(
                 "unsendable", text, fingerprint=row["fingerprint"], dispatch_id=identity
             )
@@ -52,11 +54,11 @@ class Dispatches:
 
     def follow(self):
         """Look once what became of the dispatches, and do what follows from it."""
-        flights = self._ledger.flights()
-        facts, lost = executions.observe(self._stackstorm, flights, self._now())
+        dispatches = self._ledger.open_dispatches()
+        facts, lost = executions.observe(self._stackstorm, dispatches, self._now())
         for fact in facts:
             self._guard(fact.fingerprint, self._observed, fact)
-        for fingerprint in {row["fingerprint"] for row, _ in flights}:
+        for fingerprint in {row["fingerprint"] for row, _ in dispatches}:
             self.follow_up(self._ledger.alerts[fingerprint])
         for identity in lost:
             if self._publisher.is_lost(identity):
@@ -65,7 +67,7 @@ class Dispatches:
         self._end_inquiries()
 
     def _guard(self, fingerprint, call, about):
-        """Do something about one alert: a fault of PoundCake's in it must not stop the others."""
+        """Do something about one alert; a bug in it must not stop the others."""
         try:
             call(about)
         except Exception as error:
@@ -96,21 +98,21 @@ class Dispatches:
         )
         self._log.record(
             "declined",
-            "%s: its remediation was not approved" % row["alertname"],
+            f"{row['alertname']}: its remediation was not approved",
             request_id=attempt["request_id"],
             fingerprint=row["fingerprint"],
             alertname=row["alertname"],
         )
 
     def _resend(self, identity):
-        row, attempt = self._ledger.flight(identity)
+        row, attempt = self._ledger.open_dispatch(identity)
         episode = find_episode(row, attempt["starts_at"])
         if episode is None or episode["resolved_at"]:  # None: newer ones have replaced it
             self._give_up(row, attempt, "StackStorm lost it, and the episode is over")
             return
         self._log.record(
             "retried",
-            "%s: its dispatch got lost in StackStorm and is sent again" % row["alertname"],
+            f"{row['alertname']}: StackStorm lost its dispatch, which is sent again",
             request_id=attempt["request_id"],
             fingerprint=row["fingerprint"],
             alertname=row["alertname"],
@@ -130,9 +132,9 @@ class Dispatches:
                 self._log.record_held("retried", row, fact.cause, fact.request_id)
 
     def _cancel(self):
-        """Cancel executions of which nothing is wanted any more, or that will never start."""
+        """Cancel executions that are no longer needed, or that will never start."""
         asked = set()
-        for row, attempt in self._ledger.flights():
+        for row, attempt in self._ledger.open_dispatches():
             episode = find_episode(row, attempt["starts_at"])
             resolved = (
                 self._settings.admission.cancel_on_resolve and episode and episode["resolved_at"]
@@ -148,7 +150,7 @@ class Dispatches:
                     self._stackstorm.cancel_execution(identity)
                     self._log.record(
                         "canceled",
-                        "%s: its execution is canceled, because %s" % (row["alertname"], why),
+                        f"{row['alertname']}: its execution is canceled, because {why}",
                         request_id=attempt["request_id"],
                         fingerprint=row["fingerprint"],
                         alertname=row["alertname"],
@@ -159,20 +161,20 @@ class Dispatches:
         self._canceled = asked
 
     def _end_inquiries(self):
-        """Answer for the person who has let the time go by, or need not answer any more.
+        """Answer inquiries whose time is up, or whose alert has resolved.
 
         Canceling the execution instead would leave the question open for good.
         """
-        over = set()
-        for row, attempt in self._ledger.flights():
+        expired = set()
+        for row, attempt in self._ledger.open_dispatches():
             episode = find_episode(row, attempt["starts_at"])
             resolved = episode and episode["resolved_at"]
             for inquiry in open_inquiries(attempt):
                 until = inquiry["until"]
                 if until and (resolved or self._now() > clock.to_seconds(until)):
-                    over.add(inquiry["inquiry_id"])
-        for identity in over - self._over:
+                    expired.add(inquiry["inquiry_id"])
+        for identity in expired - self._expired:
             if self._stackstorm.respond(identity, executions.TIME_IS_UP):
                 text = "nobody answered before the time was up or the alert resolved"
                 self._log.record("unanswered", text, inquiry_id=identity)
-        self._over = over
+        self._expired = expired

@@ -8,7 +8,7 @@ import collections
 import heapq
 
 from poundcake import clock
-from poundcake.core import admission, heartbeat, lifecycle
+from poundcake.core import admission, heartbeat, lifecycle, limits
 from poundcake.core.alert import (
     PENDING,
     UNCOUNTED,
@@ -27,9 +27,9 @@ from poundcake.sensor.recent import MOST_READ, Recent
 from poundcake.sensor.shared import shared
 from poundcake.st2 import outbox, rows, triggers
 
-# Of the attempts of one alertname, the breaker looks at so many of the latest; the memory is for
-# a multiple, so that it is seldom tidied.
-MOST_FARES = 1000
+# The breaker looks at so many of the latest attempts of an alertname. Memory keeps up to twice as
+# many, so that it is seldom tidied.
+MOST_OUTCOMES = 1000
 
 
 class Ledger:
@@ -47,8 +47,8 @@ class Ledger:
         self._open = {}  # dispatch_id -> fingerprint
         self._awaiting = set()  # the dispatch ids of those that only wait for a person's answer
         self._held = {}  # fingerprint -> (state, cause) of the hold
-        self._times = {}  # admission.rate_key -> {dispatch_id: Unix time of the dispatch}
-        self._fares = {}  # alertname -> {dispatch_id: attempt}
+        self._times = {}  # limits.rate_key -> {dispatch_id: Unix time of the dispatch}
+        self._outcomes = {}  # alertname -> {dispatch_id: attempt}
         self._breakers = {}  # alertname -> Breaker
         self._heartbeats = set()  # fingerprints
 
@@ -71,7 +71,7 @@ class Ledger:
                 self._open = {d: f for d, f in self._open.items() if f != fingerprint}
                 self._awaiting &= set(self._open)
                 self._held.pop(fingerprint, None)
-        for name in self._fares:
+        for name in self._outcomes:
             self._breaker_of(name)
         self.requests.update(untracked["requests"])
         for request_id in self._open_request_ids():
@@ -131,7 +131,7 @@ class Ledger:
             "breakers": breakers,
         }
 
-    def flights(self):
+    def open_dispatches(self):
         """Return ``(row, attempt)`` of every dispatch that has not ended."""
         found = []
         for fingerprint in self.busy:
@@ -139,7 +139,7 @@ class Ledger:
             found += [(row, attempt) for attempt in open_attempts(row)]
         return found
 
-    def flight(self, dispatch_id):
+    def open_dispatch(self, dispatch_id):
         """Return ``(row, attempt)`` of one dispatch, None when it has ended."""
         row = self.alerts.get(self._open.get(dispatch_id))
         for attempt in open_attempts(row) if row else []:
@@ -148,9 +148,9 @@ class Ledger:
         return None
 
     def standing(self, now, controls):
-        """Return what admission may know of everything else, as an admission.Standing."""
-        places = {admission.place(self.alerts[f], self._settings) for f in self.busy}
-        return admission.Standing(
+        """Return what admission may know of everything else, as an limits.Standing."""
+        places = {limits.place(self.alerts[f], self._settings) for f in self.busy}
+        return limits.Standing(
             now=now,
             in_flight=len(self._open) - len(self._awaiting),
             busy=places,
@@ -262,18 +262,18 @@ class Ledger:
         if awaits_approval(attempt) != (identity in self._awaiting):
             self._awaiting ^= {identity}
             self.version += 1
-        times = self._times.setdefault(admission.rate_key(row), {})
+        times = self._times.setdefault(limits.rate_key(row), {})
         times[identity] = clock.to_seconds(attempt["dispatched_at"])
         if attempt["outcome"] in UNCOUNTED:
             del times[identity]
-        fares = self._fares.setdefault(name, {})
-        known = fares.get(identity)
+        outcomes = self._outcomes.setdefault(name, {})
+        known = outcomes.get(identity)
         if known is None or known["outcome"] != attempt["outcome"]:
-            fares[identity] = attempt
+            outcomes[identity] = attempt
             self._breakers.pop(name, None)
-        if len(fares) > 2 * MOST_FARES:
-            latest = sorted(fares.values(), key=lambda a: a["ended_at"] or "~")[-MOST_FARES:]
-            self._fares[name] = {a["dispatch_id"]: a for a in latest}
+        if len(outcomes) > 2 * MOST_OUTCOMES:
+            latest = sorted(outcomes.values(), key=lambda a: a["ended_at"] or "~")[-MOST_OUTCOMES:]
+            self._outcomes[name] = {a["dispatch_id"]: a for a in latest}
 
     def open_breakers(self):
         """Return ``{alertname: Breaker}`` of those that are open; any thread may ask."""
@@ -282,8 +282,8 @@ class Ledger:
 
     def _breaker_of(self, alertname):
         if alertname not in self._breakers:
-            fares = self._fares.get(alertname, {}).values()
-            self._breakers[alertname] = admission.breaker(fares, self._settings)
+            outcomes = self._outcomes.get(alertname, {}).values()
+            self._breakers[alertname] = limits.breaker(outcomes, self._settings)
         return self._breakers[alertname]
 
     def _put_request(self, row):
@@ -299,7 +299,10 @@ class Ledger:
                 self.recent.add(row, self.alerts)
 
     def _open_request_ids(self):
-        found = [(row, attempt["starts_at"], attempt["attempt"]) for row, attempt in self.flights()]
+        found = [
+            (row, attempt["starts_at"], attempt["attempt"])
+            for row, attempt in self.open_dispatches()
+        ]
         found += [(row, row["starts_at"], next_attempt_number(row)) for row in self.held]
         return set().union(*(request_ids_of(*item) for item in found)) - {None}
 

@@ -23,18 +23,18 @@ TIME_IS_UP = {"approved": False, "expired": True}
 ERROR_CHARACTERS = 500
 
 
-def observe(stackstorm, flights, now=None):
+def observe(stackstorm, dispatches, now=None):
     """Return ``(facts, lost)`` about dispatches that have not ended.
 
-    :param stackstorm: stackstorm.StackStorm.
-    :param flights: list of ``(row, attempt)``.
+    :param stackstorm: client.StackStorm.
+    :param dispatches: list of ``(row, attempt)``.
     :returns: lifecycle facts in the order in which they are to be applied, and the dispatch ids of
         which StackStorm has no trigger instance, or only ones over which its rules engine died.
     """
     now = time.time() if now is None else now
-    unsettled = [(row, attempt) for row, attempt in flights if not attempt["settled_at"]]
+    unsettled = [(row, attempt) for row, attempt in dispatches if not attempt["settled_at"]]
     settled, started, lost = _settle(stackstorm, unsettled, now)
-    for row, attempt in flights:
+    for row, attempt in dispatches:
         for execution in attempt["executions"]:
             if execution["status"] not in ENDED_STATUSES:
                 started.append((row, attempt, execution["execution_id"]))
@@ -113,13 +113,13 @@ def _enforced(instances, enforcements):
     execution_ids, reasons = [], []
     for instance in instances:
         if instance["status"] == "processing_failed":
-            reasons.append("StackStorm failed to process the trigger instance %s" % instance["id"])
+            reasons.append(f"StackStorm failed to process the trigger instance {instance['id']}")
         for enforcement in enforcements.get(instance["id"], []):
             if enforcement.get("execution_id"):
                 execution_ids.append(enforcement["execution_id"])
             elif enforcement.get("failure_reason"):
                 rule_ref = (enforcement.get("rule") or {}).get("ref", "a rule")
-                reasons.append("%s: %s" % (rule_ref, enforcement["failure_reason"]))
+                reasons.append(f"{rule_ref}: {enforcement['failure_reason']}")
     return execution_ids, "; ".join(reasons)[:ERROR_CHARACTERS]
 
 
