@@ -130,7 +130,7 @@ def facts(begun, number, request_id, described):
     for attempt in (1, 2):
         start, end = (clock.to_text(begun + 600 * attempt + more) for more in (0, 7))
         same = {"dispatch_id": unique("dispatch-"), "attempt": attempt, "request_id": request_id}
-        yield dict(same, kind="dispatched", at=start, reason="it fires on", by="")
+        yield dict(same, kind="dispatched", at=start, reason="still firing", by="")
         ran = {
             "execution_id": "%024x" % (number * 2 + attempt),
             "status": "failed",

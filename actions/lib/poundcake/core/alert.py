@@ -103,7 +103,7 @@ class Acknowledgement(TypedDict):
     at: str
     by: str
     reason: str
-    request_id: str
+    request_id: Optional[str]
     dismissed: bool
 
 

@@ -82,7 +82,7 @@ def of_release(row: Row, hold: Optional[Hold], at: str) -> Fact:
     return _held(row, hold, request_id, at, by=by, forced=known["forced"])
 
 
-def of_acknowledgement(row: Row, command: Dict[str, str], request_id: str, at: str) -> Fact:
+def of_acknowledgement(row: Row, command: Dict[str, str], request_id: str, at: str) -> Acknowledged:
     """Return the fact that a person has taken the alert over, or dismissed it."""
     about = (row["fingerprint"], row["starts_at"], at)
     dismissed = command["do"] == "dismiss"

@@ -13,7 +13,7 @@ maintenance  id, matchers (canonical texts), starts_at and ends_at (RFC 3339), b
 
 import shlex
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from poundcake.matchers import Matcher
 
@@ -52,7 +52,7 @@ class Controls:
 
     pauses: Dict[str, Row]
     windows: Tuple[Window, ...]
-    unreadable: Dict[str, object]
+    unreadable: Mapping[str, object]
 
     def hold_by(
         self, alertname: str, labels: Dict[str, str], now: float

@@ -50,7 +50,7 @@ class Held(Fact):
 class Acknowledged(Fact):
     """A person took the alert over: no attempt follows in this episode but by hand."""
 
-    request_id: str
+    request_id: Optional[str]
     by: str
     reason: str
     dismissed: bool = False

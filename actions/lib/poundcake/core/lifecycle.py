@@ -253,7 +253,8 @@ def _exhausted(row: Row, episode: Optional[Episode], fact: facts.Exhausted) -> N
 
 def _acknowledged(row: Row, episode: Episode, fact: facts.Acknowledged) -> None:
     known = episode["acknowledged"]
-    if not known or (fact.at, fact.request_id) < (known["at"], known["request_id"]):
+    order = (fact.at, fact.request_id or "")
+    if not known or order < (known["at"], known["request_id"] or ""):
         episode["acknowledged"] = {
             "at": fact.at,
             "by": fact.by,

@@ -8,9 +8,11 @@ leaves only when ``track`` has written its rows.
 import collections
 import threading
 import time
+from typing import Any, Callable, DefaultDict, Deque, Dict, List, Optional
 
 from poundcake import clock
 from poundcake.core import heartbeat
+from poundcake.core.controls import Controls
 from poundcake.core.snapshot import Snapshot
 from poundcake.sensor.dispatches import Dispatches
 from poundcake.sensor.intake import Intake
@@ -19,8 +21,9 @@ from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.publisher import Publisher
 from poundcake.sensor.relay import Relay
+from poundcake.settings import Settings
 from poundcake.st2 import controls, inbox, outbox, requests, rows, triggers
-from poundcake.st2.client import StackStormError
+from poundcake.st2.client import StackStorm, StackStormError
 
 WATCH_SECONDS = 0.5
 WATCH_AT_EASE_SECONDS = 1.0  # when nobody waits for room
@@ -54,14 +57,14 @@ class Controller:
 
     def __init__(
         self,
-        settings,
-        stackstorm,
-        dispatch,
-        bus_answers,
-        schemas,
-        log,
-        now=time.time,
-        metrics=None,
+        settings: Settings,
+        stackstorm: StackStorm,
+        dispatch: Callable[..., None],
+        bus_answers: Callable[[], bool],
+        schemas: triggers.Schemas,
+        log: Any,
+        now: Callable[[], float] = time.time,
+        metrics: Optional[Metrics] = None,
     ):
         self._settings = settings
         self._stackstorm = stackstorm
@@ -79,13 +82,15 @@ class Controller:
         self._intake = Intake(
             settings, self._ledger, self._dispatches, self._log, self._metrics, now
         )
-        self._controls = None
+        self._controls: Optional[Controls] = None
         self._lock = threading.Lock()
-        self._queue = collections.deque()  # inbox entries that are not decided
-        self._known_inbox = {}  # request id -> received_at of the entries in it that it has seen
-        self._done = collections.OrderedDict()  # request ids of the latest ones that left it
-        self._decided = []  # request ids whose rows are on their way to the outbox
-        self._due = collections.defaultdict(float)
+        # Inbox entries that are not decided; received_at by request id of all that it has seen in
+        # the inbox; the request ids that left it last.
+        self._queue: Deque[Dict[str, Any]] = collections.deque()
+        self._known_inbox: Dict[str, str] = {}
+        self._done: collections.OrderedDict[str, None] = collections.OrderedDict()
+        self._decided: List[str] = []  # request ids whose rows are on their way to the outbox
+        self._due: DefaultDict[str, float] = collections.defaultdict(float)
         self._loaded = False
         self._heard_from = now()  # Unix time since when it could hear what Alertmanager says
         self._stopping = ""
@@ -93,7 +98,7 @@ class Controller:
 
     # --- called by the one thread that decides ---------------------------------------------------
 
-    def run(self):
+    def run(self) -> None:
         """Load, then tick until ``stop``; an outage of StackStorm is logged and tried again.
 
         Raises publisher.BusBroken when only a new process can go on.
@@ -112,7 +117,7 @@ class Controller:
                 self.wake.clear()
                 time.sleep(TOGETHER_SECONDS)
 
-    def tick(self):
+    def tick(self) -> None:
         """Do everything that is due, once. Raises StackStormError when StackStorm is away."""
         # What may have changed outside: the operators' pauses, the inbox, what was dispatched.
         if self._is_due("controls", CONTROLS_SECONDS):
@@ -135,7 +140,7 @@ class Controller:
         if self._is_due("sweep", SWEEP_SECONDS):
             self._ledger.forget(self._now())
 
-    def load(self):
+    def load(self) -> None:
         """Fill the memory from the datastore: rows, outbox, controls, inbox."""
         outbox.drop_unfinished(self._stackstorm)
         for fingerprint in self._ledger.load(self._stackstorm):
@@ -160,7 +165,7 @@ class Controller:
             outbox=len(batches),
         )
 
-    def _read_controls(self):
+    def _read_controls(self) -> None:
         known, self._controls = self._controls, controls.read(self._stackstorm)
         for key in self._controls.unreadable:
             if known is None or key not in known.unreadable:
@@ -168,16 +173,16 @@ class Controller:
                 self._log.record("unreadable", text, key=key)
         self._intake.use_controls(self._controls)
 
-    def _pace(self):
+    def _pace(self) -> float:
         if self._ledger.waiting:
             return WATCH_SECONDS
         return WATCH_STORM_SECONDS if self._storm else WATCH_AT_EASE_SECONDS
 
     @property
-    def _storm(self):
+    def _storm(self) -> bool:
         return self._ledger.in_flight > STORM_IN_FLIGHT
 
-    def _is_due(self, name, seconds):
+    def _is_due(self, name: str, seconds: float) -> bool:
         now = self._now()
         # A due time further away than it can have been set: the clock has stepped back.
         if now < self._due[name] <= now + seconds:
@@ -185,7 +190,7 @@ class Controller:
         self._due[name] = now + seconds
         return True
 
-    def _poll_inbox(self):
+    def _poll_inbox(self) -> None:
         """Find the entries that did not come through ``take``: receive_webhook's, and old ones.
 
         Ids sort by time, so new ones stand at the end; now and then the whole inbox is read.
@@ -201,7 +206,7 @@ class Controller:
             else:
                 self.take(entry)
 
-    def _decide(self):
+    def _decide(self) -> None:
         for _ in range(min(ENTRIES_A_TICK, len(self._queue))):
             entry = self._queue[0]
             if entry["request_id"] not in self._ledger.requests:
@@ -209,7 +214,7 @@ class Controller:
             self._decided.append(entry["request_id"])
             self._queue.popleft()
 
-    def _flush(self):
+    def _flush(self) -> None:
         """Write what changed to the outbox; nothing is sent before that has succeeded."""
         changed, reports = self._ledger.take_changed()
         if any(changed.values()):
@@ -226,12 +231,12 @@ class Controller:
         self._relay.remove_when_tracked(self._decided)
         self._decided = []
 
-    def _left(self, request_ids):
+    def _left(self, request_ids: List[str]) -> None:
         """Remember what has left the inbox, and forget what is tracked."""
         with self._lock:
             for request_id in request_ids:
                 self._known_inbox.pop(request_id, None)
-                self._done[request_id] = True
+                self._done[request_id] = None
                 while len(self._done) > REMEMBERED_REQUESTS:
                     self._done.popitem(last=False)
         if request_ids and not self._relay.waits:
@@ -239,7 +244,7 @@ class Controller:
 
     # --- asked by the listener's threads ---------------------------------------------------------
 
-    def refusal(self):
+    def refusal(self) -> str:
         """Return why a notification cannot be taken now, "" when it can."""
         if self._stopping:
             return self._stopping
@@ -247,7 +252,7 @@ class Controller:
             return f"backlog: {len(self._queue)} notifications wait (max_backlog)"
         return ""
 
-    def take(self, entry):
+    def take(self, entry: Dict[str, Any]) -> None:
         """Take an entry that has just been written to the inbox."""
         with self._lock:
             request_id = entry["request_id"]
@@ -256,12 +261,12 @@ class Controller:
                 self._queue.append(entry)
         self.wake.set()
 
-    def stop(self, reason):
+    def stop(self, reason: str) -> None:
         """Refuse notifications from now on."""
         self._stopping = reason
         self.wake.set()
 
-    def health(self):
+    def health(self) -> Dict[str, Dict[str, Any]]:
         """Return ``{part: {"ok": bool, "detail": text}}`` for the parts that PoundCake needs."""
         parts = {"trigger_bus": dict(self._publisher.state), "tracking": self._relay.health()}
         for name, check in (
@@ -283,10 +288,10 @@ class Controller:
         return parts
 
     @property
-    def _works(self):
+    def _works(self) -> bool:
         return self._loaded and not self._stopping
 
-    def state(self):
+    def state(self) -> Dict[str, Any]:
         """Return what metrics show of this moment, from memory alone; StackStorm is not asked.
 
         :returns: parts (name -> bool), inbox (depth, age in seconds, backlog), lag (seconds),
@@ -318,13 +323,13 @@ class Controller:
             "ledger": self._ledger.counts(now) if self._loaded else None,
         }
 
-    def request_status(self, request_id):
+    def request_status(self, request_id: str) -> Optional[Dict[str, Any]]:
         """Return a request with its alerts and executions, None when it is not known."""
         return requests.status(
             self._stackstorm, request_id, self._ledger.requests, self._ledger.alerts
         )
 
-    def snapshot(self):
+    def snapshot(self) -> Snapshot:
         """Return what there is to see at this moment, as a core.snapshot.Snapshot.
 
         Rows are replaced and never changed, so a list of them is a moment's truth.

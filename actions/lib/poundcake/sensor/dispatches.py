@@ -4,11 +4,18 @@ A dispatch is open from the moment the ledger has it until everything that rules
 ended. ``st2/executions.py`` observes it and gives facts; what follows from them is done here.
 """
 
+from typing import Any, Callable, Set, Tuple
+
 from poundcake import clock
 from poundcake.core import admission
-from poundcake.core.alert import ENDED_STATUSES, find_episode, open_inquiries
-from poundcake.core.facts import Acknowledged, Answered, Held, Settled
+from poundcake.core.alert import ENDED_STATUSES, Attempt, Row, find_episode, open_inquiries
+from poundcake.core.facts import Acknowledged, Answered, Fact, Held, Settled
+from poundcake.sensor.ledger import Ledger
+from poundcake.sensor.log import EventLog
+from poundcake.sensor.publisher import Publisher
+from poundcake.settings import Settings
 from poundcake.st2 import executions
+from poundcake.st2.client import StackStorm
 
 
 class Dispatches:
@@ -22,20 +29,28 @@ class Dispatches:
     :param now: the clock, Unix time in seconds.
     """
 
-    def __init__(self, settings, stackstorm, ledger, publisher, log, now):
+    def __init__(
+        self,
+        settings: Settings,
+        stackstorm: StackStorm,
+        ledger: Ledger,
+        publisher: Publisher,
+        log: EventLog,
+        now: Callable[[], float],
+    ):
         self._settings = settings
         self._stackstorm = stackstorm
         self._ledger = ledger
         self._publisher = publisher
         self._log = log
         self._now = now
-        self._canceled = set()  # execution ids
-        self._faulty = set()  # fingerprints of alerts whose facts raised an error
-        self._expired = set()  # ids of inquiries that were PoundCake answered itself
+        self._canceled: Set[str] = set()  # execution ids
+        self._faulty: Set[str] = set()  # fingerprints of alerts whose facts raised an error
+        self._expired: Set[str] = set()  # ids of inquiries that were PoundCake answered itself
 
-    def send(self, identity):
+    def send(self, identity: str) -> None:
         """Send a dispatch that the ledger has; end it when StackStorm would drop it."""
-        row, attempt = self._ledger.open_dispatch(identity)
+        row, attempt = self._open(identity)
         try:
             self._publisher.add_dispatch(row, attempt)
         except ValueError as error:
@@ -47,12 +62,17 @@ class Dispatches:
             )
             self._give_up(row, attempt, str(error))
 
-    def _give_up(self, row, attempt, reason):
+    def _open(self, identity: str) -> Tuple[Row, Attempt]:
+        known = self._ledger.open_dispatch(identity)
+        assert known, "a dispatch that has ended is not sent"
+        return known
+
+    def _give_up(self, row: Row, attempt: Attempt, reason: str) -> None:
         """End an attempt of which StackStorm knows nothing and never will."""
         about = (row["fingerprint"], attempt["starts_at"], clock.to_text(self._now()))
         self._ledger.apply(Settled(*about, attempt["dispatch_id"], reason))
 
-    def follow(self):
+    def follow(self) -> None:
         """Look once what became of the dispatches, and do what follows from it."""
         dispatches = self._ledger.open_dispatches()
         facts, lost = executions.observe(self._stackstorm, dispatches, self._now())
@@ -66,7 +86,7 @@ class Dispatches:
         self._cancel()
         self._end_inquiries()
 
-    def _guard(self, fingerprint, call, about):
+    def _guard(self, fingerprint: str, call: Callable[[Any], None], about: Any) -> None:
         """Do something about one alert; a bug in it must not stop the others."""
         try:
             call(about)
@@ -76,14 +96,14 @@ class Dispatches:
                 self._log.record("fault", text, error, fingerprint=fingerprint)
             self._faulty.add(fingerprint)
 
-    def _observed(self, fact):
+    def _observed(self, fact: Fact) -> None:
         row = self._ledger.apply(fact)
         if isinstance(fact, Settled):
             self._publisher.forget(fact.dispatch_id)
         elif isinstance(fact, Answered) and fact.approved is False:
             self._decline(row, fact)
 
-    def _decline(self, row, answered):
+    def _decline(self, row: Row, answered: Answered) -> None:
         """Acknowledge an alert for the person who did not approve its remediation."""
         (attempt,) = [a for a in row["attempts"] if a["dispatch_id"] == answered.dispatch_id]
         self._ledger.apply(
@@ -104,8 +124,8 @@ class Dispatches:
             alertname=row["alertname"],
         )
 
-    def _resend(self, identity):
-        row, attempt = self._ledger.open_dispatch(identity)
+    def _resend(self, identity: str) -> None:
+        row, attempt = self._open(identity)
         episode = find_episode(row, attempt["starts_at"])
         if episode is None or episode["resolved_at"]:  # None: newer ones have replaced it
             self._give_up(row, attempt, "StackStorm lost it, and the episode is over")
@@ -120,18 +140,18 @@ class Dispatches:
         )
         self.send(identity)
 
-    def follow_up(self, row):
+    def follow_up(self, row: Row) -> None:
         """Make the fact that follows from the end of an alert's attempt, if any does."""
         self._guard(row["fingerprint"], self._end_of, row)
 
-    def _end_of(self, row):
+    def _end_of(self, row: Row) -> None:
         fact = admission.after_attempt(row, self._settings, clock.to_text(self._now()))
         if fact:
             self._ledger.apply(fact)
             if isinstance(fact, Held):
                 self._log.record_held("retried", row, fact.cause, fact.request_id)
 
-    def _cancel(self):
+    def _cancel(self) -> None:
         """Cancel executions that are no longer needed, or that will never start."""
         asked = set()
         for row, attempt in self._ledger.open_dispatches():
@@ -160,7 +180,7 @@ class Dispatches:
                     asked.add(identity)
         self._canceled = asked
 
-    def _end_inquiries(self):
+    def _end_inquiries(self) -> None:
         """Answer inquiries whose time is up, or whose alert has resolved.
 
         Canceling the execution instead would leave the question open for good.

@@ -5,10 +5,12 @@ dispatch that goes out when the row that says so is safe in the outbox.
 """
 
 import collections
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from poundcake import clock
 from poundcake.core import admission, consequences, heartbeat, lifecycle, payload
-from poundcake.core.alert import current_hold
+from poundcake.core.alert import Row
+from poundcake.core.controls import Controls
 from poundcake.core.decisions import (
     ACKNOWLEDGED,
     DISMISSED,
@@ -20,9 +22,17 @@ from poundcake.core.decisions import (
     UNKNOWN,
     Decision,
 )
-from poundcake.core.facts import Dispatched
+from poundcake.core.facts import Acknowledged, Dispatched, Fact, Held
+from poundcake.core.limits import Standing
 from poundcake.core.requests import BY_HAND, new_entry, new_request
+from poundcake.sensor.dispatches import Dispatches
+from poundcake.sensor.ledger import Ledger
+from poundcake.sensor.log import EventLog
+from poundcake.sensor.metrics import Metrics
+from poundcake.settings import Settings
 from poundcake.st2 import inbox, triggers
+
+Entry = Dict[str, Any]  # of the inbox
 
 LONGEST_RELEASE_SECONDS = 5
 MOST_HELD_LINES = 20  # in the log, when many alerts are held back for a new reason at once
@@ -39,25 +49,34 @@ class Intake:
     :param now: the clock, Unix time in seconds.
     """
 
-    def __init__(self, settings, ledger, dispatches, log, metrics, now):
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        dispatches: Dispatches,
+        log: EventLog,
+        metrics: Metrics,
+        now: Callable[[], float],
+    ):
         self._settings = settings
         self._ledger = ledger
         self._dispatches = dispatches
         self._log = log
         self._metrics = metrics
         self._now = now
-        self._controls = None
-        self._released_version = None  # of the ledger, when what is held was last gone through
+        self._controls: Optional[Controls] = None
+        # The version of the ledger for which ``release`` went through what is held.
+        self._released_version: Optional[int] = None
         self._release_due = 0.0
 
-    def use_controls(self, controls):
+    def use_controls(self, controls: Optional[Controls]) -> None:
         """Take what operators have set now; the next ``release`` goes through all that is held."""
         self._controls = controls
         self._released_version = None
 
     # --- notifications and commands --------------------------------------------------------------
 
-    def decide(self, entry):
+    def decide(self, entry: Entry) -> None:
         """Decide on everything in an inbox entry; a fault of PoundCake's own rejects it."""
         try:
             if entry["source"] == BY_HAND:
@@ -68,14 +87,19 @@ class Intake:
             refused = self._answer("", "", None, self._fault(entry, error))
             self._ledger.add_request(_request(entry, [refused]))
 
-    def _decide_notification(self, entry):
+    def _decide_notification(self, entry: Entry) -> None:
         if entry["source"] == inbox.ST2_WEBHOOK:  # the listener counts its own
             self._metrics.notified(inbox.ST2_WEBHOOK, 202)
         notification = payload.parse(entry["notification"])
         answers = [self._decide_item(item, notification, entry) for item in notification.entries]
         self._add_request(_request(entry, answers, notification))
 
-    def _decide_item(self, item, notification, entry):
+    def _decide_item(
+        self,
+        item: Union[payload.Alert, payload.Rejected],
+        notification: payload.Notification,
+        entry: Entry,
+    ) -> Dict[str, Any]:
         """Return what the request says of one entry of ``alerts[]``."""
         if isinstance(item, payload.Rejected):
             return self._reject(item, entry["request_id"])
@@ -85,12 +109,14 @@ class Intake:
             fault = self._fault(entry, error)
             return self._answer(item.fingerprint, item.alertname, None, fault)
 
-    def _reject(self, item, request_id):
+    def _reject(self, item: payload.Rejected, request_id: str) -> Dict[str, Any]:
         text = "an alert is rejected for its " + payload.field_of(item.reason)
         self._log.record("rejected", text, request_id=request_id, fingerprint=item.fingerprint)
         return self._answer(item.fingerprint, "", None, Decision(REJECTED, item.reason, INVALID))
 
-    def _decide_alert(self, alert, notification, entry):
+    def _decide_alert(
+        self, alert: payload.Alert, notification: payload.Notification, entry: Entry
+    ) -> Dict[str, Any]:
         self._metrics.received(alert)
         request_id, received_at = entry["request_id"], entry["received_at"]
         row = self._ledger.alerts.get(alert.fingerprint)
@@ -108,7 +134,7 @@ class Intake:
             self._ledger.reports.append((triggers.ALERT_RESOLVED, report, request_id))
         return self._answer(alert.fingerprint, alert.alertname, episode, decision)
 
-    def _obey(self, entry):
+    def _obey(self, entry: Entry) -> None:
         """Do what a person asked for."""
         command = entry["command"]
         row = self._ledger.alerts.get(command["fingerprint"])
@@ -127,7 +153,7 @@ class Intake:
         answer = self._answer(command["fingerprint"], alertname, episode, decision)
         self._add_request(_request(entry, [answer], command=command))
 
-    def _fault(self, entry, error):
+    def _fault(self, entry: Entry, error: Exception) -> Decision:
         """Return the decision when PoundCake itself has a fault.
 
         It must not stop any other alert, now or after a restart.
@@ -137,12 +163,14 @@ class Intake:
         reason = f"internal error ({type(error).__name__}), see the sensor's log"
         return Decision(REJECTED, reason, FAULT)
 
-    def _answer(self, fingerprint, alertname, episode, decision):
+    def _answer(
+        self, fingerprint: str, alertname: str, episode: Optional[str], decision: Decision
+    ) -> Dict[str, Any]:
         """Count a decision and return what the request says of it."""
         self._metrics.decided(decision)
         return new_entry(fingerprint, alertname, episode, decision.kind, decision.reason)
 
-    def _add_request(self, request):
+    def _add_request(self, request: Dict[str, Any]) -> None:
         self._ledger.add_request(request)
         counts = request["counts"]
         self._log.record(
@@ -153,12 +181,12 @@ class Intake:
             counts=counts,
         )
 
-    def _apply(self, facts):
+    def _apply(self, facts: List[Fact]) -> Row:
         """Add facts to the ledger, and have what is dispatched sent; return the row with the last.
 
         A dispatch goes out when the row that says so is safe in the outbox.
         """
-        row = None
+        row: Row = {}
         for fact in facts:
             row = self._ledger.apply(fact)
             if isinstance(fact, Dispatched):
@@ -167,7 +195,7 @@ class Intake:
 
     # --- what time brings ------------------------------------------------------------------------
 
-    def miss_heartbeats(self, heard_from):
+    def miss_heartbeats(self, heard_from: float) -> None:
         """Make the facts about heartbeats that no longer come.
 
         :param heard_from: Unix time since when the sensor could have heard of them.
@@ -177,7 +205,7 @@ class Intake:
             if fact:
                 self._ledger.apply(fact)
 
-    def release(self):
+    def release(self) -> None:
         """Dispatch what is no longer held back, if anything may have changed since last time."""
         began = self._now()
         if self._ledger.version == self._released_version:
@@ -185,18 +213,18 @@ class Intake:
         if began < self._release_due <= began + LONGEST_RELEASE_SECONDS:
             return
         self._released_version = self._ledger.version
-        held = []
+        held: List[Tuple[Row, str, Optional[str]]] = []
         for row, hold in admission.release(self._ledger.held, self._standing(), self._settings):
-            known = current_hold(row)
-            self._apply([consequences.of_release(row, hold, self._at())])
-            if hold:
-                held.append((row, hold.cause, known["request_id"]))
+            fact = consequences.of_release(row, hold, self._at())
+            self._apply([fact])
+            if isinstance(fact, Held):
+                held.append((row, fact.cause, fact.request_id))
         self._record_held(held)
         # With thousands held it takes a while, and notifications must be decided meanwhile.
         took = self._now() - began
         self._release_due = began + min(10 * took, LONGEST_RELEASE_SECONDS)
 
-    def _record_held(self, held):
+    def _record_held(self, held: List[Tuple[Row, str, Optional[str]]]) -> None:
         """Write a line for each, or one for each cause when a pause has moved them all."""
         if len(held) <= MOST_HELD_LINES:
             for row, cause, request_id in held:
@@ -205,20 +233,25 @@ class Intake:
         for cause, count in collections.Counter(cause for _, cause, _ in held).items():
             self._log.record("held", f"{count} alerts wait: {cause}", alerts=count, cause=cause)
 
-    def _at(self):
+    def _at(self) -> str:
         return clock.to_text(self._now())
 
-    def _standing(self):
+    def _standing(self) -> Standing:
         return self._ledger.standing(self._now(), self._controls)
 
 
-def _acknowledged(fact, command):
+def _acknowledged(fact: Acknowledged, command: Dict[str, str]) -> Decision:
     """Return the decision on a command after which no attempt follows."""
     reason = f"{command['do']} by {fact.by}: {fact.reason}"
     return Decision(SUPPRESS, reason, DISMISSED if fact.dismissed else ACKNOWLEDGED)
 
 
-def _request(entry, alerts, notification=None, command=None):
+def _request(
+    entry: Entry,
+    alerts: List[Dict[str, Any]],
+    notification: Optional[payload.Notification] = None,
+    command: Optional[Dict[str, str]] = None,
+) -> Dict[str, Any]:
     """Return the row of the request that an inbox entry becomes."""
     about = (entry["request_id"], entry["received_at"], entry["source"])
     return new_request(*about, alerts, notification, command)

@@ -1,11 +1,18 @@
 """What became of dispatches: reads StackStorm's own records and gives facts. Writes nothing."""
 
 import time
+from typing import Any, Dict, List, Optional, Tuple
 
 from poundcake import clock
-from poundcake.core.alert import ENDED_STATUSES, SUCCEEDED, open_inquiries
-from poundcake.core.facts import Answered, Asked, Executed, Settled
+from poundcake.core.alert import ENDED_STATUSES, SUCCEEDED, Attempt, Execution, Row, open_inquiries
+from poundcake.core.facts import Answered, Asked, Executed, Fact, Settled
 from poundcake.st2 import triggers
+from poundcake.st2.client import StackStorm
+
+Document = Dict[str, Any]  # as StackStorm has it
+Started = Tuple[Row, Attempt, str]  # with the id of an execution
+# What was read of an execution, and the fact when that is new.
+Followed = Tuple[Row, Attempt, Execution, Optional[Fact]]
 
 # The sensor's clock and StackStorm's may differ a little, and at worst by the wide margin.
 CLOCK_MARGIN_SECONDS = 5
@@ -23,7 +30,9 @@ TIME_IS_UP = {"approved": False, "expired": True}
 ERROR_CHARACTERS = 500
 
 
-def observe(stackstorm, dispatches, now=None):
+def observe(
+    stackstorm: StackStorm, dispatches: List[Tuple[Row, Attempt]], now: Optional[float] = None
+) -> Tuple[List[Fact], List[str]]:
     """Return ``(facts, lost)`` about dispatches that have not ended.
 
     :param stackstorm: client.StackStorm.
@@ -43,7 +52,7 @@ def observe(stackstorm, dispatches, now=None):
     return changed + settled + _inquiries(stackstorm, found, now), lost
 
 
-def never_starts(execution, now):
+def never_starts(execution: Execution, now: float) -> bool:
     """True when an execution of a row has been about to start for so long that it never will."""
     patience = UNSTARTED_SECONDS.get(execution["status"])
     if patience is None or not execution["started_at"]:
@@ -51,17 +60,21 @@ def never_starts(execution, now):
     return now - clock.to_seconds(execution["started_at"]) > patience
 
 
-def _settle(stackstorm, unsettled, now):
+def _settle(
+    stackstorm: StackStorm, unsettled: List[Tuple[Row, Attempt]], now: float
+) -> Tuple[List[Fact], List[Started], List[str]]:
     """Find the executions of the dispatches whose rules have all been evaluated."""
-    facts, started, lost = [], [], []
+    facts: List[Fact] = []
+    started: List[Started] = []
+    lost: List[str] = []
     if not unsettled:
         return facts, started, lost
     instances = _instances(stackstorm, unsettled, now)
     times = [item["occurrence_time"] for found in instances.values() for item in found]
-    enforcements = {}
+    enforcements: Dict[str, List[Document]] = {}
     # Read after the instances, those of a processed instance are all there; and by StackStorm's
     # own clock.
-    since = clock.to_text(clock.to_seconds(min(times)) - 1) if times else None
+    since = clock.to_text(clock.to_seconds(min(times)) - 1) if times else ""
     for enforcement in stackstorm.list_enforcements(since) if times else []:
         enforcements.setdefault(enforcement["trigger_instance_id"], []).append(enforcement)
     for row, attempt in unsettled:
@@ -85,10 +98,12 @@ def _settle(stackstorm, unsettled, now):
     return facts, started, lost
 
 
-def _instances(stackstorm, unsettled, now):
+def _instances(
+    stackstorm: StackStorm, unsettled: List[Tuple[Row, Attempt]], now: float
+) -> Dict[str, List[Document]]:
     """Return ``{dispatch_id: [trigger instance]}`` of some dispatches, as far as there are any."""
     wanted = {attempt["dispatch_id"]: _dispatched(attempt) for _, attempt in unsettled}
-    found = {}
+    found: Dict[str, List[Document]] = {}
     for margin in (CLOCK_MARGIN_SECONDS, WIDE_MARGIN_SECONDS):
         missing = [at for dispatch_id, at in wanted.items() if dispatch_id not in found]
         if margin == WIDE_MARGIN_SECONDS:
@@ -104,11 +119,14 @@ def _instances(stackstorm, unsettled, now):
     return found
 
 
-def _dispatched(attempt):
+def _dispatched(attempt: Attempt) -> float:
+    assert attempt["dispatched_at"], "only what was dispatched is observed"
     return clock.to_seconds(attempt["dispatched_at"])
 
 
-def _enforced(instances, enforcements):
+def _enforced(
+    instances: List[Document], enforcements: Dict[str, List[Document]]
+) -> Tuple[List[str], str]:
     """Return the executions that rules started for some trigger instances, and what went wrong."""
     execution_ids, reasons = [], []
     for instance in instances:
@@ -123,7 +141,7 @@ def _enforced(instances, enforcements):
     return execution_ids, "; ".join(reasons)[:ERROR_CHARACTERS]
 
 
-def _follow(stackstorm, started, now):
+def _follow(stackstorm: StackStorm, started: List[Started], now: float) -> List[Followed]:
     """Read executions that have not ended.
 
     :returns: list of ``(row, attempt, execution, fact)``; the fact is None when nothing is new.
@@ -138,10 +156,10 @@ def _follow(stackstorm, started, now):
     if running:
         since = clock.to_text(min(running) - CLOCK_MARGIN_SECONDS)
         listed = listed + stackstorm.list_executions(name, since)
-    listed = {item["id"]: item for item in listed}
-    found = []
+    by_id = {item["id"]: item for item in listed}
+    found: List[Followed] = []
     for row, attempt, execution_id in started:
-        execution = listed.get(execution_id) or stackstorm.get_execution(execution_id)
+        execution = by_id.get(execution_id) or stackstorm.get_execution(execution_id)
         if execution is None:
             execution = {"status": "abandoned", "gone": True}
         described = _describe(stackstorm, execution_id, execution, now)
@@ -152,12 +170,12 @@ def _follow(stackstorm, started, now):
     return found
 
 
-def _inquiries(stackstorm, found, now):
+def _inquiries(stackstorm: StackStorm, found: List[Followed], now: float) -> List[Fact]:
     """Find out which executions wait for a person, and which no longer do.
 
     A workflow is paused when all that it still does is wait, be it a workflow below it that asks.
     """
-    facts = []
+    facts: List[Fact] = []
     paused = [item for item in found if item[2]["status"] in PAUSED]
     pending = stackstorm.list_pending_inquiries() if paused else set()
     for row, attempt, execution, _ in found:
@@ -170,14 +188,14 @@ def _inquiries(stackstorm, found, now):
                 about = _about(row, attempt, now)
                 facts.append(Answered(*about, identity, inquiry["inquiry_id"], approved))
         if waits and not any(i["inquiry_id"] in pending for i in known):
-            for inquiry in _asked_below(stackstorm, identity):
-                asked = clock.to_seconds(inquiry["start_timestamp"])
-                about, until = _about(row, attempt, asked), _until(inquiry, asked)
-                facts.append(Asked(*about, identity, inquiry["id"], until))
+            for child in _asked_below(stackstorm, identity):
+                asked = clock.to_seconds(child["start_timestamp"])
+                about, until = _about(row, attempt, asked), _until(child, asked)
+                facts.append(Asked(*about, identity, child["id"], until))
     return facts
 
 
-def _asked_below(stackstorm, execution_id):
+def _asked_below(stackstorm: StackStorm, execution_id: str) -> List[Document]:
     """Return the inquiries that an execution, or one that it started, waits for."""
     found = []
     for child in stackstorm.list_children(execution_id):
@@ -188,14 +206,14 @@ def _asked_below(stackstorm, execution_id):
     return found
 
 
-def _approved(inquiry):
+def _approved(inquiry: Optional[Document]) -> Optional[bool]:
     """Return what a person answered: True, False, or None when it was neither."""
     response = ((inquiry or {}).get("result") or {}).get("response")
     approved = response.get("approved") if isinstance(response, dict) else None
     return approved if isinstance(approved, bool) and response != TIME_IS_UP else None
 
 
-def _until(inquiry, asked):
+def _until(inquiry: Document, asked: float) -> Optional[str]:
     """Return until when PoundCake lets a person answer, None when the inquiry is not its own.
 
     StackStorm itself ends inquiries only where [garbagecollector] purge_inquiries is set.
@@ -206,7 +224,9 @@ def _until(inquiry, asked):
     return clock.to_text(asked + 60 * parameters["ttl"])
 
 
-def _describe(stackstorm, execution_id, execution, now):
+def _describe(
+    stackstorm: StackStorm, execution_id: str, execution: Document, now: float
+) -> Execution:
     status = execution["status"]
     error, ran = "", True
     if execution.get("gone"):
@@ -231,7 +251,7 @@ def _describe(stackstorm, execution_id, execution, now):
     }
 
 
-def error_of(result):
+def error_of(result: Any) -> str:
     """Return why an execution failed, from its result: one line of at most 500 characters."""
     text = ""
     if isinstance(result, dict):
@@ -254,7 +274,7 @@ def error_of(result):
     return " ".join(text.split())[:ERROR_CHARACTERS]
 
 
-def _error_line(item):
+def _error_line(item: Any) -> str:
     if not isinstance(item, dict):
         return str(item)
     line = str(item.get("message", ""))
@@ -264,13 +284,13 @@ def _error_line(item):
     return "%s (%s)" % (line, inner) if inner else line
 
 
-def _time(text):
+def _time(text: Optional[str]) -> Optional[str]:
     if not text:
         return None
     return clock.to_text(clock.to_seconds(text))
 
 
-def _about(row, attempt, seconds):
+def _about(row: Row, attempt: Attempt, seconds: float) -> Tuple[str, str, str, str]:
     """Return what every fact about an attempt begins with; ``seconds`` is Unix time."""
     at = clock.to_text(seconds)
     return row["fingerprint"], attempt["starts_at"], at, attempt["dispatch_id"]

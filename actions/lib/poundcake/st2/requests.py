@@ -1,9 +1,17 @@
 """What became of a request, read from the rows."""
 
+from typing import Any, Dict, List, Mapping, Optional
+
 from poundcake.st2 import rows
+from poundcake.st2.client import StackStorm
 
 
-def status(stackstorm, request_id, requests=None, alerts=None):
+def status(
+    stackstorm: StackStorm,
+    request_id: str,
+    requests: Optional[Mapping[str, Any]] = None,
+    alerts: Optional[Mapping[str, Any]] = None,
+) -> Optional[Dict[str, Any]]:
     """Return a request with its alerts and executions, None when it is not known.
 
     :param requests: request rows by id that are newer than the stored ones.
@@ -12,25 +20,32 @@ def status(stackstorm, request_id, requests=None, alerts=None):
     request = (requests or {}).get(request_id) or rows.read(stackstorm, rows.REQUEST, request_id)
     if request is None:
         return _undecided(rows.read(stackstorm, rows.INBOX, request_id))
-    entries, executions = [], []
+    entries: List[Dict[str, Any]] = []
+    executions: List[Dict[str, Any]] = []
     for entry in request["alerts"]:
         fingerprint = entry["fingerprint"]
         row = (alerts or {}).get(fingerprint)
         if row is None and fingerprint:
             row = rows.read(stackstorm, rows.ALERT, fingerprint)
         entries.append(dict(entry, state=row["state"] if row else None))
-        for attempt in row["attempts"] if row else []:
-            if attempt["request_id"] == request_id:
-                executions += [
-                    dict(item, fingerprint=fingerprint, alertname=row["alertname"])
-                    for item in attempt["executions"]
-                ]
+        if row is not None:
+            executions += _executions(row, request_id)
     shown = {name: value for name, value in request.items() if name != "rev"}
     state = "complete" if request["completed_at"] else "in progress"
     return dict(shown, status=state, alerts=entries, executions=executions)
 
 
-def _undecided(entry):
+def _executions(row: Mapping[str, Any], request_id: str) -> List[Dict[str, Any]]:
+    """Return the executions of the attempts that a request led to."""
+    return [
+        dict(item, fingerprint=row["fingerprint"], alertname=row["alertname"])
+        for attempt in row["attempts"]
+        if attempt["request_id"] == request_id
+        for item in attempt["executions"]
+    ]
+
+
+def _undecided(entry: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
     """Return the status of a request that is in the inbox only, None when it is not there."""
     return entry and {
         "request_id": entry["request_id"],
