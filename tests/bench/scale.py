@@ -16,6 +16,7 @@ import requests
 
 from tests.bench.report import print_table, say
 from tests.bench.storm import restart_sensor
+from tests.support.facts import fact
 from tests.support.world import ROOT, unique
 
 sys.path.insert(0, str(ROOT / "actions/lib"))
@@ -117,8 +118,8 @@ def active_row(stem, number):
         "extra": {},
     }
     row = None
-    for fact in facts(begun, number, request_id, described):
-        row = lifecycle.apply(row, dict(fact, fingerprint=fingerprint, episode=episode))
+    for known in facts(begun, number, request_id, described):
+        row = lifecycle.apply(row, fact(fingerprint=fingerprint, episode=episode, **known))
     return row
 
 
@@ -129,7 +130,7 @@ def facts(begun, number, request_id, described):
     for attempt in (1, 2):
         start, end = (clock.to_text(begun + 600 * attempt + more) for more in (0, 7))
         same = {"dispatch_id": unique("dispatch-"), "attempt": attempt, "request_id": request_id}
-        yield dict(same, kind="dispatched", at=start, reason="it fires on", by="")
+        yield dict(same, kind="dispatched", at=start, reason="still firing", by="")
         ran = {
             "execution_id": "%024x" % (number * 2 + attempt),
             "status": "failed",

@@ -223,7 +223,7 @@ def test_the_rate_limit_says_when_the_next_one_may_go(world):
         reaches(world, elsewhere, "remediated")
         assert len(executions_of(world, action)) == 4
     assert fourth["decision"] == "suppress"
-    text = "rate limit: 3 in 3600 s are used; the next one may go at "
+    text = "rate limit reached: 3 in 3600 s; the next may start at "
     assert fourth["reason"].startswith(text)
     found = shown(world, fourth, "suppressed")
     first = moment(found["attempts"][0]["dispatched_at"])
@@ -294,7 +294,7 @@ def test_an_alert_that_fires_on_gets_a_few_attempts_and_then_a_person(strict):
         assert "within its cooldown, which ends at" in again["reason"]
         second, before = repeat_until(strict, "dispatch", firing)
         assert set(before) == {"duplicate"}
-        assert second["reason"] == "it fires on after attempt 1: succeeded"
+        assert second["reason"] == "still firing after attempt 1: succeeded"
         reaches(strict, second, "remediated")
         third, before = repeat_until(strict, "suppress", firing)
         assert set(before) == {"duplicate"}

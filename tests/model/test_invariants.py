@@ -9,7 +9,7 @@ import collections
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from poundcake import clock
-from poundcake.core import admission, payload
+from poundcake.core import limits, payload
 from poundcake.core.alert import REMEDIATED, UNCOUNTED, attempts_of, current_hold, open_attempts
 from poundcake.errors import ExpectedError
 from poundcake.operators import commands
@@ -233,7 +233,7 @@ class Ward:
             for a in row["attempts"]:
                 if a["outcome"] not in UNCOUNTED:
                     at = clock.to_seconds(a["dispatched_at"])
-                    began[admission.rate_key(row)].append((at, a["by"]))
+                    began[limits.rate_key(row)].append((at, a["by"]))
         for times in began.values():
             for at, by in times:
                 for count, seconds in self.pack.settings.admission.rates:

@@ -5,6 +5,7 @@ from poundcake import clock
 from poundcake.core.admission import RETRY_SECONDS
 from poundcake.core.alert import counted_attempts, current_episode
 from poundcake.core.decisions import RETRY
+from poundcake.core.requests import BY_HAND
 from poundcake.errors import ExpectedError
 from poundcake.operators import commands, controls
 from poundcake.st2 import executions, rows, triggers
@@ -389,7 +390,7 @@ def test_a_person_gets_one_more_attempt_now_whatever_the_limits_say(pack, prepar
     assert pack.told()[-1]["reason"].endswith("the disk is replaced (by ann)")
     pack.settle()
     request = pack.request(request_id)
-    assert request["source"] == commands.SOURCE and request["command"]["by"] == "ann"
+    assert request["source"] == BY_HAND and request["command"]["by"] == "ann"
     assert request["alerts"][0]["outcome"] == "succeeded" and request["completed_at"]
     assert pack.alert()["state"] == "remediated"
 
@@ -436,7 +437,7 @@ def test_an_attempt_by_hand_is_refused_by_the_action_while_one_runs_or_after_the
     """The sentence says which."""
     pack.post(alert())
     pack.steps(3)
-    with pytest.raises(ExpectedError, match="is being remediated"):
+    with pytest.raises(ExpectedError, match="is already being remediated"):
         pack.order(commands.RETRY)
     pack.settle()
     pack.post(alert(status="resolved"))

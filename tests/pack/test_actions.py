@@ -22,6 +22,7 @@ from poundcake.st2 import inbox, outbox, rows
 from poundcake.st2.client import StackStormError
 
 from tests.support.actions import PackActionTestCase
+from tests.support.facts import fact
 from tests.support.fakes import (
     JSON_VALUES,
     PROPERTY,
@@ -59,9 +60,9 @@ class RowsTestCase(PackActionTestCase):
         return inbox.clock.to_text(self.clock())
 
     def fact(self, fingerprint, kind, **more):
-        fact = {"kind": kind, "fingerprint": fingerprint, "at": self.now(1)}
-        fact["episode"] = "2026-11-21T08:00:00.000000000Z"
-        self.ledger.apply(dict(fact, **more))
+        about = {"fingerprint": fingerprint, "at": self.now(1)}
+        about["episode"] = "2026-11-21T08:00:00.000000000Z"
+        self.ledger.apply(fact(kind, **dict(about, **more)))
 
     def bring(self, request_id, entry, receiver):
         """Add a request with one alert; return its fingerprint."""

@@ -12,7 +12,7 @@ from glob import glob
 import pytest
 import yaml
 from poundcake import settings
-from poundcake.core import admission, payload
+from poundcake.core import limits, payload
 from poundcake.core.history import transitions
 from poundcake.st2 import triggers
 from st2common.runners.base_action import Action
@@ -394,7 +394,7 @@ def test_every_payload_fits_its_schema():
 def test_the_payload_of_a_breaker_fits_its_schema():
     """It is about an alertname, but has every field of a change of state."""
     schemas = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
-    closed, opened = admission.Breaker(), admission.Breaker(5, NOW, False)
+    closed, opened = limits.Breaker(), limits.Breaker(5, NOW, False)
     for row in rows_to_send():
         for before, after in ((closed, opened), (opened, closed), (opened, opened)):
             sent = triggers.breaker_payload(row, before, after, STARTS_AT)

@@ -3,6 +3,7 @@
 from poundcake import clock
 from poundcake.core import lifecycle
 
+from tests.support.facts import fact
 from tests.support.fakes import NOW
 
 STARTS_AT = "2026-11-21T08:00:00.000000000Z"
@@ -10,7 +11,7 @@ STARTS_AT = "2026-11-21T08:00:00.000000000Z"
 
 def a_row(one, parsed):
     """Return the row of an alert that was notified, dispatched, settled and resolved."""
-    fact = {"fingerprint": one.fingerprint, "episode": STARTS_AT, "request_id": "r1"}
+    about = {"fingerprint": one.fingerprint, "episode": STARTS_AT, "request_id": "r1"}
     described = lifecycle.describe(one, parsed)
     row = None
     for second, (kind, more) in enumerate(
@@ -22,5 +23,5 @@ def a_row(one, parsed):
         ]
     ):
         moment = clock.to_text(NOW + second)
-        row = lifecycle.apply(row, dict(fact, kind=kind, at=moment, **more))
+        row = lifecycle.apply(row, fact(kind, **dict(about, at=moment, **more)))
     return row

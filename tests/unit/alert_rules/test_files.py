@@ -245,7 +245,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("{{- if .Values.rules }}\ngroups: []\n{{- end }}\n", "not valid YAML"),
         ("groups: []\ngroups: []\n", "not valid YAML"),
         ("groups: !vault x\n", "not valid YAML"),
-        ("a: &a [*a]\ngroups: []\n", "a value contains itself"),
+        ("a: &a [*a]\ngroups: []\n", "contains itself"),
         (BOMB + "groups: []\n", "more than 200000 values"),
         ("[" * 1200, "not valid YAML"),
         ("", "neither groups nor a PrometheusRule"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from poundcake import clock
-from poundcake.core import admission, lifecycle, payload
+from poundcake.core import admission, consequences, lifecycle, payload
 from poundcake.core.alert import (
     counted_attempts,
     current_episode,
@@ -24,10 +24,11 @@ from poundcake.core.decisions import (
     RETRY,
     SUPPRESS,
 )
-from poundcake.ids import dispatch_id
+from poundcake.core.facts import Dispatched
 from poundcake.matchers import parse
 from poundcake.sensor.ledger import Ledger
 
+from tests.support.facts import fact as make
 from tests.support.fakes import NOW, PROPERTY, alert, make_settings, notification
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
@@ -62,36 +63,31 @@ class Desk:
         row = self.ledger.alerts.get(one.fingerprint)
         episode = lifecycle.episode_of(row, one, self._at())
         decision = admission.decide(one, episode, row, self._standing(), self.settings)
-        described = lifecycle.describe(one, parsed)
-        more = {"status": one.status, "alert": described}
-        row = self.apply("notified", one.fingerprint, episode, **more)
-        self._carry_out(decision, row)
+        at, request_id = self._moment()
+        told = consequences.of_notification(one, parsed, episode, request_id, at, False)
+        self._carry_out(decision, self._apply(told), request_id)
         return decision
 
     def order(self, number):
         """Have one more attempt made by hand of the alert with a number; return the Decision."""
         row = self.row(number)
         decision = admission.by_hand(row, self._standing(), self.settings)
-        self._carry_out(decision, row, forced=True, by="ann")
+        self._carry_out(decision, row, self._moment()[1], {"by": "ann", "reason": ""})
         return decision
 
     def release(self):
         """Let go what may go; return the hosts of it."""
         found = admission.release(self.ledger.held, self._standing(), self.settings)
         for row, hold in found:
-            known = current_hold(row)
-            if hold:
-                self._hold(row, hold, forced=known["forced"], by=known["by"])
-            else:
-                self._dispatch(row, by=known["by"])
+            self._apply([consequences.of_release(row, hold, self._moment()[0])])
         return [row["host"] for row, hold in found if hold is None]
 
     def end(self, how="succeeded", index=0):
         """End a dispatch that is in flight, if there is one, and do what follows from that."""
-        flights = sorted(self.ledger.flights(), key=lambda flight: flight[1]["dispatch_id"])
-        if not flights:
+        running = sorted(self.ledger.open_dispatches(), key=lambda item: item[1]["dispatch_id"])
+        if not running:
             return
-        row, attempt = flights[index % len(flights)]
+        row, attempt = running[index % len(running)]
         of = {"episode": attempt["starts_at"], "dispatch_id": attempt["dispatch_id"]}
         if ENDS[how]:
             status, ran = ENDS[how]
@@ -100,9 +96,9 @@ class Desk:
             execution.update(started_at=attempt["dispatched_at"], ended_at=self._at())
             self.apply("executed", row["fingerprint"], execution=execution, **of)
         row = self.apply("settled", row["fingerprint"], reason="", **of)
-        fact = admission.after_attempt(row, self.settings)
+        fact = admission.after_attempt(row, self.settings, self._moment()[0])
         if fact:
-            self.apply(fingerprint=row["fingerprint"], episode=row["starts_at"], **fact)
+            self._apply([fact])
 
     def pass_time(self, seconds):
         self.now += seconds
@@ -118,36 +114,29 @@ class Desk:
     def _standing(self):
         return self.ledger.standing(self.now, self.controls)
 
-    def _carry_out(self, decision, row, **more):
-        for kind in ("ineffective", "exhausted"):
-            identity = getattr(decision, kind)
-            if identity:
-                of = {"dispatch_id": identity, "reason": decision.reason}
-                row = self.apply(kind, row["fingerprint"], row["starts_at"], **of)
-        if decision.hold:
-            self._hold(row, decision.hold, **more)
-        elif decision.kind == DISPATCH:
+    def _carry_out(self, decision, row, request_id, command=None):
+        if decision.kind == DISPATCH:
             assert decision.attempt == next_attempt_number(row)
-            self._dispatch(row, by=more.get("by", ""))
-
-    def _hold(self, row, hold, **more):
-        more.update(state=hold.state, cause=hold.cause, reason=hold.reason)
-        more["attempt"] = next_attempt_number(row)
-        self.apply("held", row["fingerprint"], row["starts_at"], **more)
-
-    def _dispatch(self, row, by=""):
-        fingerprint, episode = row["fingerprint"], row["starts_at"]
-        attempt = next_attempt_number(row)
-        identity = dispatch_id(fingerprint, episode, attempt)
-        self.dispatches.append((fingerprint, episode, attempt))
-        more = {"dispatch_id": identity, "attempt": attempt, "by": by}
-        self.apply("dispatched", fingerprint, episode, **more)
+        at = self._moment()[0]
+        self._apply(consequences.of_decision(decision, row, request_id, at, command))
 
     def apply(self, kind, fingerprint, episode, **more):
+        """Apply one fact, a moment later; return the row."""
+        at, request_id = self._moment()
+        about = {"fingerprint": fingerprint, "episode": episode, "at": at}
+        return self._apply([make(kind, **dict(about, request_id=request_id, **more))])
+
+    def _apply(self, facts):
+        for fact in facts:
+            row = self.ledger.apply(fact)
+            if isinstance(fact, Dispatched):
+                self.dispatches.append((fact.fingerprint, fact.episode, fact.attempt))
+        return row if facts else None
+
+    def _moment(self):
+        """Let a moment go by; return it as text, and an id of a request of then."""
         self.now += 0.001
-        fact = {"kind": kind, "fingerprint": fingerprint, "episode": episode, "at": self._at()}
-        fact["request_id"] = "request%014.3f" % self.now
-        return self.ledger.apply(dict(fact, **more))
+        return self._at(), f"request{self.now:014.3f}"
 
     def _at(self):
         return clock.to_text(self.now)
@@ -542,7 +531,7 @@ def test_a_flapping_alert_is_remediated_so_often_in_a_span_and_no_more():
     desk.pass_time(3600)
     assert flap(desk, 2) == ["dispatch", "suppress"]
     decision = desk.receive(alert(1, starts_at=clock.to_text(desk.now)))
-    assert decision.reason.startswith("rate limit: 4 in 86400 s are used; the next one may go at ")
+    assert decision.reason.startswith("rate limit reached: 4 in 86400 s; the next may start at ")
     assert desk.hold()["cause"] == RATE
 
 
@@ -890,7 +879,7 @@ def test_in_flight_never_exceeds_the_window_and_nothing_is_done_twice(steps, win
     """For any order of notifications, ends and releases; every decision has a reason."""
     desk = Desk(max_concurrent=window, max_attempts=attempts, breaker_failures=3)
     for _ in walk(desk, steps):
-        busy = [row["fingerprint"] for row, _ in desk.ledger.flights()]
+        busy = [row["fingerprint"] for row, _ in desk.ledger.open_dispatches()]
         assert desk.ledger.in_flight == len(busy) <= window
         assert len(set(busy)) == len(busy), "one alert is remediated twice at the same time"
         assert len(set(desk.dispatches)) == len(desk.dispatches), "an attempt is made twice"

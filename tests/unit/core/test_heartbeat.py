@@ -7,6 +7,7 @@ import yaml
 from poundcake.core import lifecycle
 from poundcake.core.alert import current_hold
 from poundcake.core.decisions import HEARTBEAT
+from poundcake.core.facts import Heartbeat
 from poundcake.st2 import triggers
 
 from tests.support.fakes import PACK, alert
@@ -227,9 +228,9 @@ def test_facts_about_a_heartbeat_may_come_twice_and_in_any_order(pack):
     beat(pack)
     pack.settle()
     row = pack.alert()
-    fact = {"kind": "heartbeat", "fingerprint": row["fingerprint"], "episode": row["starts_at"]}
+    about = (row["fingerprint"], row["starts_at"])
     facts = [
-        dict(fact, missing=missing, at="2026-11-21T09:0%d:00.000000Z" % minute, reason="late")
+        Heartbeat(*about, "2026-11-21T09:0%d:00.000000Z" % minute, missing, "late")
         for minute, missing in enumerate([False, True, False, True])
     ]
     ways = []

@@ -20,6 +20,7 @@ from poundcake.core.alert import (
 )
 from poundcake.core.history import transitions
 
+from tests.support import facts
 from tests.support.fakes import NOW, PROPERTY, alert, notification
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
@@ -32,7 +33,7 @@ def at(seconds):
 
 
 def fact(kind, when, episode=EPISODE, **more):
-    return dict(more, kind=kind, fingerprint="f1", episode=episode, at=at(when))
+    return facts.fact(kind, fingerprint="f1", episode=episode, at=at(when), **more)
 
 
 def notified(when, status="firing", request_id=None, episode=EPISODE, summary="down"):

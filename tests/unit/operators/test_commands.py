@@ -15,6 +15,7 @@ from poundcake.operators import commands
 from poundcake.st2 import inbox, rows
 
 from tests.support.actions import PackActionTestCase
+from tests.support.facts import fact
 from tests.support.fakes import JSON_TEXT, NOW, PROPERTY, Clock, FakeStackStorm
 
 FINGERPRINT = "0123456789abcdef"
@@ -45,9 +46,9 @@ def facts(*kinds):
     }
     named = {"running": "executed", "resolved": "notified"}
     for second, kind in enumerate(kinds):
-        yield dict(
-            more[kind],
-            kind=named.get(kind, kind),
+        yield fact(
+            named.get(kind, kind),
+            **more[kind],
             fingerprint=FINGERPRINT,
             episode=EPISODE,
             at=clock.to_text(NOW + second),
@@ -65,8 +66,8 @@ RESOLVED = FAILED + ("resolved",)
 def bring(stackstorm, kinds):
     """Write the row of the alert that these facts describe."""
     row = None
-    for fact in facts(*kinds):
-        row = lifecycle.apply(row, fact)
+    for item in facts(*kinds):
+        row = lifecycle.apply(row, item)
     rows.write(stackstorm, rows.ALERT, FINGERPRINT, row)
 
 

@@ -32,7 +32,7 @@ def stackstorm(time):
 
 
 def hindrance(stackstorm, labels=LABELS, now=NOW):
-    return controls.read(stackstorm).hindrance(labels["alertname"], labels, now)
+    return controls.read(stackstorm).hold_by(labels["alertname"], labels, now)
 
 
 def maintain(stackstorm, matchers='host="db1"', duration="1h", reason="new kernel", by="ann"):

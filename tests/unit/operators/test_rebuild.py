@@ -9,16 +9,16 @@ import track
 from hypothesis import given
 from hypothesis import strategies as st
 from poundcake import clock, ids
-from poundcake.core import lifecycle, payload
+from poundcake.core import lifecycle, payload, requests
 from poundcake.core.alert import open_attempts
 from poundcake.errors import ExpectedError
 from poundcake.inert import inert
 from poundcake.operators import rebuild
-from poundcake.sensor import controller
 from poundcake.st2 import executions as watch_module
 from poundcake.st2 import outbox, rows, triggers
 from st2tests.base import BaseActionTestCase
 
+from tests.support import facts
 from tests.support.fakes import (
     NOW,
     PROPERTY,
@@ -52,12 +52,12 @@ class Story:
         one = parsed.alerts[0]
         request_id = request_id or ids.new_uuid7(self.clock())
         self.clock.advance(1)
-        fact = {"fingerprint": one.fingerprint, "episode": episode, "request_id": request_id}
+        about = {"fingerprint": one.fingerprint, "episode": episode, "request_id": request_id}
         described = lifecycle.describe(one, parsed)
         dispatch_id = ids.dispatch_id(one.fingerprint, episode, attempt)
         if arrives:
-            self._apply(dict(fact, kind="notified", status="firing", alert=described))
-        self._apply(dict(fact, kind="dispatched", dispatch_id=dispatch_id, attempt=attempt))
+            self._apply("notified", **about, status="firing", alert=described)
+        self._apply("dispatched", **about, dispatch_id=dispatch_id, attempt=attempt)
         row = self.rows[one.fingerprint]
         made = triggers.alert_payload(row, row["attempts"][-1])
         self.stackstorm.dispatch(triggers.ALERT, made, request_id)
@@ -75,21 +75,19 @@ class Story:
     def look(self):
         flights = [(r, a) for r in self.rows.values() for a in open_attempts(r)]
         for fact in watch_module.observe(self.stackstorm, flights, self.clock())[0]:
-            self._apply(fact)
+            self._add(fact)
 
     def resolve(self, entry, episode=EPISODE):
         self.clock.advance(60)
         parsed = payload.parse(notification(dict(entry, status="resolved")))
         one = parsed.alerts[0]
         self._apply(
-            {
-                "kind": "notified",
-                "status": "resolved",
-                "fingerprint": one.fingerprint,
-                "episode": episode,
-                "request_id": ids.new_uuid7(self.clock()),
-                "alert": lifecycle.describe(one, parsed),
-            }
+            "notified",
+            status="resolved",
+            fingerprint=one.fingerprint,
+            episode=episode,
+            request_id=ids.new_uuid7(self.clock()),
+            alert=lifecycle.describe(one, parsed),
         )
         made = triggers.alert_resolved_payload(self.rows[one.fingerprint])
         self.stackstorm.dispatch(triggers.ALERT_RESOLVED, made)
@@ -106,10 +104,12 @@ class Story:
     def read(self, prefix, name):
         return rows.read(self.stackstorm, prefix, name)
 
-    def _apply(self, fact):
-        fact.setdefault("at", clock.to_text(self.clock()))
-        known = self.rows.get(fact["fingerprint"])
-        self.rows[fact["fingerprint"]] = lifecycle.apply(known, fact)
+    def _apply(self, kind, **known):
+        self._add(facts.fact(kind, at=clock.to_text(self.clock()), **known))
+
+    def _add(self, fact):
+        known = self.rows.get(fact.fingerprint)
+        self.rows[fact.fingerprint] = lifecycle.apply(known, fact)
 
 
 @pytest.fixture
@@ -250,9 +250,9 @@ def test_an_execution_row_is_the_one_that_the_sensor_writes(story):
     story.rebuild()
     row = story.rows[fingerprint]
     attempt = row["attempts"][0]
-    fact = {"dispatch_id": attempt["dispatch_id"], "execution": attempt["executions"][0]}
+    about = (attempt["dispatch_id"], attempt["executions"][0])
     found = story.read(rows.EXECUTION, attempt["executions"][0]["execution_id"])
-    assert found == dict(lifecycle.execution_row(row, fact), rev=0)
+    assert found == dict(lifecycle.execution_row(row, *about), rev=0)
     assert (found["request_id"], found["status"]) == (request_id, "succeeded")
 
 
@@ -262,9 +262,9 @@ def test_the_row_of_an_ended_execution_stays_as_it_is(story):
     story.finish()
     row = story.rows[fingerprint]
     attempt = row["attempts"][0]
-    fact = {"dispatch_id": attempt["dispatch_id"], "execution": attempt["executions"][0]}
+    about = (attempt["dispatch_id"], attempt["executions"][0])
     name = attempt["executions"][0]["execution_id"]
-    stored = lifecycle.execution_row(row, fact)
+    stored = lifecycle.execution_row(row, *about)
     rows.write(story.stackstorm, rows.EXECUTION, name, stored)
     assert story.rebuild()["executions_written"] == 0
     assert story.read(rows.EXECUTION, name) == stored
@@ -312,9 +312,9 @@ def test_a_request_row_has_the_shape_of_every_other_and_says_that_it_is_rebuilt(
     story.finish()
     story.rebuild()
     row = story.read(rows.REQUEST, request_id)
-    usual = {"request_id": request_id, "received_at": "", "source": "listener"}
-    entry = controller._request_entry("", "", None, "dispatch", "")
-    assert set(row) == set(controller._request(usual, [entry])) | {"rev"}
+    entry = requests.new_entry("", "", None, "dispatch", "")
+    usual = requests.new_request(request_id, "", "listener", [entry])
+    assert set(row) == set(usual) | {"rev"}
     assert set(row["alerts"][0]) == set(entry)
     assert (row["source"], row["rev"]) == ("rebuilt", 0)
     assert row["received_at"] == clock.to_text(NOW + 60)

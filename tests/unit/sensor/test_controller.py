@@ -8,6 +8,7 @@ import pytest
 from poundcake import clock
 from poundcake.core import lifecycle, payload
 from poundcake.core.alert import FAILED, RESOLVED
+from poundcake.core.facts import Executed
 from poundcake.operators import commands
 from poundcake.sensor import ledger
 from poundcake.sensor.controller import SWEEP_SECONDS, Controller
@@ -1043,7 +1044,7 @@ def test_an_alert_that_cannot_be_followed_stops_no_other(monkeypatch, caplog):
     apply = lifecycle.apply
 
     def stumble(row, fact):
-        if row and row["host"] == "web1" and fact["kind"] == "executed":
+        if row and row["host"] == "web1" and isinstance(fact, Executed):
             raise KeyError("a fault")
         return apply(row, fact)
 

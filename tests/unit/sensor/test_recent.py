@@ -3,7 +3,7 @@
 from hypothesis import given
 from poundcake import clock
 from poundcake.sensor import recent
-from poundcake.sensor.shared import shared
+from poundcake.sensor.ledger import shared
 
 from tests.support.fakes import JSON_VALUES, NOW, PROPERTY, alert
 from tests.support.pack import Pack

@@ -7,6 +7,8 @@ from poundcake.core import lifecycle, payload
 from poundcake.core.alert import open_attempts
 from poundcake.st2 import executions, triggers
 
+from tests.support.facts import fact as make
+from tests.support.facts import kind_of
 from tests.support.fakes import (
     JSON_VALUES,
     NOW,
@@ -28,13 +30,13 @@ class Watched:
         self.stackstorm = FakeStackStorm(self.clock)
         parsed = payload.parse(notification(alert()))
         one = parsed.alerts[0]
-        fact = {"fingerprint": one.fingerprint, "episode": EPISODE, "at": clock.to_text(NOW)}
+        about = {"fingerprint": one.fingerprint, "episode": EPISODE, "at": clock.to_text(NOW)}
         described = lifecycle.describe(one, parsed)
         self.row = lifecycle.apply(
             None,
-            dict(fact, kind="notified", status="firing", request_id="r1", alert=described),
+            make("notified", **about, status="firing", request_id="r1", alert=described),
         )
-        self.apply([dict(fact, kind="dispatched", dispatch_id="d1", attempt=1, request_id="r1")])
+        self.apply([make("dispatched", **about, dispatch_id="d1", attempt=1, request_id="r1")])
 
     def send(self):
         attempt = self.row["attempts"][0]
@@ -61,7 +63,7 @@ def watched():
 
 
 def kinds(facts):
-    return [fact["kind"] for fact in facts]
+    return [kind_of(fact) for fact in facts]
 
 
 def test_nothing_in_flight_asks_nothing(watched):
@@ -118,7 +120,7 @@ def test_an_execution_is_followed_to_its_end(watched):
     watched.stackstorm.finish(watched.stackstorm.running()[0])
     facts, _ = watched.observe()
     assert kinds(facts) == ["executed"]
-    execution = facts[0]["execution"]
+    execution = facts[0].execution
     assert watched.row["state"] == "remediated"
     assert (execution["rule_ref"], execution["action_ref"]) == ("mine.fix", "core.noop")
     assert clock.elapsed(execution["started_at"], execution["ended_at"]) == 1.0
@@ -187,7 +189,7 @@ def test_a_dispatch_that_got_stuck_after_it_started_something_is_not_lost(watche
     watched.stackstorm.get_stuck(watched.stackstorm.instances[0])
     facts, lost = watched.observe(executions.STUCK_SECONDS + 1)
     assert kinds(facts) == ["executed", "settled"] and lost == []
-    assert "stopped in the middle of the rules" in facts[1]["reason"]
+    assert "stopped in the middle of the rules" in facts[1].reason
 
 
 def test_of_two_instances_of_a_dispatch_one_that_was_processed_is_enough(watched):
@@ -221,7 +223,7 @@ def test_whether_an_execution_ran_before_it_failed_is_in_its_log(watched, ran, l
     if not log:
         del watched.stackstorm.executions[execution_id]["log"]
     facts, _ = watched.observe()
-    assert facts[0]["execution"]["ran"] is wanted
+    assert facts[0].execution["ran"] is wanted
 
 
 def test_an_execution_that_succeeded_ran(watched):
@@ -231,7 +233,7 @@ def test_an_execution_that_succeeded_ran(watched):
     watched.stackstorm.process()
     watched.stackstorm.finish(watched.stackstorm.running()[0])
     facts, _ = watched.observe()
-    assert facts[0]["execution"]["ran"] is True
+    assert facts[0].execution["ran"] is True
 
 
 @pytest.mark.parametrize(
@@ -342,9 +344,9 @@ def test_an_inquiry_is_found_wherever_below_it_was_made(watched, asked):
     """With the time that the workflow gives; and known, it is told no more."""
     facts, _ = watched.observe()
     assert kinds(facts) == ["executed", "asked"]
-    assert facts[1]["inquiry_id"] == asked
-    until = clock.to_seconds(facts[1]["until"])
-    assert until == clock.to_seconds(facts[1]["at"]) + 30 * 60
+    assert facts[1].inquiry_id == asked
+    until = clock.to_seconds(facts[1].until)
+    assert until == clock.to_seconds(facts[1].at) + 30 * 60
     assert watched.row["state"] == "awaiting_approval"
     assert watched.observe() == ([], [])
 
@@ -355,7 +357,7 @@ def test_an_answer_is_noticed(watched, asked):
     watched.stackstorm.respond(asked, {"approved": True})
     facts, _ = watched.observe()
     assert kinds(facts) == ["executed", "answered"]
-    assert facts[1]["approved"] is True
+    assert facts[1].approved is True
     assert watched.row["state"] == "remediating"
 
 
@@ -375,7 +377,7 @@ def test_an_answer_is_a_yes_a_no_or_neither(watched, asked, response, approved):
     watched.observe()
     watched.stackstorm.respond(asked, response)
     facts, _ = watched.observe()
-    assert facts[-1]["kind"] == "answered" and facts[-1]["approved"] is approved
+    assert kind_of(facts[-1]) == "answered" and facts[-1].approved is approved
 
 
 def test_a_second_question_right_after_the_first_is_noticed(watched, asked):
@@ -386,7 +388,7 @@ def test_a_second_question_right_after_the_first_is_noticed(watched, asked):
     second = watched.stackstorm.ask(running)
     facts, _ = watched.observe()
     assert kinds(facts) == ["answered", "asked"]
-    assert facts[1]["inquiry_id"] == second
+    assert facts[1].inquiry_id == second
     assert watched.row["state"] == "awaiting_approval"
 
 
@@ -398,7 +400,7 @@ def test_an_inquiry_of_somebody_elses_workflow_has_no_end(watched):
     watched.observe()
     watched.stackstorm.ask(watched.stackstorm.running()[0], route="theirs")
     facts, _ = watched.observe()
-    assert facts[-1]["kind"] == "asked" and facts[-1]["until"] is None
+    assert kind_of(facts[-1]) == "asked" and facts[-1].until is None
 
 
 def test_a_workflow_that_a_person_has_paused_asks_nobody(watched):

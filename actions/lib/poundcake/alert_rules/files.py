@@ -22,13 +22,12 @@ from ruamel.yaml.scalarstring import (
     SingleQuotedScalarString,
 )
 
+from poundcake import yaml_guard
 from poundcake.alert_rules import change as rule_change
 from poundcake.alert_rules.change import RuleChange
 from poundcake.errors import ExpectedError
 
 RULES, RESOURCE = FORMS = ("rules", "PrometheusRule")
-# A small file with aliases of aliases can expand to more than fits into memory.
-MOST_VALUES = 200000
 _BLANK_LINE = re.compile(r"\n[ \t]*\r?\n")
 
 
@@ -141,7 +140,7 @@ def _read(source):
         reader = YAML(typ="safe", pure=True)
         nodes = list(reader.compose_all(source))
         for node in nodes:
-            _size(node, {})
+            yaml_guard.check(node)
         values = [reader.constructor.construct_document(node) for node in nodes]
         return [_unshared(value) for value in values], nodes
     except (YAMLError, ValueError, RecursionError) as error:
@@ -156,23 +155,6 @@ def _unshared(value):
     if isinstance(value, dict):
         return {key: _unshared(item) for key, item in value.items()}
     return [_unshared(item) for item in value] if isinstance(value, list) else value
-
-
-def _size(node, known):
-    """Return how many values a node expands to; ValueError for too many, or a cycle."""
-    if isinstance(node, (MappingNode, SequenceNode)):
-        if known.setdefault(id(node), 0) is None:
-            raise ValueError("a value contains itself")
-        if not known[id(node)]:
-            known[id(node)] = None
-            inner = node.value
-            if isinstance(node, MappingNode):
-                inner = [one for pair in inner for one in pair]
-            known[id(node)] = 1 + sum(_size(one, known) for one in inner)
-        if known[id(node)] > MOST_VALUES:
-            raise ValueError(f"more than {MOST_VALUES} values")
-        return known[id(node)]
-    return 1
 
 
 class _NotInPlace(Exception):

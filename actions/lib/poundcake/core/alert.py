@@ -1,5 +1,7 @@
 """What an alert's row looks like, and what is read off it. Pure."""
 
+from typing import Any, Dict, List, Optional, Sequence, Set, TypedDict
+
 from poundcake import clock
 
 RECEIVED = "received"
@@ -33,11 +35,146 @@ UNCOUNTED = (UNMATCHED, NEVER_RAN)  # outcomes of attempts that did nothing
 LATEST = "~"  # later than any time
 
 
-def new_row(fact):
+class Execution(TypedDict):
+    """``ran``: it has done something, or may have."""
+
+    execution_id: str
+    status: str
+    rule_ref: str
+    action_ref: str
+    started_at: Optional[str]
+    ended_at: Optional[str]
+    error: str
+    ran: bool
+
+
+class Inquiry(TypedDict):
+    """A question to a person; ``until`` is None for as long as it takes."""
+
+    inquiry_id: str
+    execution_id: str
+    asked_at: Optional[str]
+    until: Optional[str]
+    answered_at: Optional[str]
+    approved: Optional[bool]
+
+
+class Exhaustion(TypedDict):
+    at: str
+    reason: str
+    request_id: Optional[str]
+
+
+class Attempt(TypedDict):
+    """``why``: why it began. ``reason``: what kept a rule from starting an execution."""
+
+    dispatch_id: str
+    starts_at: str
+    attempt: int
+    request_id: Optional[str]
+    why: str
+    by: str
+    dispatched_at: Optional[str]
+    settled_at: Optional[str]
+    reason: str
+    executions: List[Execution]
+    inquiries: List[Inquiry]
+    outcome: Optional[str]
+    ended_at: Optional[str]
+    ineffective_at: Optional[str]
+    exhausted: Optional[Exhaustion]
+
+
+class HoldRow(TypedDict):
+    """What holds (or held) an attempt back; fields as those of facts.Held."""
+
+    attempt: int
+    at: str
+    state: str
+    cause: str
+    reason: str
+    request_id: Optional[str]
+    until: Optional[str]
+    by: str
+    forced: bool
+
+
+class Acknowledgement(TypedDict):
+    at: str
+    by: str
+    reason: str
+    request_id: Optional[str]
+    dismissed: bool
+
+
+class Episode(TypedDict):
+    starts_at: str
+    received_at: Optional[str]
+    request_id: Optional[str]
+    holds: List[HoldRow]
+    acknowledged: Optional[Acknowledgement]
+    resolved_at: Optional[str]
+    resolved_request_id: Optional[str]
+    occurrences: int
+
+
+class HistoryEntry(TypedDict):
+    state: str
+    at: str
+    reason: str
+    starts_at: str
+    request_id: Optional[str]
+    attempt: Optional[int]
+    execution_id: Optional[str]
+
+
+class HeartbeatTimes(TypedDict):
+    """When it came last, when it was last found missing, and why."""
+
+    seen_at: str
+    missing_at: str
+    reason: str
+
+
+class Row(TypedDict, total=False):
+    """An alert; ``starts_at``, ``state`` and ``reason`` are those of its latest episode."""
+
+    rev: int
+    fingerprint: str
+    alertname: str
+    severity: str
+    instance: str
+    host: str
+    labels: Dict[str, str]
+    annotations: Dict[str, str]
+    generator_url: str
+    receiver: str
+    group_key: str
+    external_url: str
+    extra: Dict[str, Any]
+    starts_at: str
+    ends_at: Optional[str]
+    state: str
+    state_since: Optional[str]
+    reason: str
+    occurrences: int
+    last_seen_at: Optional[str]
+    request_ids: List[str]
+    attempts: List[Attempt]
+    episodes: List[Episode]
+    history: List[HistoryEntry]
+    heartbeat: HeartbeatTimes  # of heartbeats only
+
+
+def new_row(fingerprint: str, at: str) -> Row:
+    """Return the row of an alert without facts, from which nothing is derived yet.
+
+    :param at: RFC 3339.
+    """
     return {
         # A row that was forgotten and comes again must be newer than what is still stored of it.
-        "rev": int(clock.to_seconds(fact["at"]) * 1000),
-        "fingerprint": fact["fingerprint"],
+        "rev": int(clock.to_seconds(at) * 1000),
+        "fingerprint": fingerprint,
         "alertname": "",
         "severity": "",
         "instance": "",
@@ -49,9 +186,7 @@ def new_row(fact):
         "group_key": "",
         "external_url": "",
         "extra": {},
-        "starts_at": None,
         "ends_at": None,
-        "state": None,
         "state_since": None,
         "reason": "",
         "occurrences": 0,
@@ -63,53 +198,59 @@ def new_row(fact):
     }
 
 
-def current_episode(row):
+def current_episode(row: Row) -> Episode:
     """Return the latest episode of a row."""
     return row["episodes"][-1]
 
 
-def find_episode(row, starts_at):
+def ended_at(attempt: Attempt) -> str:
+    """Return when an attempt ended that has ended."""
+    assert attempt["ended_at"], "only what has ended is asked"
+    return attempt["ended_at"]
+
+
+def find_episode(row: Row, starts_at: str) -> Optional[Episode]:
     """Return one of the episodes that a row keeps, None when it keeps it not (any more)."""
     return next((item for item in row["episodes"] if item["starts_at"] == starts_at), None)
 
 
-def attempts_of(row, episode):
+def attempts_of(row: Row, episode: str) -> List[Attempt]:
     """Return the attempts of one episode, oldest first."""
     return [attempt for attempt in row["attempts"] if attempt["starts_at"] == episode]
 
 
-def open_attempts(row):
+def open_attempts(row: Row) -> List[Attempt]:
     """Return the attempts that have not ended, of whatever episode."""
     return [a for a in row["attempts"] if a["dispatched_at"] and not a["outcome"]]
 
 
-def awaits_approval(attempt):
+def awaits_approval(attempt: Attempt) -> bool:
     """True when all that an attempt still does is wait for a person's answer."""
     return bool(attempt["settled_at"]) and not attempt["outcome"] and waits_at(attempt, LATEST)
 
 
-def is_dismissed(row):
+def is_dismissed(row: Row) -> bool:
     """True when a person has dismissed the alert, and nothing has happened since."""
     said = current_episode(row)["acknowledged"]
     return bool(said and said["dismissed"] and row["state"] == SUPPRESSED)
 
 
-def open_inquiries(attempt):
+def open_inquiries(attempt: Attempt) -> List[Inquiry]:
     """Return the inquiries of an attempt that nobody has answered."""
     return [item for item in inquiries_of(attempt) if item["asked_at"] and not item["answered_at"]]
 
 
-def counted_attempts(row, episode):
+def counted_attempts(row: Row, episode: str) -> int:
     """Return how many attempts of an episode did something, or still may."""
     return sum(1 for a in attempts_of(row, episode) if a["outcome"] not in UNCOUNTED)
 
 
-def next_attempt_number(row):
+def next_attempt_number(row: Row) -> int:
     """Return the number of the next attempt of the latest episode."""
     return 1 + max([a["attempt"] for a in attempts_of(row, row["starts_at"])], default=0)
 
 
-def current_hold(row):
+def current_hold(row: Row) -> Optional[HoldRow]:
     """Return what holds the next attempt of the latest episode back, None when nothing does."""
     episode = current_episode(row)
     holds = [item for item in episode["holds"] if item["attempt"] == next_attempt_number(row)]
@@ -122,26 +263,28 @@ def current_hold(row):
     return last
 
 
-def held_since(row):
+def held_since(row: Row) -> str:
     """Return since when the next attempt of the latest episode waits, whatever held it."""
     return min(
         i["at"] for i in current_episode(row)["holds"] if i["attempt"] == next_attempt_number(row)
     )
 
 
-def request_ids_of(row, starts_at, number):
+def request_ids_of(row: Row, starts_at: str, number: int) -> Set[Optional[str]]:
     """Return the ids of the requests that brought an attempt or waited for it, made or not."""
-    found = [a for a in attempts_of(row, starts_at) if a["attempt"] == number]
-    known = find_episode(row, starts_at)
-    found += [item for item in known["holds"] if item["attempt"] == number] if known else []
-    return {item["request_id"] for item in found}
+    attempts, episode = attempts_of(row, starts_at), find_episode(row, starts_at)
+    holds = episode["holds"] if episode else []
+    made = {item["request_id"] for item in attempts if item["attempt"] == number}
+    return made | {item["request_id"] for item in holds if item["attempt"] == number}
 
 
-def inquiries_of(attempt):
+def inquiries_of(attempt: Attempt) -> Sequence[Inquiry]:
+    """Return what an attempt has asked people."""
     return attempt.get("inquiries", ())  # rows of an earlier version have none
 
 
-def waits_at(attempt, at):
+def waits_at(attempt: Attempt, at: str) -> bool:
+    """Return whether all that an attempt still did at a time was wait for a person's answer."""
     waiting = {
         item["execution_id"]
         for item in inquiries_of(attempt)
@@ -151,5 +294,5 @@ def waits_at(attempt, at):
     return bool(going) and all(item["execution_id"] in waiting for item in going)
 
 
-def _is_within(at, begin, end):
-    return bool(begin) and begin <= at and not (end and end <= at)
+def _is_within(at: str, begin: Optional[str], end: Optional[str]) -> bool:
+    return begin is not None and begin <= at and not (end and end <= at)

@@ -13,6 +13,11 @@ maintenance  id, matchers (canonical texts), starts_at and ends_at (RFC 3339), b
 
 import shlex
 from dataclasses import dataclass
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from poundcake.matchers import Matcher
+
+Row = Dict[str, Any]
 
 PAUSED = "paused"
 MAINTENANCE = "maintenance"
@@ -22,11 +27,11 @@ MAINTENANCE = "maintenance"
 class Window:
     """A maintenance row with its matchers and its end (Unix time in seconds) understood."""
 
-    row: dict
-    matchers: tuple
+    row: Row
+    matchers: Tuple[Matcher, ...]
     ends: float
 
-    def holds(self, labels, now):
+    def holds(self, labels: Dict[str, str], now: float) -> bool:
         """True when an alert with these labels is in maintenance.
 
         The start is not asked: a window starts when it is written, and the clocks of whoever wrote
@@ -45,12 +50,14 @@ class Controls:
         everything counts as paused until somebody has looked at it.
     """
 
-    pauses: dict
-    windows: tuple
-    unreadable: dict
+    pauses: Dict[str, Row]
+    windows: Tuple[Window, ...]
+    unreadable: Mapping[str, object]
 
-    def hindrance(self, alertname, labels, now):
-        """Return what forbids to remediate an alert: ``(PAUSED or MAINTENANCE, reason)`` or None.
+    def hold_by(
+        self, alertname: str, labels: Dict[str, str], now: float
+    ) -> Optional[Tuple[str, str]]:
+        """Return what holds an alert back: ``(PAUSED or MAINTENANCE, reason)`` or None.
 
         :param now: Unix time in seconds.
         """
@@ -65,44 +72,45 @@ class Controls:
                 return MAINTENANCE, _window_text(window.row)
         return None
 
-    def counts(self, now):
-        """Return how many levers are set: ``{"pause": number, "maintenance": number}``."""
+    def counts(self, now: float) -> Dict[str, int]:
+        """Return how many controls are set: ``{"pause": number, "maintenance": number}``."""
         windows = sum(1 for window in self.windows if now < window.ends)
         return {"pause": len(self.pauses) + len(self.unreadable), "maintenance": windows}
 
 
-def pause_name(alertname):
+def pause_name(alertname: str) -> str:
     return "pause-" + alertname if alertname else "pause"
 
 
-def window_name(id):
+def window_name(id: str) -> str:
     return "maintenance-" + id
 
 
-def _pause_text(row):
-    text = "%s is paused by %s since %s: %s (end it with: %s)"
-    name = row["alertname"] or "everything"
-    return text % (name, row["by"], row["at"], row["reason"], resume_command(row["alertname"]))
+def _pause_text(row: Row) -> str:
+    name, end = row["alertname"] or "everything", resume_command(row["alertname"])
+    return (
+        f"{name} is paused by {row['by']} since {row['at']}: {row['reason']} (end it with: {end})"
+    )
 
 
-def _window_text(row):
-    text = "in maintenance (%s) by %s until %s: %s (end it with: %s)"
-    names = ", ".join(row["matchers"])
-    return text % (names, row["by"], row["ends_at"], row["reason"], end_command(row["id"]))
+def _window_text(row: Row) -> str:
+    matchers, until = ", ".join(row["matchers"]), f"by {row['by']} until {row['ends_at']}"
+    end = end_command(row["id"])
+    return f"in maintenance ({matchers}) {until}: {row['reason']} (end it with: {end})"
 
 
-def unreadable_text(key, error):
+def unreadable_text(key: str, error: object) -> str:
     """Return what a row that cannot be understood means, and what to do about it."""
     text = "everything counts as paused: the key %s cannot be understood (%s); correct it, or "
     return (text + "remove it with: st2 key delete %s") % (key, error, shlex.quote(key))
 
 
-def resume_command(alertname):
+def resume_command(alertname: str) -> str:
     """Return the command that ends a pause; ``alertname`` is "" for that of everything."""
     command = "st2 run poundcake.resume"
     return command + " alertname=" + shlex.quote(alertname) if alertname else command
 
 
-def end_command(id):
+def end_command(id: str) -> str:
     """Return the command that ends a maintenance window."""
     return "st2 run poundcake.end_maintenance id=" + id

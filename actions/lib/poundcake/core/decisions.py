@@ -1,6 +1,7 @@
 """The words of a decision, and a decision. Pure."""
 
 from dataclasses import dataclass
+from typing import Optional
 
 from poundcake.core.alert import PENDING, SUPPRESSED
 
@@ -68,7 +69,7 @@ class Decision:
     reason: str
     cause: str
     attempt: int = 0
-    hold: object = None
+    hold: Optional["Hold"] = None
     ineffective: str = ""
     exhausted: str = ""
 
@@ -82,5 +83,5 @@ class Hold:
     reason: str
 
     @property
-    def decision(self):
+    def decision(self) -> str:
         return PEND if self.state == PENDING else SUPPRESS

@@ -8,67 +8,70 @@ firing has nothing there, and is not missed.
 """
 
 import shlex
+from typing import Any, Dict, List, Optional
 
 from poundcake import clock
-from poundcake.core.alert import current_episode
+from poundcake.core.alert import Row, current_episode
+from poundcake.core.facts import Heartbeat
+from poundcake.settings import Settings
 
 
-def seen(at):
-    """Return the lifecycle fact that a heartbeat has come, without its identity."""
-    return {"kind": "heartbeat", "missing": False, "at": at, "reason": ""}
-
-
-def missed(row, settings, now, heard_from):
-    """Return the lifecycle fact that a heartbeat is missing, without its identity, or None.
-
-    None, too, when that has been told.
+def missed(row: Row, settings: Settings, now: float, heard_from: float) -> Optional[Heartbeat]:
+    """Return the fact that a heartbeat is missing; None when it is not, or that is known.
 
     :param row: of an alert that has ``heartbeat``.
     :param now: Unix time in seconds.
     :param heard_from: Unix time since when PoundCake itself could have heard of it.
     """
-    why = "" if told(row) else _absence(row, settings, now, heard_from)
-    return {"kind": "heartbeat", "missing": True, "reason": why} if why else None
+    reason = "" if is_missing(row) else _absence(row, settings, now, heard_from)
+    if not reason:
+        return None
+    about = (row["fingerprint"], row["starts_at"], clock.to_text(now))
+    return Heartbeat(*about, missing=True, reason=reason)
 
 
-def told(row):
-    """True when it was told that a heartbeat is missing, and it has not come again since."""
-    known = (row or {}).get("heartbeat")
-    return bool(known) and known["missing_at"] > known["seen_at"]
+def is_missing(row: Optional[Row]) -> bool:
+    """True when a heartbeat is known to be missing, and has not come again since."""
+    known = row.get("heartbeat") if row else None
+    return known is not None and known["missing_at"] > known["seen_at"]
 
 
-def absence(row, settings, now, heard_from):
+def absence(row: Row, settings: Settings, now: float, heard_from: float) -> str:
     """Return why a heartbeat is missing at present, "" when it is not; arguments as ``missed``."""
-    if told(row) and not _is_dismissed(row):
+    if is_missing(row) and not _is_dismissed(row):
         return row["heartbeat"]["reason"]
     return _absence(row, settings, now, heard_from)
 
 
-def health(found, settings, now, heard_from):
+def health(
+    heartbeats: List[Row], settings: Settings, now: float, heard_from: float
+) -> Dict[str, Any]:
     """Return ``{"ok", "detail"}`` for the rows of the heartbeats that are known."""
     name = settings.admission.watchdog_alertname
-    found = [row for row in found if not _is_dismissed(row)]
-    for row in found:
+    wanted = [row for row in heartbeats if not _is_dismissed(row)]
+    for row in wanted:
         why = absence(row, settings, now, heard_from)
         if why:
             return {"ok": False, "detail": "%s: %s; %s" % (name, why, _remedy(row, settings))}
-    if not found:
+    if not wanted:
         return {"ok": True, "detail": "no %s is known, so none is missed" % name}
-    return {"ok": True, "detail": "%s came last at %s" % (name, min(map(_seen_at, found)))}
+    return {"ok": True, "detail": "%s came last at %s" % (name, min(map(_seen_at, wanted)))}
 
 
-def counts(found, settings, now, heard_from):
+def counts(
+    heartbeats: List[Row], settings: Settings, now: float, heard_from: float
+) -> Dict[str, Any]:
     """Return how many heartbeats are ``missing``, and when the oldest was ``last_seen``.
 
     That is Unix time in seconds, None when there is none.
     """
-    found = [row for row in found if not _is_dismissed(row)]
-    missing = sum(1 for row in found if absence(row, settings, now, heard_from))
-    last_seen = min((clock.to_seconds(_seen_at(row)) for row in found), default=None)
+    wanted = [row for row in heartbeats if not _is_dismissed(row)]
+    missing = sum(1 for row in wanted if absence(row, settings, now, heard_from))
+    last_seen = min((clock.to_seconds(_seen_at(row)) for row in wanted), default=None)
     return {"missing": missing, "last_seen": last_seen}
 
 
-def _absence(row, settings, now, heard_from):
+def _absence(row: Row, settings: Settings, now: float, heard_from: float) -> str:
     if _is_dismissed(row):
         return ""
     seen_at, resolved_at = _seen_at(row), current_episode(row)["resolved_at"]
@@ -80,7 +83,7 @@ def _absence(row, settings, now, heard_from):
     return text % (seen_at, settings.admission.watchdog_seconds)
 
 
-def _remedy(row, settings):
+def _remedy(row: Row, settings: Settings) -> str:
     text = (
         "see that Prometheus runs and fires it, and that Alertmanager runs and repeats it here "
         "well within watchdog_seconds; one that is wanted no longer "
@@ -92,10 +95,10 @@ def _remedy(row, settings):
     return text + "is dismissed by " + command + ' reason="..."'
 
 
-def _seen_at(row):
+def _seen_at(row: Row) -> str:
     return row["heartbeat"]["seen_at"]
 
 
-def _is_dismissed(row):
+def _is_dismissed(row: Row) -> bool:
     said = current_episode(row)["acknowledged"]
     return bool(said and said["dismissed"])

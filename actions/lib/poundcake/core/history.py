@@ -1,5 +1,7 @@
 """The history of an alert, derived from what its row holds. Pure."""
 
+from typing import Dict, Iterator, List, Optional, Tuple
+
 from poundcake.core.alert import (
     AWAITING_APPROVAL,
     EXHAUSTED,
@@ -12,7 +14,14 @@ from poundcake.core.alert import (
     SUCCEEDED,
     SUPPRESSED,
     UNMATCHED,
+    Attempt,
+    Episode,
+    HistoryEntry,
+    HoldRow,
+    Inquiry,
+    Row,
     attempts_of,
+    ended_at,
     inquiries_of,
     waits_at,
 )
@@ -25,66 +34,85 @@ _STATE_OF_OUTCOME = {
 }
 
 
-def history_of(row, episode):
-    events = []
-    floor = ""
+# starts_at, state, attempt; and how many entries before it are the same in these.
+Key = Tuple[object, ...]
+Change = Tuple[Optional[str], str, HistoryEntry]  # from, to, entry
+Event = Tuple[str, int, str, str, Optional[str], Optional[Attempt]]
 
-    def add(at, state, reason, request_id, attempt=None):
+
+class _Events:
+    """The events of an episode as ``(at, number, state, reason, request_id, attempt)``."""
+
+    def __init__(self) -> None:
+        self.floor = ""  # the earliest time of what comes next
+        self.events: List[Event] = []
+
+    def add(
+        self,
+        at: str,
+        state: str,
+        reason: str,
+        request_id: Optional[str],
+        attempt: Optional[Attempt] = None,
+    ) -> None:
         # What follows from something never comes before it, even when a clock has stepped back.
-        nonlocal floor
-        floor = max(floor, at)
-        events.append((floor, len(events), state, reason, request_id, attempt))
+        self.floor = max(self.floor, at)
+        self.events.append((self.floor, len(self.events), state, reason, request_id, attempt))
 
-    if episode["received_at"]:
-        add(episode["received_at"], RECEIVED, "", episode["request_id"])
-    received = floor
-    attempts = attempts_of(row, episode["starts_at"])
-    holds = list(episode["holds"])
+    def add_hold(self, hold: HoldRow) -> None:
+        self.add(hold["at"], hold["state"], hold["reason"] + _by(hold["by"]), hold["request_id"])
 
-    def add_holds(number):
-        while holds and (number is None or holds[0]["attempt"] <= number):
-            item = holds.pop(0)
-            reason = item["reason"] + _by(item["by"])
-            add(item["at"], item["state"], reason, item["request_id"])
-
-    for attempt in attempts:
+    def add_attempt(self, attempt: Attempt) -> None:
         request_id = attempt["request_id"]
-        add_holds(attempt["attempt"])
         if attempt["dispatched_at"]:
-            reason = "attempt %d" % attempt["attempt"]
-            reason += (": " + attempt["why"] if attempt["why"] else "") + _by(attempt["by"])
-            add(attempt["dispatched_at"], REMEDIATING, reason, request_id, attempt)
+            why = ": " + attempt["why"] if attempt["why"] else ""
+            reason = f"attempt {attempt['attempt']}{why}{_by(attempt['by'])}"
+            self.add(attempt["dispatched_at"], REMEDIATING, reason, request_id, attempt)
         for at, inquiry, waits in _waits(attempt):
             state = AWAITING_APPROVAL if waits else REMEDIATING
-            add(at, state, _waiting_reason(inquiry, waits), request_id, attempt)
+            self.add(at, state, _waiting_reason(inquiry, waits), request_id, attempt)
         if attempt["outcome"]:
             state = _STATE_OF_OUTCOME[attempt["outcome"]]
-            add(attempt["ended_at"], state, _outcome_reason(attempt), request_id, attempt)
+            self.add(ended_at(attempt), state, _outcome_reason(attempt), request_id, attempt)
         if attempt["exhausted"]:
-            gone = attempt["exhausted"]
-            add(gone["at"], EXHAUSTED, gone["reason"], gone["request_id"], attempt)
-    add_holds(None)
-    if episode["acknowledged"]:
-        floor = received  # a person acts when they please
-        said = episode["acknowledged"]
+            last = attempt["exhausted"]
+            self.add(last["at"], EXHAUSTED, last["reason"], last["request_id"], attempt)
+
+
+def history_of(row: Row, episode: Episode) -> List[HistoryEntry]:
+    """Return the history of an episode: the states in it with their times and reasons."""
+    events = _Events()
+    if episode["received_at"]:
+        events.add(episode["received_at"], RECEIVED, "", episode["request_id"])
+    received = events.floor
+    attempts = attempts_of(row, episode["starts_at"])
+    holds = list(episode["holds"])
+    for attempt in attempts:
+        while holds and holds[0]["attempt"] <= attempt["attempt"]:
+            events.add_hold(holds.pop(0))
+        events.add_attempt(attempt)
+    for hold in holds:
+        events.add_hold(hold)
+    said = episode["acknowledged"]
+    if said:
+        events.floor = received  # a person may act at any time
         what = "dismissed" if said["dismissed"] else "acknowledged"
-        reason = "%s: %s%s" % (what, said["reason"], _by(said["by"]))
+        reason = f"{what}: {said['reason']}{_by(said['by'])}"
         runs = any(_runs_at(attempt, said["at"]) for attempt in attempts)
-        add(said["at"], REMEDIATING if runs else SUPPRESSED, reason, said["request_id"])
+        events.add(said["at"], REMEDIATING if runs else SUPPRESSED, reason, said["request_id"])
     if episode["resolved_at"]:
-        floor = received  # a resolve follows from nothing that PoundCake did
-        add(episode["resolved_at"], RESOLVED, "", episode["resolved_request_id"])
-    events.sort(key=lambda event: event[:2])
-    return _entries(episode["starts_at"], events)
+        events.floor = received  # a resolve follows from nothing that PoundCake did
+        events.add(episode["resolved_at"], RESOLVED, "", episode["resolved_request_id"])
+    return _entries(episode["starts_at"], sorted(events.events, key=lambda event: event[:2]))
 
 
-def _entries(starts_at, events):
-    entries = []
+def _entries(starts_at: str, events: List[Event]) -> List[HistoryEntry]:
+    entries: List[HistoryEntry] = []
     resolved = False
     for at, _, state, reason, request_id, attempt in events:
         if resolved:
             # The alert stays resolved; what a running remediation did is said all the same.
-            reason = "after the resolve: %s%s" % (state, ": " + reason if reason else "")
+            reason = f"after the resolve: {state}" + (": " + reason if reason else "")
             state = RESOLVED
         resolved = resolved or state == RESOLVED
         executions = attempt["executions"] if attempt else []
@@ -102,15 +130,16 @@ def _entries(starts_at, events):
     return entries
 
 
-def _waits(attempt):
+def _waits(attempt: Attempt) -> Iterator[Tuple[str, Inquiry, bool]]:
     """Yield ``(at, inquiry, waits)`` where an attempt begins and ends to wait for a person.
 
     It waits when each of its executions has ended or waits; the end of all of it is its outcome.
     """
-    times = {item[name] for item in inquiries_of(attempt) for name in ("asked_at", "answered_at")}
+    times = {item["asked_at"] for item in inquiries_of(attempt)}
+    times |= {item["answered_at"] for item in inquiries_of(attempt)}
     times |= {item["ended_at"] for item in attempt["executions"]}
     waited = False
-    for at in sorted(times - {None}):
+    for at in sorted(filter(None, times)):
         waits = waits_at(attempt, at)
         ended = attempt["ended_at"] and attempt["ended_at"] <= at
         if waits != waited and not ended:
@@ -119,53 +148,52 @@ def _waits(attempt):
             yield at, asked[-1], waits
 
 
-def _waiting_reason(inquiry, waits):
+def _waiting_reason(inquiry: Inquiry, waits: bool) -> str:
     if not waits:
         return {True: "approved", False: "not approved", None: "answered"}[inquiry.get("approved")]
-    until = " until %s" % inquiry["until"] if inquiry["until"] else ""
-    return "a person is asked%s: st2 inquiry respond %s" % (until, inquiry["inquiry_id"])
+    until = f" until {inquiry['until']}" if inquiry["until"] else ""
+    return f"a person is asked{until}: st2 inquiry respond {inquiry['inquiry_id']}"
 
 
-def _runs_at(attempt, at):
-    begun = attempt["dispatched_at"] and attempt["dispatched_at"] <= at
-    return begun and (not attempt["ended_at"] or attempt["ended_at"] > at)
+def _runs_at(attempt: Attempt, at: str) -> bool:
+    began, ended = attempt["dispatched_at"], attempt["ended_at"]
+    return began is not None and began <= at and (not ended or ended > at)
 
 
-def _by(name):
-    return " (by %s)" % name if name else ""
+def _by(name: str) -> str:
+    return f" (by {name})" if name else ""
 
 
-def _outcome_reason(attempt):
+def _outcome_reason(attempt: Attempt) -> str:
     if attempt["outcome"] == UNMATCHED:
-        return attempt["reason"] or "no rule on poundcake.alert matched"
-    bad = [item for item in attempt["executions"] if item["status"] != SUCCEEDED]
+        return str(attempt["reason"] or "no rule on poundcake.alert matched")
     texts = [
-        "%s %s%s"
-        % (item["action_ref"], item["status"], ": " + item["error"] if item["error"] else "")
-        for item in bad
+        f"{item['action_ref']} {item['status']}" + (": " + item["error"] if item["error"] else "")
+        for item in attempt["executions"]
+        if item["status"] != SUCCEEDED
     ]
     text = "; ".join(texts + ([attempt["reason"]] if attempt["reason"] else []))
     return "it never ran: " + text if attempt["outcome"] == NEVER_RAN else text
 
 
-def _keyed(history):
+def _keyed(history: List[HistoryEntry]) -> Iterator[Tuple[Key, HistoryEntry]]:
     """Yield ``(key, entry)``; an entry keeps its key when further facts come before or after it."""
-    seen = {}
+    seen: Dict[Key, int] = {}
     for entry in history:
-        key = (entry["starts_at"], entry["state"], entry["attempt"])
+        key: Key = (entry["starts_at"], entry["state"], entry["attempt"])
         seen[key] = seen.get(key, 0) + 1
         yield key + (seen[key],), entry
 
 
-def transitions(before, after):
+def transitions(before: Optional[Row], after: Row) -> List[Change]:
     """Return the state changes between two versions of a row, as ``(from, to, entry)``."""
     known = {key for key, _ in _keyed(before["history"])} if before else set()
-    found = []
-    previous = None
+    changes: List[Change] = []
+    previous: Optional[HistoryEntry] = None
     for key, entry in _keyed(after["history"]):
         same_episode = previous is not None and previous["starts_at"] == entry["starts_at"]
-        came_from = previous["state"] if same_episode else None
+        came_from = previous["state"] if previous and same_episode else None
         if key not in known and came_from != entry["state"]:
-            found.append((came_from, entry["state"], entry))
+            changes.append((came_from, entry["state"], entry))
         previous = entry
-    return found
+    return changes

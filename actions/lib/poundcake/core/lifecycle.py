@@ -1,41 +1,28 @@
 """Lifecycle states, derived from facts. Pure.
 
 A row of an alert holds what was observed: notifications, dispatches, executions. ``apply`` adds one
-fact and derives state and history anew from all of them, so that facts which arrive twice or late
-give the same row. A fact is a dict with ``kind``, ``fingerprint``, ``episode``, ``at`` (RFC 3339):
-
-=============  ==================================================================================
-kind           further fields
-=============  ==================================================================================
-notified       status, request_id, alert (``describe`` of it)
-held           attempt (the one that must wait), state (pending or suppressed), cause (a word of
-               admission's), reason, request_id; until, by and forced where they apply
-dispatched     dispatch_id, attempt, request_id; reason and by where they apply
-executed       dispatch_id, execution (execution_id, status, rule_ref, action_ref, started_at,
-               ended_at, error, ran)
-settled        dispatch_id, reason: StackStorm has evaluated every rule on the dispatch; no further
-               execution will come. ``reason`` says what hindered a rule, if anything did
-asked          dispatch_id, execution_id, inquiry_id, until: the execution waits for a person to
-               answer an inquiry (until then, None for as long as it takes)
-answered       dispatch_id, execution_id, inquiry_id, approved: it waits no longer (True or False is
-               the answer, None is neither: the time was up, or something else was asked)
-ineffective    dispatch_id: the attempt succeeded, and the alert fired on when its cooldown was over
-exhausted      dispatch_id (of the last attempt), reason, request_id
-acknowledged   request_id, by, reason, dismissed: a person took it over; no attempt follows in this
-               episode but by hand
-heartbeat      missing, reason: a heartbeat (heartbeat.py) has come, or is missing
-=============  ==================================================================================
+fact (facts.py) and derives state and history anew from all of them, so that facts which arrive
+twice or late give the same row.
 """
 
 import copy
+from typing import Any, Callable, Dict, Optional, Tuple, Type, Union, cast
 
 from poundcake import clock
+from poundcake.core import facts, payload
 from poundcake.core.alert import (
     ENDED_STATUSES,
     NEVER_RAN,
     RECEIVED,
     SUCCEEDED,
     UNMATCHED,
+    Attempt,
+    Episode,
+    Execution,
+    HeartbeatTimes,
+    HoldRow,
+    Inquiry,
+    Row,
     current_episode,
     find_episode,
     new_row,
@@ -48,7 +35,7 @@ KEPT_HOLDS = 20
 KEPT_REQUEST_IDS = 20
 
 
-def describe(alert, notification):
+def describe(alert: payload.Alert, notification: payload.Notification) -> Dict[str, Any]:
     """Return what a row keeps of a payload.Alert and of the notification that brought it."""
     return {
         "alertname": alert.alertname,
@@ -66,7 +53,7 @@ def describe(alert, notification):
     }
 
 
-def episode_of(row, alert, received_at):
+def episode_of(row: Optional[Row], alert: payload.Alert, received_at: str) -> str:
     """Return the episode of a notification: its startsAt, else what is known of the alert.
 
     An alert without startsAt continues an episode that is not resolved, and opens one otherwise.
@@ -80,20 +67,25 @@ def episode_of(row, alert, received_at):
     return clock.canonical(received_at)
 
 
-def apply(row, fact):
-    """Return the row of an alert with one more fact in it; ``row`` is None for a new alert.
+def apply(row: Optional[Row], fact: facts.Fact) -> Row:
+    """Return the row of an alert with one more fact in it.
+
+    :param row: None for a new alert.
+    :param fact: a facts.Fact.
 
     The row given is not changed. A fact that is known already, or belongs to an episode that is no
     longer kept, gives back an equal row.
     """
     old = row
-    row = copy.deepcopy(row) if row else new_row(fact)
+    row = copy.deepcopy(row) if row else new_row(fact.fingerprint, fact.at)
     # An attempt may end long after its episode was forgotten, and must still end.
-    known = any(a["dispatch_id"] == fact.get("dispatch_id") for a in row["attempts"])
-    episode = None if known else _episode(row, fact["episode"])
+    known = isinstance(fact, facts.OfDispatch) and any(
+        attempt["dispatch_id"] == fact.dispatch_id for attempt in row["attempts"]
+    )
+    episode = None if known else _episode(row, fact.episode)
     if episode is None and not known:
         return old or row
-    _FACTS[fact["kind"]](row, episode, fact)
+    _ADD[type(fact)](row, episode, fact)
     _forget_old_episodes(row)
     _derive(row)
     if old is not None and _same(old, row):
@@ -102,14 +94,13 @@ def apply(row, fact):
     return row
 
 
-def execution_row(row, fact):
+def execution_row(row: Row, dispatch_id: str, execution: Execution) -> Dict[str, Any]:
     """Return the row of an execution: the link from it to its attempt, alert and request.
 
-    :param row: the alert's row, with the fact applied.
-    :param fact: of kind executed.
+    :param row: the alert's row.
+    :param execution: as ``row`` has it in the attempt with this dispatch id.
     """
-    execution = fact["execution"]
-    attempt = next(a for a in row["attempts"] if a["dispatch_id"] == fact["dispatch_id"])
+    attempt = next(a for a in row["attempts"] if a["dispatch_id"] == dispatch_id)
     return dict(
         execution,
         rev=row["rev"],
@@ -123,13 +114,13 @@ def execution_row(row, fact):
     )
 
 
-def _episode(row, starts_at):
+def _episode(row: Row, starts_at: str) -> Optional[Episode]:
     known = find_episode(row, starts_at)
     if known:
         return known
     if len(row["episodes"]) >= KEPT_EPISODES and starts_at < row["episodes"][0]["starts_at"]:
         return None
-    new = {
+    new: Episode = {
         "starts_at": starts_at,
         "received_at": None,
         "request_id": None,
@@ -144,20 +135,20 @@ def _episode(row, starts_at):
     return new
 
 
-def _notified(row, episode, fact):
-    _count(row, episode, fact["request_id"])
-    if not episode["received_at"] or fact["at"] < episode["received_at"]:
-        episode["received_at"], episode["request_id"] = fact["at"], fact["request_id"]
-    if fact["status"] == "resolved":
-        if not episode["resolved_at"] or fact["at"] < episode["resolved_at"]:
-            episode["resolved_at"] = fact["at"]
-            episode["resolved_request_id"] = fact["request_id"]
-    if row["last_seen_at"] is None or fact["at"] >= row["last_seen_at"]:
-        row["last_seen_at"] = fact["at"]
-        row.update(copy.deepcopy(fact["alert"]))
+def _notified(row: Row, episode: Episode, fact: facts.Notified) -> None:
+    _count(row, episode, fact.request_id)
+    if not episode["received_at"] or fact.at < episode["received_at"]:
+        episode["received_at"], episode["request_id"] = fact.at, fact.request_id
+    if fact.status == "resolved":
+        if not episode["resolved_at"] or fact.at < episode["resolved_at"]:
+            episode["resolved_at"] = fact.at
+            episode["resolved_request_id"] = fact.request_id
+    if row["last_seen_at"] is None or fact.at >= row["last_seen_at"]:
+        row["last_seen_at"] = fact.at
+        row.update(cast(Row, copy.deepcopy(fact.alert)))
 
 
-def _count(row, episode, request_id):
+def _count(row: Row, episode: Episode, request_id: str) -> None:
     kept = row["request_ids"]
     # Request ids sort by time: one before the oldest that is kept was counted long ago.
     forgotten = len(kept) >= KEPT_REQUEST_IDS and request_id < kept[0]
@@ -166,17 +157,17 @@ def _count(row, episode, request_id):
         episode["occurrences"] += 1
 
 
-def _held(row, episode, fact):
-    new = {
-        "attempt": fact["attempt"],
-        "at": fact["at"],
-        "state": fact["state"],
-        "cause": fact["cause"],
-        "reason": fact["reason"],
-        "request_id": fact["request_id"],
-        "until": fact.get("until"),
-        "by": fact.get("by", ""),
-        "forced": fact.get("forced", False),
+def _held(row: Row, episode: Episode, fact: facts.Held) -> None:
+    new: HoldRow = {
+        "attempt": fact.attempt,
+        "at": fact.at,
+        "state": fact.state,
+        "cause": fact.cause,
+        "reason": fact.reason,
+        "request_id": fact.request_id,
+        "until": fact.until,
+        "by": fact.by,
+        "forced": fact.forced,
     }
     if new not in episode["holds"]:
         holds = episode["holds"] + [new]
@@ -184,19 +175,19 @@ def _held(row, episode, fact):
         episode["holds"] = holds[-KEPT_HOLDS:]
 
 
-def _dispatched(row, episode, fact):
-    attempt = _attempt(row, episode, fact["dispatch_id"])
-    if not attempt["dispatched_at"] or fact["at"] < attempt["dispatched_at"]:
-        attempt["dispatched_at"] = fact["at"]
-        attempt["attempt"] = fact["attempt"]
-        attempt["request_id"] = fact["request_id"]
-        attempt["why"] = fact.get("reason", "")
-        attempt["by"] = fact.get("by", "")
+def _dispatched(row: Row, episode: Optional[Episode], fact: facts.Dispatched) -> None:
+    attempt = _attempt(row, episode, fact.dispatch_id)
+    if not attempt["dispatched_at"] or fact.at < attempt["dispatched_at"]:
+        attempt["dispatched_at"] = fact.at
+        attempt["attempt"] = fact.attempt
+        attempt["request_id"] = fact.request_id
+        attempt["why"] = fact.reason
+        attempt["by"] = fact.by
 
 
-def _executed(row, episode, fact):
-    attempt = _attempt(row, episode, fact["dispatch_id"])
-    new = copy.deepcopy(fact["execution"])
+def _executed(row: Row, episode: Optional[Episode], fact: facts.Executed) -> None:
+    attempt = _attempt(row, episode, fact.dispatch_id)
+    new = copy.deepcopy(fact.execution)
     for index, known in enumerate(attempt["executions"]):
         if known["execution_id"] == new["execution_id"]:
             if known["status"] not in ENDED_STATUSES:
@@ -206,92 +197,105 @@ def _executed(row, episode, fact):
     attempt["executions"].sort(key=lambda item: item["execution_id"])
 
 
-def _asked(row, episode, fact):
-    inquiry = _inquiry(_attempt(row, episode, fact["dispatch_id"]), fact)
-    if not inquiry["asked_at"] or fact["at"] < inquiry["asked_at"]:
-        inquiry["asked_at"], inquiry["until"] = fact["at"], fact["until"]
+def _asked(row: Row, episode: Optional[Episode], fact: facts.Asked) -> None:
+    inquiry = _inquiry(_attempt(row, episode, fact.dispatch_id), fact)
+    if not inquiry["asked_at"] or fact.at < inquiry["asked_at"]:
+        inquiry["asked_at"], inquiry["until"] = fact.at, fact.until
 
 
-def _answered(row, episode, fact):
-    inquiry = _inquiry(_attempt(row, episode, fact["dispatch_id"]), fact)
-    if not inquiry["answered_at"] or fact["at"] < inquiry["answered_at"]:
-        inquiry["answered_at"], inquiry["approved"] = fact["at"], fact["approved"]
+def _answered(row: Row, episode: Optional[Episode], fact: facts.Answered) -> None:
+    inquiry = _inquiry(_attempt(row, episode, fact.dispatch_id), fact)
+    if not inquiry["answered_at"] or fact.at < inquiry["answered_at"]:
+        inquiry["answered_at"], inquiry["approved"] = fact.at, fact.approved
 
 
-def _inquiry(attempt, fact):
-    known = attempt.setdefault("inquiries", [])
-    for inquiry in known:
-        if inquiry["inquiry_id"] == fact["inquiry_id"]:
-            return inquiry
-    inquiry = {
-        "inquiry_id": fact["inquiry_id"],
-        "execution_id": fact["execution_id"],
+def _inquiry(attempt: Attempt, fact: Union[facts.Asked, facts.Answered]) -> Inquiry:
+    inquiries = attempt.setdefault("inquiries", [])
+    for known in inquiries:
+        if known["inquiry_id"] == fact.inquiry_id:
+            return known
+    inquiry: Inquiry = {
+        "inquiry_id": fact.inquiry_id,
+        "execution_id": fact.execution_id,
         "asked_at": None,
         "until": None,
         "answered_at": None,
         "approved": None,
     }
-    known.append(inquiry)
-    known.sort(key=lambda item: item["inquiry_id"])
+    inquiries.append(inquiry)
+    inquiries.sort(key=lambda item: item["inquiry_id"])
     return inquiry
 
 
-def _settled(row, episode, fact):
-    attempt = _attempt(row, episode, fact["dispatch_id"])
-    if not attempt["settled_at"] or fact["at"] < attempt["settled_at"]:
-        attempt["settled_at"] = fact["at"]
-        attempt["reason"] = fact["reason"]
+def _settled(row: Row, episode: Optional[Episode], fact: facts.Settled) -> None:
+    attempt = _attempt(row, episode, fact.dispatch_id)
+    if not attempt["settled_at"] or fact.at < attempt["settled_at"]:
+        attempt["settled_at"] = fact.at
+        attempt["reason"] = fact.reason
 
 
-def _ineffective(row, episode, fact):
-    attempt = _attempt(row, episode, fact["dispatch_id"])
-    if not attempt["ineffective_at"] or fact["at"] < attempt["ineffective_at"]:
-        attempt["ineffective_at"] = fact["at"]
+def _ineffective(row: Row, episode: Optional[Episode], fact: facts.Ineffective) -> None:
+    attempt = _attempt(row, episode, fact.dispatch_id)
+    if not attempt["ineffective_at"] or fact.at < attempt["ineffective_at"]:
+        attempt["ineffective_at"] = fact.at
 
 
-def _exhausted(row, episode, fact):
-    attempt = _attempt(row, episode, fact["dispatch_id"])
+def _exhausted(row: Row, episode: Optional[Episode], fact: facts.Exhausted) -> None:
+    attempt = _attempt(row, episode, fact.dispatch_id)
     known = attempt["exhausted"]
-    if not known or fact["at"] < known["at"]:
-        attempt["exhausted"] = {name: fact[name] for name in ("at", "reason", "request_id")}
+    if not known or fact.at < known["at"]:
+        attempt["exhausted"] = {
+            "at": fact.at,
+            "reason": fact.reason,
+            "request_id": fact.request_id,
+        }
 
 
-def _acknowledged(row, episode, fact):
+def _acknowledged(row: Row, episode: Episode, fact: facts.Acknowledged) -> None:
     known = episode["acknowledged"]
-    if not known or (fact["at"], fact["request_id"]) < (known["at"], known["request_id"]):
-        names = ("at", "by", "reason", "request_id", "dismissed")
-        episode["acknowledged"] = {name: fact[name] for name in names}
+    order = (fact.at, fact.request_id or "")
+    if not known or order < (known["at"], known["request_id"] or ""):
+        episode["acknowledged"] = {
+            "at": fact.at,
+            "by": fact.by,
+            "reason": fact.reason,
+            "request_id": fact.request_id,
+            "dismissed": fact.dismissed,
+        }
 
 
-def _heartbeat(row, episode, fact):
-    known = row.get("heartbeat") or {"seen_at": "", "missing_at": "", "reason": ""}
-    name = "missing_at" if fact["missing"] else "seen_at"
-    if fact["at"] > known[name]:
-        reason = fact["reason"] if fact["missing"] else known["reason"]
-        row["heartbeat"] = dict(known, reason=reason, **{name: fact["at"]})
+def _heartbeat(row: Row, episode: Episode, fact: facts.Heartbeat) -> None:
+    known: HeartbeatTimes = {"seen_at": "", "missing_at": "", "reason": ""}
+    known.update(row.get("heartbeat") or {})
+    if fact.missing and fact.at > known["missing_at"]:
+        known["missing_at"], known["reason"] = fact.at, fact.reason
+    elif not fact.missing and fact.at > known["seen_at"]:
+        known["seen_at"] = fact.at
+    row["heartbeat"] = known
 
 
-_FACTS = {
-    "notified": _notified,
-    "held": _held,
-    "dispatched": _dispatched,
-    "executed": _executed,
-    "settled": _settled,
-    "asked": _asked,
-    "answered": _answered,
-    "ineffective": _ineffective,
-    "exhausted": _exhausted,
-    "acknowledged": _acknowledged,
-    "heartbeat": _heartbeat,
+_ADD: Dict[Type[facts.Fact], Callable[[Row, Any, Any], None]] = {
+    facts.Notified: _notified,
+    facts.Held: _held,
+    facts.Dispatched: _dispatched,
+    facts.Executed: _executed,
+    facts.Settled: _settled,
+    facts.Asked: _asked,
+    facts.Answered: _answered,
+    facts.Ineffective: _ineffective,
+    facts.Exhausted: _exhausted,
+    facts.Acknowledged: _acknowledged,
+    facts.Heartbeat: _heartbeat,
 }
 
 
-def _attempt(row, episode, dispatch_id):
+def _attempt(row: Row, episode: Optional[Episode], dispatch_id: str) -> Attempt:
     """Return an attempt, a new one if need be; ``episode`` may be None for one that is known."""
-    for attempt in row["attempts"]:
-        if attempt["dispatch_id"] == dispatch_id:
-            return attempt
-    attempt = {
+    for known in row["attempts"]:
+        if known["dispatch_id"] == dispatch_id:
+            return known
+    assert episode, "an attempt is made in an episode"
+    attempt: Attempt = {
         "dispatch_id": dispatch_id,
         "starts_at": episode["starts_at"],
         "attempt": 0,
@@ -312,7 +316,7 @@ def _attempt(row, episode, dispatch_id):
     return attempt
 
 
-def _forget_old_episodes(row):
+def _forget_old_episodes(row: Row) -> None:
     row["episodes"] = row["episodes"][-KEPT_EPISODES:]
     kept = {episode["starts_at"] for episode in row["episodes"]}
     latest = sorted(row["attempts"], key=_attempt_order)[-KEPT_ATTEMPTS:]
@@ -321,11 +325,11 @@ def _forget_old_episodes(row):
     ]
 
 
-def _attempt_order(attempt):
+def _attempt_order(attempt: Attempt) -> Tuple[str, int, str]:
     return attempt["starts_at"], attempt["attempt"], attempt["dispatch_id"]
 
 
-def _derive(row):
+def _derive(row: Row) -> None:
     for attempt in row["attempts"]:
         _derive_outcome(attempt)
     row["attempts"].sort(key=_attempt_order)
@@ -339,7 +343,7 @@ def _derive(row):
     row["reason"] = entries[-1]["reason"] if entries else ""
 
 
-def _derive_outcome(attempt):
+def _derive_outcome(attempt: Attempt) -> None:
     executions = attempt["executions"]
     attempt["outcome"] = attempt["ended_at"] = None
     if not attempt["settled_at"]:
@@ -357,7 +361,7 @@ def _derive_outcome(attempt):
         attempt["ended_at"] = max(ends + [attempt["dispatched_at"] or attempt["settled_at"]])
 
 
-def _same(old, new):
+def _same(old: Row, new: Row) -> bool:
     return {k: v for k, v in old.items() if k != "rev"} == {
         k: v for k, v in new.items() if k != "rev"
     }

@@ -8,7 +8,7 @@ Source: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Union
 
 from poundcake import clock
 from poundcake.errors import PayloadError
@@ -40,19 +40,19 @@ class Alert:
     extra: Dict[str, Any] = field(default_factory=dict)
 
     @property
-    def alertname(self):
+    def alertname(self) -> str:
         return self.labels.get("alertname", "")
 
     @property
-    def severity(self):
+    def severity(self) -> str:
         return self.labels.get("severity", "")
 
     @property
-    def instance(self):
+    def instance(self) -> str:
         return self.labels.get("instance", "")
 
     @property
-    def host(self):
+    def host(self) -> str:
         return host_of(self.instance)
 
 
@@ -74,19 +74,19 @@ class Notification:
     group_key: str
     external_url: str
     truncated_alerts: int
-    entries: List[Any]
+    entries: List[Union[Alert, Rejected]]
     warnings: List[str]
 
     @property
-    def alerts(self):
+    def alerts(self) -> List[Alert]:
         return [entry for entry in self.entries if isinstance(entry, Alert)]
 
     @property
-    def rejected(self):
+    def rejected(self) -> List[Rejected]:
         return [entry for entry in self.entries if isinstance(entry, Rejected)]
 
 
-def load_json(body):
+def load_json(body: Union[bytes, str]) -> Any:
     """Return the JSON value in ``body`` (bytes or str); raises PayloadError when there is none."""
     try:
         # json.loads would guess UTF-16, and let half characters pass that no store gives back.
@@ -98,7 +98,7 @@ def load_json(body):
         )
 
 
-def parse(document):
+def parse(document: Any) -> Notification:
     """Return the Notification in a decoded JSON value.
 
     A bad entry of ``alerts`` becomes Rejected and the others go on; a bad optional field is left
@@ -118,10 +118,10 @@ def parse(document):
     if not isinstance(document["alerts"], list):
         raise PayloadError("alerts: %s found; expected a list" % _kind(document["alerts"]))
 
-    warnings = []
+    warnings: List[str] = []
     status = _optional(document, "status", str, "", warnings)
     group_status = status if status in _STATUSES else None
-    entries = []
+    entries: List[Union[Alert, Rejected]] = []
     for index, entry in enumerate(document["alerts"]):
         try:
             entries.append(_parse_alert(entry, "alerts[%d]" % index, group_status, warnings))
@@ -138,13 +138,14 @@ def parse(document):
     )
 
 
-def field_of(reason):
+def field_of(reason: str) -> str:
     """Return the field that the text of a PayloadError names, without what came from outside."""
     known = "labels|annotations|status|fingerprint|startsAt|endsAt|generatorURL"
-    return re.match(r"\w*(\[\d+\])?(\.(%s)\b)?" % known, reason).group()
+    match = re.match(r"\w*(\[\d+\])?(\.(%s)\b)?" % known, reason)
+    return match.group() if match else ""
 
 
-def fingerprint(labels):
+def fingerprint(labels: Dict[str, str]) -> str:
     """Return Alertmanager's fingerprint of a label set: 16 hexadecimal digits."""
     value = _FNV_OFFSET
     for name in sorted(labels, key=lambda text: text.encode("utf-8", "surrogatepass")):
@@ -154,7 +155,7 @@ def fingerprint(labels):
     return "%016x" % value
 
 
-def host_of(instance):
+def host_of(instance: str) -> str:
     """Return an instance label without its port: ``web:9100``, ``[::1]:9100``, ``::1``, URLs.
 
     What is not one host name or address gives "": ``core.remote`` takes a list of hosts, and
@@ -164,7 +165,7 @@ def host_of(instance):
     return text if _HOST.match(text) else ""
 
 
-def _without_port(text):
+def _without_port(text: str) -> str:
     if "://" in text:
         text = text.split("://", 1)[1].split("/", 1)[0].rpartition("@")[2]
     if text.startswith("["):
@@ -174,7 +175,7 @@ def _without_port(text):
     return text
 
 
-def _parse_alert(entry, where, group_status, warnings):
+def _parse_alert(entry: Any, where: str, group_status: Optional[str], warnings: List[str]) -> Alert:
     if not isinstance(entry, dict):
         raise PayloadError("%s: %s found; expected an object" % (where, _kind(entry)))
     labels = _strings(entry, "labels", where, required=True)
@@ -204,7 +205,7 @@ def _parse_alert(entry, where, group_status, warnings):
     )
 
 
-def _strings(entry, name, where, required):
+def _strings(entry: Dict[str, Any], name: str, where: str, required: bool) -> Dict[str, str]:
     value = entry.get(name)
     if value is None and not required:
         return {}
@@ -221,7 +222,7 @@ def _strings(entry, name, where, required):
     return dict(value)
 
 
-def _time(entry, name, where):
+def _time(entry: Dict[str, Any], name: str, where: str) -> Optional[str]:
     value = entry.get(name)
     if value is None or value == "":
         return None
@@ -240,7 +241,14 @@ def _time(entry, name, where):
         )
 
 
-def _optional(document, name, kind, default, warnings, where=""):
+def _optional(
+    document: Dict[str, Any],
+    name: str,
+    kind: type,
+    default: Any,
+    warnings: List[str],
+    where: str = "",
+) -> Any:
     value = document.get(name)
     if value is None:
         return default
@@ -252,7 +260,7 @@ def _optional(document, name, kind, default, warnings, where=""):
     return value
 
 
-def _is_deep(value, most):
+def _is_deep(value: Any, most: int) -> bool:
     """True when a JSON value has more than ``most`` levels; looks without recursion."""
     level, nodes = 0, [value]
     while nodes:
@@ -268,33 +276,33 @@ def _is_deep(value, most):
     return False
 
 
-def _given_fingerprint(entry):
+def _given_fingerprint(entry: Any) -> str:
     value = entry.get("fingerprint") if isinstance(entry, dict) else None
     return value if isinstance(value, str) else ""
 
 
-def _refuse_constant(name):
+def _refuse_constant(name: str) -> None:
     raise ValueError("%s is not JSON" % name)
 
 
-def _finite_float(text):
+def _finite_float(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise ValueError("a number is out of range")
     return value
 
 
-def _kind(value):
+def _kind(value: Any) -> str:
     if value is None:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string"}
     return names.get(type(value)) or ("a list" if isinstance(value, list) else "an object")
 
 
-def _quote(value):
+def _quote(value: Any) -> str:
     return '"%s"' % _brief(value) if isinstance(value, str) else _kind(value)
 
 
-def _brief(value):
+def _brief(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 80 else text[:77] + "..."

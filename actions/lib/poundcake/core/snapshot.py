@@ -1,6 +1,11 @@
 """The sensor's memory at a moment. Pure."""
 
 from dataclasses import dataclass
+from typing import Any, Dict, List, Optional
+
+from poundcake.core.alert import Row
+from poundcake.core.controls import Controls
+from poundcake.core.limits import Breaker
 
 
 @dataclass(frozen=True)
@@ -9,21 +14,20 @@ class Snapshot:
 
     ``now``: Unix time. ``alerts``: rows. ``recent``: recent.Recent. ``controls``:
     controls.Controls, None before they are read. ``breakers``: ``{alertname: Breaker}`` of those
-    that are open. ``running``: dispatches under way, but for those that wait for a person's answer.
-    ``undecided``: notifications that
-    wait for a decision.
+    that are open. ``running``: dispatches under way that do not only wait for a person's
+    answer. ``undecided``: notifications that wait for a decision.
     """
 
     now: float
-    alerts: list
-    recent: object
-    controls: object
-    breakers: dict
+    alerts: List[Row]
+    recent: Any
+    controls: Optional[Controls]
+    breakers: Dict[str, Breaker]
     running: int
     undecided: int
 
     @property
-    def windows(self):
+    def windows(self) -> List[Dict[str, Any]]:
         """The rows of the maintenance windows that are not over."""
         known = self.controls.windows if self.controls else ()
         return [window.row for window in known if self.now < window.ends]

@@ -8,13 +8,13 @@ import time
 
 from poundcake import clock
 from poundcake.core.alert import ENDED_STATUSES, REMEDIATING, RESOLVED, open_attempts
+from poundcake.core.requests import BY_HAND
 from poundcake.errors import ExpectedError
 from poundcake.ids import new_uuid7
 from poundcake.people import person, why
 from poundcake.st2 import rows
 from poundcake.views import queries
 
-SOURCE = "by_hand"
 RETRY = "retry"
 ACKNOWLEDGE = "acknowledge"
 DISMISS = "dismiss"
@@ -38,7 +38,7 @@ def command(stackstorm, do, fingerprint, reason, by, now=None):
     entry = {
         "request_id": new_uuid7(),
         "received_at": clock.to_text(time.time() if now is None else now),
-        "source": SOURCE,
+        "source": BY_HAND,
         "command": {"do": do, "fingerprint": fingerprint, "by": by, "reason": reason},
     }
     rows.write(stackstorm, rows.INBOX, entry["request_id"], entry)

@@ -1,13 +1,14 @@
 """Rebuilds rows from StackStorm's own records, for when tracking was off or rows were lost.
 
-A dispatch is a trigger instance whose payload tells the alert and the attempt; what became of it
-``watch`` reads. Alerts that were never dispatched StackStorm does not know: they stay lost until
-Alertmanager speaks of them again.
+A dispatch is a trigger instance whose payload has the alert and the attempt; ``executions.observe``
+reads what became of it. StackStorm does not know alerts that were never dispatched: they stay lost
+until Alertmanager sends them again.
 
 What the sensor has in its memory and in the outbox must win over what is rebuilt: a row that is
-written over keeps its revision, and one that was not there gets revision 0.
+overwritten keeps its revision, and a new one gets revision 0.
 """
 
+import dataclasses
 import time
 import uuid
 
@@ -15,10 +16,11 @@ from poundcake import clock
 from poundcake.core import lifecycle
 from poundcake.core.alert import ENDED_STATUSES, find_episode, open_attempts
 from poundcake.core.decisions import DISPATCH
+from poundcake.core.facts import Dispatched, Notified, Settled
+from poundcake.core.requests import REBUILT, new_entry, new_request
 from poundcake.errors import ExpectedError
 from poundcake.st2 import executions, outbox, rows, triggers
 
-SOURCE = "rebuilt"
 _DESCRIBED = (
     "alertname",
     "severity",
@@ -34,13 +36,13 @@ _DESCRIBED = (
 
 
 def rebuild(stackstorm, since, settings, now=None):
-    """Write the rows of everything that was dispatched since a time, where they lack something.
+    """Write the rows of everything that was dispatched since a time, where something is missing.
 
-    The text of alerts is inert in StackStorm's records, and so it is in rows that were not there.
+    Text of alerts is inert in StackStorm's records, and therefore in rows that are new.
 
-    :param since: a length of time such as ``24h``, or an RFC 3339 time.
+    :param since: a duration such as ``24h``, or an RFC 3339 time.
     :returns: counts: instances (of poundcake.alert since then), alerts_written, executions_written,
-        requests_written, and unchanged (rows that lacked nothing).
+        requests_written, and unchanged (rows that were complete).
     :raises ExpectedError: when ``since`` is neither.
     """
     now = time.time() if now is None else now
@@ -48,9 +50,9 @@ def rebuild(stackstorm, since, settings, now=None):
     dispatches = _payloads(stackstorm, triggers.ALERT, since)
     alerts = _Alerts(stackstorm)
     for at, payload in dispatches:
-        alerts.apply(payload, _dispatch_facts(alerts.row(payload["fingerprint"]), payload, at))
+        alerts.add_dispatch(payload, at)
     for at, payload in _payloads(stackstorm, triggers.ALERT_RESOLVED, since):
-        alerts.apply(payload, _resolve_facts(alerts.row(payload["fingerprint"]), payload, at))
+        alerts.add_resolve(payload, at)
     alerts.observe(now)
     return _write(stackstorm, alerts, [payload for _, payload in dispatches], settings)
 
@@ -72,26 +74,47 @@ class _Alerts:
                 self.rows[fingerprint] = stored
         return self.rows.get(fingerprint)
 
-    def apply(self, payload, facts):
-        """Add facts that a payload tells; a stored row keeps its labels, which are not inert."""
-        fingerprint = payload["fingerprint"]
-        for fact in facts:
-            if fact["kind"] == "notified":
-                source = self.stored[fingerprint] or payload
-                described = {name: source[name] for name in _DESCRIBED}
-                described.update(extra=source.get("extra", {}), ends_at=payload["ends_at"] or None)
-                fact["alert"] = described
-            self.rows[fingerprint] = lifecycle.apply(self.rows.get(fingerprint), fact)
+    def add_dispatch(self, payload, at):
+        """Add what the payload of a dispatch tells and the row does not know."""
+        row = self.row(payload["fingerprint"])
+        if not (row and find_episode(row, payload["starts_at"])):
+            self._notify(payload, payload["received_at"] or at, "firing")
+        known = {attempt["dispatch_id"] for attempt in row["attempts"]} if row else ()
+        if payload["dispatch_id"] not in known:
+            about = (payload["fingerprint"], payload["starts_at"], at, payload["dispatch_id"])
+            self._apply(Dispatched(*about, payload["attempt"], payload["request_id"]))
+
+    def add_resolve(self, payload, at):
+        """Add a resolve when the row knows the episode and not that it is over."""
+        row = self.row(payload["fingerprint"])
+        episode = row and find_episode(row, payload["starts_at"])
+        if episode and not episode["resolved_at"]:
+            self._notify(payload, at, "resolved")
+
+    def _notify(self, payload, at, status):
+        # A stored row keeps its labels, which are not inert.
+        source = self.stored[payload["fingerprint"]] or payload
+        alert = {name: source[name] for name in _DESCRIBED}
+        alert.update(extra=source.get("extra", {}), ends_at=payload["ends_at"] or None)
+        about = (payload["fingerprint"], payload["starts_at"], at)
+        self._apply(Notified(*about, payload["request_id"], status, alert))
+
+    def _apply(self, fact):
+        self.rows[fact.fingerprint] = lifecycle.apply(self.rows.get(fact.fingerprint), fact)
 
     def observe(self, now):
         """Add what became of the dispatches that have not ended."""
-        flights = [(row, attempt) for row in self.rows.values() for attempt in open_attempts(row)]
-        dispatched_at = {attempt["dispatch_id"]: attempt["dispatched_at"] for _, attempt in flights}
-        for fact in executions.observe(self._stackstorm, flights, now)[0]:
-            if fact["kind"] == "settled":
+        dispatches = [
+            (row, attempt) for row in self.rows.values() for attempt in open_attempts(row)
+        ]
+        dispatched_at = {
+            attempt["dispatch_id"]: attempt["dispatched_at"] for _, attempt in dispatches
+        }
+        for fact in executions.observe(self._stackstorm, dispatches, now)[0]:
+            if isinstance(fact, Settled):
                 # It was settled moments after its dispatch, not when somebody asked at last.
-                fact = dict(fact, at=dispatched_at[fact["dispatch_id"]])
-            self.rows[fact["fingerprint"]] = lifecycle.apply(self.rows[fact["fingerprint"]], fact)
+                fact = dataclasses.replace(fact, at=dispatched_at[fact.dispatch_id])
+            self._apply(fact)
 
     def attempt(self, payload):
         """Return ``(row, attempt)`` of a dispatch, None when its row has forgotten it."""
@@ -110,11 +133,11 @@ def _moment(since, now):
     try:
         return clock.to_text(clock.to_seconds(since))
     except ValueError:
-        text = (
-            'since: "%s" is neither a length of time, as in 24h or 1h30m, nor an RFC 3339 time, '
-            "as in 2026-01-31T12:00:00Z"
+        raise ExpectedError(
+            "since",
+            f'"{since}"',
+            "a duration such as 24h or 1h30m, or an RFC 3339 time such as 2026-01-31T12:00:00Z",
         )
-        raise ExpectedError(text % since)
 
 
 def _payloads(stackstorm, trigger, since):
@@ -124,28 +147,6 @@ def _payloads(stackstorm, trigger, since):
         for item in stackstorm.list_trigger_instances(trigger, since)
     ]
     return sorted(found, key=lambda item: item[0])
-
-
-def _fact(kind, payload, at, **more):
-    fact = {name: payload[name] for name in ("fingerprint", "request_id")}
-    return dict(fact, kind=kind, episode=payload["starts_at"], at=at, **more)
-
-
-def _dispatch_facts(row, payload, at):
-    """Give the facts of a dispatch that a row, which may be None, does not know."""
-    if not (row and find_episode(row, payload["starts_at"])):
-        yield _fact("notified", payload, payload["received_at"] or at, status="firing")
-    known = {attempt["dispatch_id"] for attempt in row["attempts"]} if row else ()
-    if payload["dispatch_id"] not in known:
-        named = {name: payload[name] for name in ("dispatch_id", "attempt")}
-        yield _fact("dispatched", payload, at, **named)
-
-
-def _resolve_facts(row, payload, at):
-    """Give the fact of a resolve when a row knows the episode and not that it is over."""
-    episode = row and find_episode(row, payload["starts_at"])
-    if episode and not episode["resolved_at"]:
-        yield _fact("notified", payload, at, status="resolved")
 
 
 def _write(stackstorm, alerts, dispatches, settings):
@@ -190,8 +191,8 @@ def _execution_rows(alerts, dispatches):
     for payload in dispatches:
         row, attempt = alerts.attempt(payload) or (None, {"executions": []})
         for execution in attempt["executions"]:
-            fact = {"dispatch_id": attempt["dispatch_id"], "execution": execution}
-            found[execution["execution_id"]] = lifecycle.execution_row(row, fact)
+            made = lifecycle.execution_row(row, attempt["dispatch_id"], execution)
+            found[execution["execution_id"]] = made
     return sorted(found.items())
 
 
@@ -199,42 +200,34 @@ def _request_rows(alerts, dispatches):
     """Return ``(request_id, row)`` of the requests that led to some dispatches."""
     by_request = {}
     for payload in dispatches:
-        flight = alerts.attempt(payload)
-        if flight:
+        known = alerts.attempt(payload)
+        if known:
             found = by_request.setdefault(payload["request_id"], {})
-            found[payload["dispatch_id"]] = (payload,) + flight
+            found[payload["dispatch_id"]] = (payload,) + known
     return sorted(
         (name, _request_row(name, list(by_request[name].values()))) for name in by_request
     )
 
 
 def _request_row(request_id, dispatches):
-    first = dispatches[0][0]
-    attempts = [attempt for _, _, attempt in dispatches]
-    ends = [attempt["ended_at"] for attempt in attempts]
-    return {
-        "request_id": request_id,
-        "received_at": _received_at(request_id, attempts[0]["dispatched_at"]),
-        "completed_at": max(ends) if all(ends) else None,
-        "source": SOURCE,
-        "receiver": first["receiver"],
-        "group_key": first["group_key"],
-        "truncated_alerts": 0,
-        "warnings": [],
-        "counts": {DISPATCH: len(dispatches), "alerts": len(dispatches)},
-        "alerts": [
-            {
-                "fingerprint": row["fingerprint"],
-                "alertname": row["alertname"],
-                "starts_at": attempt["starts_at"],
-                "decision": DISPATCH,
-                "reason": "attempt %d, from StackStorm's records" % attempt["attempt"],
-                "dispatch_id": attempt["dispatch_id"],
-                "outcome": attempt["outcome"],
-            }
-            for _, row, attempt in dispatches
-        ],
-    }
+    entries = [
+        new_entry(
+            row["fingerprint"],
+            row["alertname"],
+            attempt["starts_at"],
+            DISPATCH,
+            f"attempt {attempt['attempt']}, from StackStorm's records",
+            dispatch_id=attempt["dispatch_id"],
+            outcome=attempt["outcome"],
+        )
+        for _, row, attempt in dispatches
+    ]
+    payload, _, first = dispatches[0]
+    received_at = _received_at(request_id, first["dispatched_at"])
+    request = new_request(request_id, received_at, REBUILT, entries)
+    request.update(receiver=payload["receiver"], group_key=payload["group_key"])
+    ends = [attempt["ended_at"] for _, _, attempt in dispatches]
+    return dict(request, completed_at=max(ends) if all(ends) else None)
 
 
 def _received_at(request_id, otherwise):

@@ -1,62 +1,84 @@
-"""What becomes of dispatches: sent, followed to their end, and ended when they never would.
+"""Follows dispatches to their end: sends them, watches them, and ends those that never would.
 
-A dispatch is in flight from the moment it is taken down until all that rules started for it has
-ended. What is seen of it are facts for the ledger (watch.py); what follows from them is done here.
+A dispatch is open from the moment the ledger has it until everything that rules started for it has
+ended. ``st2/executions.py`` observes it and gives facts; what follows from them is done here.
 """
+
+from typing import Any, Callable, Set, Tuple
 
 from poundcake import clock
 from poundcake.core import admission
-from poundcake.core.alert import ENDED_STATUSES, find_episode, open_inquiries
+from poundcake.core.alert import ENDED_STATUSES, Attempt, Row, find_episode, open_inquiries
+from poundcake.core.facts import Acknowledged, Answered, Fact, Held, Settled
+from poundcake.sensor.ledger import Ledger
+from poundcake.sensor.log import EventLog
+from poundcake.sensor.publisher import Publisher
+from poundcake.settings import Settings
 from poundcake.st2 import executions
+from poundcake.st2.client import StackStorm
 
 
 class Dispatches:
     """Follows the dispatches of a ledger.
 
     :param settings: settings.Settings.
-    :param stackstorm: stackstorm.StackStorm.
+    :param stackstorm: client.StackStorm.
     :param ledger: ledger.Ledger.
-    :param bus: bus.Bus.
-    :param log: events.Events.
+    :param publisher: publisher.Publisher.
+    :param log: log.EventLog.
     :param now: the clock, Unix time in seconds.
     """
 
-    def __init__(self, settings, stackstorm, ledger, bus, log, now):
+    def __init__(
+        self,
+        settings: Settings,
+        stackstorm: StackStorm,
+        ledger: Ledger,
+        publisher: Publisher,
+        log: EventLog,
+        now: Callable[[], float],
+    ):
         self._settings = settings
         self._stackstorm = stackstorm
         self._ledger = ledger
-        self._publisher = bus
+        self._publisher = publisher
         self._log = log
         self._now = now
-        self._canceled = set()  # execution ids
-        self._faulty = set()  # fingerprints of alerts over which PoundCake stumbled
-        self._over = set()  # ids of inquiries that were answered for want of a person
+        self._canceled: Set[str] = set()  # execution ids
+        self._faulty: Set[str] = set()  # fingerprints of alerts whose facts raised an error
+        self._expired: Set[str] = set()  # ids of inquiries that were PoundCake answered itself
 
-    def send(self, identity):
+    def send(self, identity: str) -> None:
         """Send a dispatch that the ledger has; end it when StackStorm would drop it."""
-        row, attempt = self._ledger.flight(identity)
+        row, attempt = self._open(identity)
         try:
             self._publisher.add_dispatch(row, attempt)
         except ValueError as error:
-            text = "%s: a dispatch cannot be sent, as StackStorm would drop it" % row["alertname"]
+            text = (
+                f"{row['alertname']}: a dispatch cannot be sent, because StackStorm would drop it"
+            )
             self._log.record(
                 "unsendable", text, fingerprint=row["fingerprint"], dispatch_id=identity
             )
             self._give_up(row, attempt, str(error))
 
-    def _give_up(self, row, attempt, reason):
-        """End an attempt of which StackStorm knows nothing and never will."""
-        fact = {"kind": "settled", "fingerprint": row["fingerprint"], "reason": reason}
-        fact.update(episode=attempt["starts_at"], dispatch_id=attempt["dispatch_id"])
-        self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
+    def _open(self, identity: str) -> Tuple[Row, Attempt]:
+        known = self._ledger.open_dispatch(identity)
+        assert known, "a dispatch that has ended is not sent"
+        return known
 
-    def follow(self):
+    def _give_up(self, row: Row, attempt: Attempt, reason: str) -> None:
+        """End an attempt of which StackStorm knows nothing and never will."""
+        about = (row["fingerprint"], attempt["starts_at"], clock.to_text(self._now()))
+        self._ledger.apply(Settled(*about, attempt["dispatch_id"], reason))
+
+    def follow(self) -> None:
         """Look once what became of the dispatches, and do what follows from it."""
-        flights = self._ledger.flights()
-        facts, lost = executions.observe(self._stackstorm, flights, self._now())
+        dispatches = self._ledger.open_dispatches()
+        facts, lost = executions.observe(self._stackstorm, dispatches, self._now())
         for fact in facts:
-            self._guard(fact["fingerprint"], self._observed, fact)
-        for fingerprint in {row["fingerprint"] for row, _ in flights}:
+            self._guard(fact.fingerprint, self._observed, fact)
+        for fingerprint in {row["fingerprint"] for row, _ in dispatches}:
             self.follow_up(self._ledger.alerts[fingerprint])
         for identity in lost:
             if self._publisher.is_lost(identity):
@@ -64,8 +86,8 @@ class Dispatches:
         self._cancel()
         self._end_inquiries()
 
-    def _guard(self, fingerprint, call, about):
-        """Do something about one alert: a fault of PoundCake's in it must not stop the others."""
+    def _guard(self, fingerprint: str, call: Callable[[Any], None], about: Any) -> None:
+        """Do something about one alert; a bug in it must not stop the others."""
         try:
             call(about)
         except Exception as error:
@@ -74,36 +96,43 @@ class Dispatches:
                 self._log.record("fault", text, error, fingerprint=fingerprint)
             self._faulty.add(fingerprint)
 
-    def _observed(self, fact):
+    def _observed(self, fact: Fact) -> None:
         row = self._ledger.apply(fact)
-        if fact["kind"] == "settled":
-            self._publisher.forget(fact["dispatch_id"])
-        elif fact["kind"] == "answered" and fact["approved"] is False:
-            self._taken_over(row, fact)
+        if isinstance(fact, Settled):
+            self._publisher.forget(fact.dispatch_id)
+        elif isinstance(fact, Answered) and fact.approved is False:
+            self._decline(row, fact)
 
-    def _taken_over(self, row, fact):
-        """Whoever does not approve a remediation takes the alert over: it is not tried again."""
-        (attempt,) = [a for a in row["attempts"] if a["dispatch_id"] == fact["dispatch_id"]]
-        said = {name: fact[name] for name in ("fingerprint", "episode", "at")}
-        said.update(kind="acknowledged", by="", dismissed=False, request_id=attempt["request_id"])
-        self._ledger.apply(dict(said, reason="its remediation was not approved"))
+    def _decline(self, row: Row, answered: Answered) -> None:
+        """Acknowledge an alert for the person who did not approve its remediation."""
+        (attempt,) = [a for a in row["attempts"] if a["dispatch_id"] == answered.dispatch_id]
+        self._ledger.apply(
+            Acknowledged(
+                answered.fingerprint,
+                answered.episode,
+                answered.at,
+                attempt["request_id"],
+                by="",
+                reason="its remediation was not approved",
+            )
+        )
         self._log.record(
             "declined",
-            "%s: its remediation was not approved" % row["alertname"],
+            f"{row['alertname']}: its remediation was not approved",
             request_id=attempt["request_id"],
             fingerprint=row["fingerprint"],
             alertname=row["alertname"],
         )
 
-    def _resend(self, identity):
-        row, attempt = self._ledger.flight(identity)
+    def _resend(self, identity: str) -> None:
+        row, attempt = self._open(identity)
         episode = find_episode(row, attempt["starts_at"])
         if episode is None or episode["resolved_at"]:  # None: newer ones have replaced it
             self._give_up(row, attempt, "StackStorm lost it, and the episode is over")
             return
         self._log.record(
             "retried",
-            "%s: its dispatch got lost in StackStorm and is sent again" % row["alertname"],
+            f"{row['alertname']}: StackStorm lost its dispatch, which is sent again",
             request_id=attempt["request_id"],
             fingerprint=row["fingerprint"],
             alertname=row["alertname"],
@@ -111,22 +140,21 @@ class Dispatches:
         )
         self.send(identity)
 
-    def follow_up(self, row):
+    def follow_up(self, row: Row) -> None:
         """Make the fact that follows from the end of an alert's attempt, if any does."""
         self._guard(row["fingerprint"], self._end_of, row)
 
-    def _end_of(self, row):
-        fact = admission.after_attempt(row, self._settings)
+    def _end_of(self, row: Row) -> None:
+        fact = admission.after_attempt(row, self._settings, clock.to_text(self._now()))
         if fact:
-            fact.update(fingerprint=row["fingerprint"], episode=row["starts_at"])
-            self._ledger.apply(dict(fact, at=clock.to_text(self._now())))
-            if fact["kind"] == "held":
-                self._log.record_held("retried", row, fact["cause"], fact["request_id"])
+            self._ledger.apply(fact)
+            if isinstance(fact, Held):
+                self._log.record_held("retried", row, fact.cause, fact.request_id)
 
-    def _cancel(self):
-        """Cancel executions of which nothing is wanted any more, or that will never start."""
+    def _cancel(self) -> None:
+        """Cancel executions that are no longer needed, or that will never start."""
         asked = set()
-        for row, attempt in self._ledger.flights():
+        for row, attempt in self._ledger.open_dispatches():
             episode = find_episode(row, attempt["starts_at"])
             resolved = (
                 self._settings.admission.cancel_on_resolve and episode and episode["resolved_at"]
@@ -142,7 +170,7 @@ class Dispatches:
                     self._stackstorm.cancel_execution(identity)
                     self._log.record(
                         "canceled",
-                        "%s: its execution is canceled, because %s" % (row["alertname"], why),
+                        f"{row['alertname']}: its execution is canceled, because {why}",
                         request_id=attempt["request_id"],
                         fingerprint=row["fingerprint"],
                         alertname=row["alertname"],
@@ -152,21 +180,21 @@ class Dispatches:
                     asked.add(identity)
         self._canceled = asked
 
-    def _end_inquiries(self):
-        """Answer for the person who has let the time go by, or need not answer any more.
+    def _end_inquiries(self) -> None:
+        """Answer inquiries whose time is up, or whose alert has resolved.
 
         Canceling the execution instead would leave the question open for good.
         """
-        over = set()
-        for row, attempt in self._ledger.flights():
+        expired = set()
+        for row, attempt in self._ledger.open_dispatches():
             episode = find_episode(row, attempt["starts_at"])
             resolved = episode and episode["resolved_at"]
             for inquiry in open_inquiries(attempt):
                 until = inquiry["until"]
                 if until and (resolved or self._now() > clock.to_seconds(until)):
-                    over.add(inquiry["inquiry_id"])
-        for identity in over - self._over:
+                    expired.add(inquiry["inquiry_id"])
+        for identity in expired - self._expired:
             if self._stackstorm.respond(identity, executions.TIME_IS_UP):
                 text = "nobody answered before the time was up or the alert resolved"
                 self._log.record("unanswered", text, inquiry_id=identity)
-        self._over = over
+        self._expired = expired

@@ -5,57 +5,64 @@ it from the rows and the outbox and goes on.
 """
 
 import collections
-import copy
 import heapq
+from sys import intern
+from typing import Any, Dict, List, Optional, Set, Tuple, cast
 
 from poundcake import clock
-from poundcake.core import admission, heartbeat, lifecycle
+from poundcake.core import admission, heartbeat, lifecycle, limits
 from poundcake.core.alert import (
-    NEVER_RAN,
     PENDING,
-    RESOLVED,
     UNCOUNTED,
-    attempts_of,
+    Attempt,
+    Row,
     awaits_approval,
     current_hold,
-    find_episode,
     next_attempt_number,
     open_attempts,
     request_ids_of,
 )
-from poundcake.core.decisions import DISPATCH, PEND, WINDOW
+from poundcake.core.controls import Controls
+from poundcake.core.decisions import WINDOW
+from poundcake.core.facts import Executed, Fact, Held, Ineffective
 from poundcake.core.history import transitions
+from poundcake.core.requests import completed, with_outcomes
 from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.recent import MOST_READ, Recent
-from poundcake.sensor.shared import shared
+from poundcake.settings import Settings
 from poundcake.st2 import outbox, rows, triggers
+from poundcake.st2.client import StackStorm
 
-# Of the attempts of one alertname, the breaker looks at so many of the latest; the memory is for
-# a multiple, so that it is seldom tidied.
-MOST_FARES = 1000
+Report = Tuple[str, Dict[str, Any], Optional[str]]  # trigger, payload, trace tag
+Changed = Dict[str, Dict[str, Any]]  # kind of row -> name -> row
+
+# The breaker looks at so many of the latest attempts of an alertname. Memory keeps up to twice as
+# many, so that it is seldom tidied.
+MOST_OUTCOMES = 1000
 
 
 class Ledger:
     """Alert rows by fingerprint and request rows by id; rows in it are replaced, never changed."""
 
-    def __init__(self, settings, metrics=None):
+    def __init__(self, settings: Settings, metrics: Optional[Metrics] = None):
         self._settings = settings
         self._metrics = metrics or Metrics()
-        self.alerts = {}
-        self.requests = {}
-        self.changed = {kind: {} for kind in rows.KINDS}
-        self.reports = []  # what is to be told of the changes, as (trigger, payload, trace_tag)
+        self.alerts: Dict[str, Row] = {}
+        self.requests: Dict[str, Dict[str, Any]] = {}
+        self.changed: Changed = {kind: {} for kind in rows.KINDS}
+        self.reports: List[Report] = []  # triggers about the changes
         self.recent = Recent()
         self.version = 0  # counts what may let a held alert go
-        self._open = {}  # dispatch_id -> fingerprint
-        self._awaiting = set()  # the dispatch ids of those that only wait for a person's answer
-        self._held = {}  # fingerprint -> (state, cause) of the hold
-        self._times = {}  # admission.rate_key -> {dispatch_id: Unix time of the dispatch}
-        self._fares = {}  # alertname -> {dispatch_id: attempt}
-        self._breakers = {}  # alertname -> Breaker
-        self._heartbeats = set()  # fingerprints
+        self._open: Dict[str, str] = {}  # dispatch_id -> fingerprint
+        self._awaiting: Set[str] = set()  # those that only wait for a person's answer
+        self._held: Dict[str, Tuple[str, str]] = {}  # fingerprint -> (state, cause) of the hold
+        # Unix times of dispatches, by dispatch_id.
+        self._times: Dict[limits.RateKey, Dict[str, float]] = {}
+        self._outcomes: Dict[str, Dict[str, Attempt]] = {}  # alertname -> {dispatch_id: attempt}
+        self._breakers: Dict[str, limits.Breaker] = {}  # alertname -> Breaker
+        self._heartbeats: Set[str] = set()  # fingerprints
 
-    def load(self, stackstorm):
+    def load(self, stackstorm: StackStorm) -> List[str]:
         """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open.
 
         :returns: the fingerprints of rows that cannot be used; the others are there.
@@ -74,7 +81,7 @@ class Ledger:
                 self._open = {d: f for d, f in self._open.items() if f != fingerprint}
                 self._awaiting &= set(self._open)
                 self._held.pop(fingerprint, None)
-        for name in self._fares:
+        for name in self._outcomes:
             self._breaker_of(name)
         self.requests.update(untracked["requests"])
         for request_id in self._open_request_ids():
@@ -86,37 +93,37 @@ class Ledger:
         return unusable
 
     @property
-    def in_flight(self):
+    def in_flight(self) -> int:
         """How many dispatches have not ended."""
         return len(self._open)
 
     @property
-    def running(self):
+    def running(self) -> int:
         """How many of them do not only wait for a person's answer."""
         return max(0, len(self._open) - len(self._awaiting))
 
     @property
-    def waiting(self):
+    def waiting(self) -> int:
         """How many alerts are pending, whatever they wait for."""
         return sum(1 for state, _ in self._held.values() if state == PENDING)
 
     @property
-    def held(self):
+    def held(self) -> List[Row]:
         """The rows of the alerts whose next attempt is held back."""
         return [self.alerts[fingerprint] for fingerprint in self._held]
 
     @property
-    def busy(self):
+    def busy(self) -> Set[str]:
         """The fingerprints that have a dispatch which has not ended."""
         return set(self._open.values())
 
     @property
-    def heartbeats(self):
+    def heartbeats(self) -> List[Row]:
         """The rows of the heartbeats that have come, as far as they are known."""
-        found = [self.alerts.get(fingerprint) for fingerprint in list(self._heartbeats)]
-        return [row for row in found if row and row.get("heartbeat")]
+        known = [self.alerts.get(fingerprint) for fingerprint in list(self._heartbeats)]
+        return [row for row in known if row and row.get("heartbeat")]
 
-    def counts(self, now):
+    def counts(self, now: float) -> Dict[str, Any]:
         """Return how many alerts there are by state and by hold, and what else metrics show.
 
         It is asked by other threads than the one that decides: it changes nothing, and goes
@@ -134,26 +141,24 @@ class Ledger:
             "breakers": breakers,
         }
 
-    def flights(self):
+    def open_dispatches(self) -> List[Tuple[Row, Attempt]]:
         """Return ``(row, attempt)`` of every dispatch that has not ended."""
-        found = []
-        for fingerprint in self.busy:
-            row = self.alerts[fingerprint]
-            found += [(row, attempt) for attempt in open_attempts(row)]
-        return found
+        busy = [self.alerts[fingerprint] for fingerprint in self.busy]
+        return [(row, attempt) for row in busy for attempt in open_attempts(row)]
 
-    def flight(self, dispatch_id):
+    def open_dispatch(self, dispatch_id: str) -> Optional[Tuple[Row, Attempt]]:
         """Return ``(row, attempt)`` of one dispatch, None when it has ended."""
-        row = self.alerts.get(self._open.get(dispatch_id))
-        for attempt in open_attempts(row) if row else []:
-            if attempt["dispatch_id"] == dispatch_id:
-                return row, attempt
+        row = self.alerts.get(self._open.get(dispatch_id, ""))
+        if row is not None:
+            for attempt in open_attempts(row):
+                if attempt["dispatch_id"] == dispatch_id:
+                    return row, attempt
         return None
 
-    def standing(self, now, controls):
-        """Return what admission may know of everything else, as an admission.Standing."""
-        places = {admission.place(self.alerts[f], self._settings) for f in self.busy}
-        return admission.Standing(
+    def standing(self, now: float, controls: Optional[Controls]) -> limits.Standing:
+        """Return what admission may know of everything else, as a limits.Standing."""
+        places = {limits.place(self.alerts[f], self._settings) for f in self.busy}
+        return limits.Standing(
             now=now,
             in_flight=len(self._open) - len(self._awaiting),
             busy=places,
@@ -163,13 +168,13 @@ class Ledger:
             controls=controls,
         )
 
-    def apply(self, fact):
+    def apply(self, fact: Fact) -> Row:
         """Add one lifecycle fact; return the row with it."""
-        before = self.alerts.get(fact["fingerprint"])
+        before = self.alerts.get(fact.fingerprint)
         after = lifecycle.apply(before, fact)
         if after is before:
             return after
-        after = shared(after)
+        after = cast(Row, shared(after))
         breaker = self._breaker_of(after["alertname"])
         self._put_alert(after)
         self.changed["alerts"][after["fingerprint"]] = after
@@ -180,43 +185,43 @@ class Ledger:
             self.reports.append((triggers.LIFECYCLE, report, None))
         changed = self._breaker_of(after["alertname"])
         if changed.opened_at != breaker.opened_at:
-            report = triggers.breaker_payload(after, breaker, changed, fact["at"])
+            report = triggers.breaker_payload(after, breaker, changed, fact.at)
             self.reports.append((triggers.LIFECYCLE, report, None))
-        if heartbeat.told(before) != heartbeat.told(after):
-            report = triggers.heartbeat_payload(after, heartbeat.told(after), fact["at"])
+        if heartbeat.is_missing(before) != heartbeat.is_missing(after):
+            report = triggers.heartbeat_payload(after, heartbeat.is_missing(after), fact.at)
             self.reports.append((triggers.LIFECYCLE, report, None))
-        if fact["kind"] == "executed":
-            execution = lifecycle.execution_row(after, fact)
+        if isinstance(fact, Executed):
+            execution = lifecycle.execution_row(after, fact.dispatch_id, fact.execution)
             self.changed["executions"][execution["execution_id"]] = execution
             self._metrics.executed(execution)
-        elif fact["kind"] == "ineffective":
+        elif isinstance(fact, Ineffective):
             self._metrics.was_ineffective()
-        self._complete_requests(after, fact["at"])
+        self._complete_requests(after, fact.at)
         return after
 
-    def add_request(self, row):
+    def add_request(self, row: Dict[str, Any]) -> None:
         """Add the row of a request whose alerts are all decided."""
         row = dict(row, rev=1)
         self.recent.add(row, self.alerts)
-        self._put_request(_completed(row, row["received_at"]))
+        self._put_request(completed(row, row["received_at"]))
         for entry in row["alerts"]:
             if entry["fingerprint"] in self.alerts:
                 self._complete_requests(self.alerts[entry["fingerprint"]], row["received_at"])
 
-    def take_changed(self):
+    def take_changed(self) -> Tuple[Changed, List[Report]]:
         """Return the changed rows and the reports of them, and begin new collections."""
         taken = self.changed, self.reports
         self.changed, self.reports = {kind: {} for kind in rows.KINDS}, []
         return taken
 
-    def put_back(self, changed, reports):
+    def put_back(self, changed: Changed, reports: List[Report]) -> None:
         """Give back what could not be written; what changed since then is newer."""
-        for kind, found in changed.items():
-            for name, row in found.items():
+        for kind, by_name in changed.items():
+            for name, row in by_name.items():
                 self.changed[kind].setdefault(name, row)
         self.reports = reports + self.reports
 
-    def forget(self, now):
+    def forget(self, now: float) -> None:
         """Drop what the datastore drops by its TTL as well: old alerts."""
         for fingerprint, row in list(self.alerts.items()):
             keep = outbox.time_to_live("alerts", row, self._settings)
@@ -231,17 +236,17 @@ class Ledger:
             if not self._times[key]:
                 del self._times[key]
 
-    def forget_requests(self):
+    def forget_requests(self) -> None:
         """Drop the complete requests when everything is tracked: their rows answer from now on."""
         for request_id, row in list(self.requests.items()):
             if row["completed_at"] and request_id not in self.changed["requests"]:
                 del self.requests[request_id]
 
-    def _put_alert(self, row):
+    def _put_alert(self, row: Row) -> None:
         fingerprint = row["fingerprint"]
         for attempt in row["attempts"]:
             if attempt["dispatched_at"]:
-                self._note_attempt(row, attempt)
+                self._note_attempt(row, attempt, attempt["dispatched_at"])
         hold = current_hold(row)
         held = hold and (hold["state"], hold["cause"])
         if held != self._held.get(fingerprint):
@@ -253,7 +258,7 @@ class Ledger:
         if self._settings.admission.is_heartbeat(row["alertname"]):
             self._heartbeats.add(fingerprint)
 
-    def _note_attempt(self, row, attempt):
+    def _note_attempt(self, row: Row, attempt: Attempt, dispatched_at: str) -> None:
         identity, name = attempt["dispatch_id"], row["alertname"]
         if attempt["outcome"]:
             if self._open.pop(identity, None):
@@ -265,92 +270,79 @@ class Ledger:
         if awaits_approval(attempt) != (identity in self._awaiting):
             self._awaiting ^= {identity}
             self.version += 1
-        times = self._times.setdefault(admission.rate_key(row), {})
-        times[identity] = clock.to_seconds(attempt["dispatched_at"])
+        times = self._times.setdefault(limits.rate_key(row), {})
+        times[identity] = clock.to_seconds(dispatched_at)
         if attempt["outcome"] in UNCOUNTED:
             del times[identity]
-        fares = self._fares.setdefault(name, {})
-        known = fares.get(identity)
+        outcomes = self._outcomes.setdefault(name, {})
+        known = outcomes.get(identity)
         if known is None or known["outcome"] != attempt["outcome"]:
-            fares[identity] = attempt
+            outcomes[identity] = attempt
             self._breakers.pop(name, None)
-        if len(fares) > 2 * MOST_FARES:
-            latest = sorted(fares.values(), key=lambda a: a["ended_at"] or "~")[-MOST_FARES:]
-            self._fares[name] = {a["dispatch_id"]: a for a in latest}
+        if len(outcomes) > 2 * MOST_OUTCOMES:
+            latest = sorted(outcomes.values(), key=lambda a: a["ended_at"] or "~")[-MOST_OUTCOMES:]
+            self._outcomes[name] = {a["dispatch_id"]: a for a in latest}
 
-    def open_breakers(self):
+    def open_breakers(self) -> Dict[str, limits.Breaker]:
         """Return ``{alertname: Breaker}`` of those that are open; any thread may ask."""
         known = self._breakers.copy().items()
         return {name: breaker for name, breaker in known if breaker.opened_at is not None}
 
-    def _breaker_of(self, alertname):
+    def _breaker_of(self, alertname: str) -> limits.Breaker:
         if alertname not in self._breakers:
-            fares = self._fares.get(alertname, {}).values()
-            self._breakers[alertname] = admission.breaker(fares, self._settings)
+            outcomes = self._outcomes.get(alertname, {}).values()
+            self._breakers[alertname] = limits.breaker(outcomes, self._settings)
         return self._breakers[alertname]
 
-    def _put_request(self, row):
+    def _put_request(self, row: Dict[str, Any]) -> None:
         self.requests[row["request_id"]] = row
         self.recent.update(row)
         self.changed["requests"][row["request_id"]] = row
 
-    def _load_recent(self, stackstorm):
+    def _load_recent(self, stackstorm: StackStorm) -> None:
         known = {request_id for row in self.alerts.values() for request_id in row["request_ids"]}
         for request_id in sorted(heapq.nlargest(MOST_READ, known)):
             row = self.requests.get(request_id) or rows.read(stackstorm, rows.REQUEST, request_id)
             if row:
                 self.recent.add(row, self.alerts)
 
-    def _open_request_ids(self):
-        found = [(row, attempt["starts_at"], attempt["attempt"]) for row, attempt in self.flights()]
-        found += [(row, row["starts_at"], next_attempt_number(row)) for row in self.held]
-        return set().union(*(request_ids_of(*item) for item in found)) - {None}
+    def _open_request_ids(self) -> Set[str]:
+        waiting = [
+            (row, attempt["starts_at"], attempt["attempt"])
+            for row, attempt in self.open_dispatches()
+        ]
+        waiting += [(row, row["starts_at"], next_attempt_number(row)) for row in self.held]
+        ids = set().union(*(request_ids_of(*item) for item in waiting))
+        return {request_id for request_id in ids if request_id}
 
-    def _complete_requests(self, row, at):
+    def _complete_requests(self, row: Row, at: str) -> None:
         """Write outcomes of an alert into the requests that brought it."""
-        for request_id in {e["request_id"] for e in row["history"]} - {None}:
-            request = self.requests.get(request_id)
+        for request_id in {entry["request_id"] for entry in row["history"]}:
+            request = self.requests.get(request_id or "")
             if request and not request["completed_at"]:
-                changed = self._with_outcomes(request, row)
+                changed = with_outcomes(request, row, self._retries(row, at))
                 if changed != request:
                     changed["rev"] = request["rev"] + 1
-                    self._put_request(_completed(changed, at))
+                    self._put_request(completed(changed, at))
 
-    def _with_outcomes(self, request, row):
-        request = copy.deepcopy(request)
-        for entry in request["alerts"]:
-            waits = entry["decision"] in (DISPATCH, PEND)
-            if entry["fingerprint"] != row["fingerprint"] or entry["outcome"] or not waits:
-                continue
-            for attempt in attempts_of(row, entry["starts_at"]):
-                waited = request_ids_of(row, entry["starts_at"], attempt["attempt"])
-                if request["request_id"] in waited:
-                    entry["dispatch_id"] = attempt["dispatch_id"]
-                    entry["outcome"] = attempt["outcome"]
-                    if attempt["outcome"] == NEVER_RAN and self._tries_again(row, entry):
-                        entry["outcome"] = None
-            episode = find_episode(row, entry["starts_at"])
-            if entry["dispatch_id"]:
-                continue
-            if episode and episode["resolved_at"]:
-                entry["outcome"] = RESOLVED
-            elif episode and episode["acknowledged"]:
-                entry["outcome"] = "acknowledged"
-            elif entry["starts_at"] != row["starts_at"]:
-                entry["outcome"] = "superseded by a newer episode"
-        return request
-
-    def _tries_again(self, row, entry):
-        fact = admission.after_attempt(row, self._settings)
-        follows = current_hold(row) or (fact and fact["kind"] == "held")
-        return follows and row["starts_at"] == entry["starts_at"]
+    def _retries(self, row: Row, at: str) -> bool:
+        return isinstance(admission.after_attempt(row, self._settings, at), Held)
 
 
-def _completed(request, at):
-    waits = any(
-        entry["decision"] in (DISPATCH, PEND) and not entry["outcome"]
-        for entry in request["alerts"]
-    )
-    if not waits and not request["completed_at"]:
-        request["completed_at"] = at
-    return request
+def shared(value: Any) -> Any:
+    """Return an equal JSON value in which equal strings, keys included, are one object.
+
+    Interning does not leak: a string leaves memory with the last value that contains it.
+    """
+    # Strings are interned inline: a call for each would take twice as long.
+    kind = type(value)
+    if kind is str:
+        return intern(value)
+    if kind is dict:
+        return {
+            intern(name): intern(item) if type(item) is str else shared(item)
+            for name, item in value.items()
+        }
+    if kind is list:
+        return [intern(item) if type(item) is str else shared(item) for item in value]
+    return value

@@ -5,7 +5,7 @@ bus has room. Nothing is lost with the process: dispatches are in the rows, repo
 """
 
 import collections
-from typing import Any, Callable, Deque, Dict, Iterable, Mapping, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterable, Optional, Tuple
 
 from poundcake import clock
 from poundcake.errors import BusBroken, SchemaError
@@ -77,7 +77,7 @@ class Publisher:
         self._reports.extend(reports)
         self._began_at = self._now()
 
-    def add_dispatch(self, row: Mapping[str, Any], attempt: Mapping[str, Any]) -> None:
+    def add_dispatch(self, row: Row, attempt: Attempt) -> None:
         """Queue a dispatch for the next ``send``. Raises SchemaError if it can never be sent."""
         payload = triggers.alert_payload(row, attempt)
         self._schemas.check(triggers.ALERT, payload)

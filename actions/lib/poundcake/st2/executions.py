@@ -1,10 +1,18 @@
 """What became of dispatches: reads StackStorm's own records and gives facts. Writes nothing."""
 
 import time
+from typing import Any, Dict, List, Optional, Tuple
 
 from poundcake import clock
-from poundcake.core.alert import ENDED_STATUSES, SUCCEEDED, open_inquiries
+from poundcake.core.alert import ENDED_STATUSES, SUCCEEDED, Attempt, Execution, Row, open_inquiries
+from poundcake.core.facts import Answered, Asked, Executed, Fact, Settled
 from poundcake.st2 import triggers
+from poundcake.st2.client import StackStorm
+
+Document = Dict[str, Any]  # as StackStorm has it
+Started = Tuple[Row, Attempt, str]  # with the id of an execution
+# What was read of an execution, and the fact when that is new.
+Followed = Tuple[Row, Attempt, Execution, Optional[Fact]]
 
 # The sensor's clock and StackStorm's may differ a little, and at worst by the wide margin.
 CLOCK_MARGIN_SECONDS = 5
@@ -22,18 +30,20 @@ TIME_IS_UP = {"approved": False, "expired": True}
 ERROR_CHARACTERS = 500
 
 
-def observe(stackstorm, flights, now=None):
+def observe(
+    stackstorm: StackStorm, dispatches: List[Tuple[Row, Attempt]], now: Optional[float] = None
+) -> Tuple[List[Fact], List[str]]:
     """Return ``(facts, lost)`` about dispatches that have not ended.
 
-    :param stackstorm: stackstorm.StackStorm.
-    :param flights: list of ``(row, attempt)``.
+    :param stackstorm: client.StackStorm.
+    :param dispatches: list of ``(row, attempt)``.
     :returns: lifecycle facts in the order in which they are to be applied, and the dispatch ids of
         which StackStorm has no trigger instance, or only ones over which its rules engine died.
     """
     now = time.time() if now is None else now
-    unsettled = [(row, attempt) for row, attempt in flights if not attempt["settled_at"]]
+    unsettled = [(row, attempt) for row, attempt in dispatches if not attempt["settled_at"]]
     settled, started, lost = _settle(stackstorm, unsettled, now)
-    for row, attempt in flights:
+    for row, attempt in dispatches:
         for execution in attempt["executions"]:
             if execution["status"] not in ENDED_STATUSES:
                 started.append((row, attempt, execution["execution_id"]))
@@ -42,7 +52,7 @@ def observe(stackstorm, flights, now=None):
     return changed + settled + _inquiries(stackstorm, found, now), lost
 
 
-def never_starts(execution, now):
+def never_starts(execution: Execution, now: float) -> bool:
     """True when an execution of a row has been about to start for so long that it never will."""
     patience = UNSTARTED_SECONDS.get(execution["status"])
     if patience is None or not execution["started_at"]:
@@ -50,17 +60,21 @@ def never_starts(execution, now):
     return now - clock.to_seconds(execution["started_at"]) > patience
 
 
-def _settle(stackstorm, unsettled, now):
+def _settle(
+    stackstorm: StackStorm, unsettled: List[Tuple[Row, Attempt]], now: float
+) -> Tuple[List[Fact], List[Started], List[str]]:
     """Find the executions of the dispatches whose rules have all been evaluated."""
-    facts, started, lost = [], [], []
+    facts: List[Fact] = []
+    started: List[Started] = []
+    lost: List[str] = []
     if not unsettled:
         return facts, started, lost
     instances = _instances(stackstorm, unsettled, now)
     times = [item["occurrence_time"] for found in instances.values() for item in found]
-    enforcements = {}
+    enforcements: Dict[str, List[Document]] = {}
     # Read after the instances, those of a processed instance are all there; and by StackStorm's
     # own clock.
-    since = clock.to_text(clock.to_seconds(min(times)) - 1) if times else None
+    since = clock.to_text(clock.to_seconds(min(times)) - 1) if times else ""
     for enforcement in stackstorm.list_enforcements(since) if times else []:
         enforcements.setdefault(enforcement["trigger_instance_id"], []).append(enforcement)
     for row, attempt in unsettled:
@@ -80,14 +94,16 @@ def _settle(stackstorm, unsettled, now):
             text = "StackStorm stopped in the middle of the rules for trigger instance %s"
             reason = "; ".join([reason] * bool(reason) + [text % undone[0]["id"]])
         started += [(row, attempt, execution_id) for execution_id in execution_ids]
-        facts.append(_fact("settled", row, attempt, now, reason=reason))
+        facts.append(Settled(*_about(row, attempt, now), reason))
     return facts, started, lost
 
 
-def _instances(stackstorm, unsettled, now):
+def _instances(
+    stackstorm: StackStorm, unsettled: List[Tuple[Row, Attempt]], now: float
+) -> Dict[str, List[Document]]:
     """Return ``{dispatch_id: [trigger instance]}`` of some dispatches, as far as there are any."""
     wanted = {attempt["dispatch_id"]: _dispatched(attempt) for _, attempt in unsettled}
-    found = {}
+    found: Dict[str, List[Document]] = {}
     for margin in (CLOCK_MARGIN_SECONDS, WIDE_MARGIN_SECONDS):
         missing = [at for dispatch_id, at in wanted.items() if dispatch_id not in found]
         if margin == WIDE_MARGIN_SECONDS:
@@ -103,26 +119,29 @@ def _instances(stackstorm, unsettled, now):
     return found
 
 
-def _dispatched(attempt):
+def _dispatched(attempt: Attempt) -> float:
+    assert attempt["dispatched_at"], "only what was dispatched is observed"
     return clock.to_seconds(attempt["dispatched_at"])
 
 
-def _enforced(instances, enforcements):
+def _enforced(
+    instances: List[Document], enforcements: Dict[str, List[Document]]
+) -> Tuple[List[str], str]:
     """Return the executions that rules started for some trigger instances, and what went wrong."""
     execution_ids, reasons = [], []
     for instance in instances:
         if instance["status"] == "processing_failed":
-            reasons.append("StackStorm failed to process the trigger instance %s" % instance["id"])
+            reasons.append(f"StackStorm failed to process the trigger instance {instance['id']}")
         for enforcement in enforcements.get(instance["id"], []):
             if enforcement.get("execution_id"):
                 execution_ids.append(enforcement["execution_id"])
             elif enforcement.get("failure_reason"):
                 rule_ref = (enforcement.get("rule") or {}).get("ref", "a rule")
-                reasons.append("%s: %s" % (rule_ref, enforcement["failure_reason"]))
+                reasons.append(f"{rule_ref}: {enforcement['failure_reason']}")
     return execution_ids, "; ".join(reasons)[:ERROR_CHARACTERS]
 
 
-def _follow(stackstorm, started, now):
+def _follow(stackstorm: StackStorm, started: List[Started], now: float) -> List[Followed]:
     """Read executions that have not ended.
 
     :returns: list of ``(row, attempt, execution, fact)``; the fact is None when nothing is new.
@@ -137,26 +156,26 @@ def _follow(stackstorm, started, now):
     if running:
         since = clock.to_text(min(running) - CLOCK_MARGIN_SECONDS)
         listed = listed + stackstorm.list_executions(name, since)
-    listed = {item["id"]: item for item in listed}
-    found = []
+    by_id = {item["id"]: item for item in listed}
+    found: List[Followed] = []
     for row, attempt, execution_id in started:
-        execution = listed.get(execution_id) or stackstorm.get_execution(execution_id)
+        execution = by_id.get(execution_id) or stackstorm.get_execution(execution_id)
         if execution is None:
             execution = {"status": "abandoned", "gone": True}
         described = _describe(stackstorm, execution_id, execution, now)
         fact = None
         if described not in attempt["executions"]:  # most looks at what runs find nothing new
-            fact = _fact("executed", row, attempt, now, execution=described)
+            fact = Executed(*_about(row, attempt, now), described)
         found.append((row, attempt, described, fact))
     return found
 
 
-def _inquiries(stackstorm, found, now):
+def _inquiries(stackstorm: StackStorm, found: List[Followed], now: float) -> List[Fact]:
     """Find out which executions wait for a person, and which no longer do.
 
     A workflow is paused when all that it still does is wait, be it a workflow below it that asks.
     """
-    facts = []
+    facts: List[Fact] = []
     paused = [item for item in found if item[2]["status"] in PAUSED]
     pending = stackstorm.list_pending_inquiries() if paused else set()
     for row, attempt, execution, _ in found:
@@ -165,19 +184,18 @@ def _inquiries(stackstorm, found, now):
         waits = execution["status"] in PAUSED
         for inquiry in known:
             if not waits or inquiry["inquiry_id"] not in pending:
-                over = {"execution_id": identity, "inquiry_id": inquiry["inquiry_id"]}
-                over["approved"] = _approved(stackstorm.get_execution(inquiry["inquiry_id"]))
-                facts.append(_fact("answered", row, attempt, now, **over))
+                approved = _approved(stackstorm.get_execution(inquiry["inquiry_id"]))
+                about = _about(row, attempt, now)
+                facts.append(Answered(*about, identity, inquiry["inquiry_id"], approved))
         if waits and not any(i["inquiry_id"] in pending for i in known):
-            for inquiry in _asked_below(stackstorm, identity):
-                asked = clock.to_seconds(inquiry["start_timestamp"])
-                new = {"execution_id": identity, "inquiry_id": inquiry["id"]}
-                new["until"] = _until(inquiry, asked)
-                facts.append(_fact("asked", row, attempt, asked, **new))
+            for child in _asked_below(stackstorm, identity):
+                asked = clock.to_seconds(child["start_timestamp"])
+                about, until = _about(row, attempt, asked), _until(child, asked)
+                facts.append(Asked(*about, identity, child["id"], until))
     return facts
 
 
-def _asked_below(stackstorm, execution_id):
+def _asked_below(stackstorm: StackStorm, execution_id: str) -> List[Document]:
     """Return the inquiries that an execution, or one that it started, waits for."""
     found = []
     for child in stackstorm.list_children(execution_id):
@@ -188,14 +206,14 @@ def _asked_below(stackstorm, execution_id):
     return found
 
 
-def _approved(inquiry):
+def _approved(inquiry: Optional[Document]) -> Optional[bool]:
     """Return what a person answered: True, False, or None when it was neither."""
     response = ((inquiry or {}).get("result") or {}).get("response")
     approved = response.get("approved") if isinstance(response, dict) else None
     return approved if isinstance(approved, bool) and response != TIME_IS_UP else None
 
 
-def _until(inquiry, asked):
+def _until(inquiry: Document, asked: float) -> Optional[str]:
     """Return until when PoundCake lets a person answer, None when the inquiry is not its own.
 
     StackStorm itself ends inquiries only where [garbagecollector] purge_inquiries is set.
@@ -206,7 +224,9 @@ def _until(inquiry, asked):
     return clock.to_text(asked + 60 * parameters["ttl"])
 
 
-def _describe(stackstorm, execution_id, execution, now):
+def _describe(
+    stackstorm: StackStorm, execution_id: str, execution: Document, now: float
+) -> Execution:
     status = execution["status"]
     error, ran = "", True
     if execution.get("gone"):
@@ -231,7 +251,7 @@ def _describe(stackstorm, execution_id, execution, now):
     }
 
 
-def error_of(result):
+def error_of(result: Any) -> str:
     """Return why an execution failed, from its result: one line of at most 500 characters."""
     text = ""
     if isinstance(result, dict):
@@ -254,7 +274,7 @@ def error_of(result):
     return " ".join(text.split())[:ERROR_CHARACTERS]
 
 
-def _error_line(item):
+def _error_line(item: Any) -> str:
     if not isinstance(item, dict):
         return str(item)
     line = str(item.get("message", ""))
@@ -264,19 +284,13 @@ def _error_line(item):
     return "%s (%s)" % (line, inner) if inner else line
 
 
-def _time(text):
+def _time(text: Optional[str]) -> Optional[str]:
     if not text:
         return None
     return clock.to_text(clock.to_seconds(text))
 
 
-def _fact(kind, row, attempt, now, **more):
-    fact = {
-        "kind": kind,
-        "fingerprint": row["fingerprint"],
-        "episode": attempt["starts_at"],
-        "at": clock.to_text(now),
-        "dispatch_id": attempt["dispatch_id"],
-    }
-    fact.update(more)
-    return fact
+def _about(row: Row, attempt: Attempt, seconds: float) -> Tuple[str, str, str, str]:
+    """Return what every fact about an attempt begins with; ``seconds`` is Unix time."""
+    at = clock.to_text(seconds)
+    return row["fingerprint"], attempt["starts_at"], at, attempt["dispatch_id"]

@@ -1,12 +1,12 @@
 """The triggers that PoundCake emits: their inert payloads, and the check against their schemas."""
 
 import os
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, cast
 
 import jsonschema
 import yaml
 
-from poundcake.core.alert import attempts_of, current_episode, find_episode
+from poundcake.core.alert import Attempt, Episode, Row, attempts_of, current_episode, find_episode
 from poundcake.errors import SchemaError
 from poundcake.ids import event_id
 from poundcake.inert import inert
@@ -22,7 +22,6 @@ BREAKER_CLOSED = "breaker_closed"
 HEARTBEAT_MISSING = "heartbeat_missing"
 HEARTBEAT_RETURNED = "heartbeat_returned"
 
-Row = Mapping[str, Any]
 Payload = Dict[str, Any]
 
 # A rule whose template names a label that the alert lacks does not fire. So the labels and
@@ -44,24 +43,29 @@ LABELS_AT_HAND = (
 ANNOTATIONS_AT_HAND = ("summary", "description", "runbook_url")
 
 
-def alert_payload(row: Row, attempt: Row, status: str = "firing") -> Payload:
+def alert_payload(row: Row, attempt: Attempt, status: str = "firing") -> Payload:
     """Return the payload of ``poundcake.alert`` for one attempt.
 
     It is built from the row alone, so a lost dispatch can be sent again unchanged.
     """
-    return _payload(row, find_episode(row, attempt["starts_at"]), status, attempt)
+    episode = cast(Episode, find_episode(row, attempt["starts_at"]))
+    return _payload(row, episode, status, attempt)
 
 
 def alert_resolved_payload(row: Row) -> Payload:
     """Return the payload of ``poundcake.alert_resolved`` for the latest episode of a row."""
     episode = current_episode(row)
     attempts = attempts_of(row, episode["starts_at"])
-    attempt = dict(attempts[-1] if attempts else {"dispatch_id": "", "attempt": 0})
+    attempt: Dict[str, Any] = {"dispatch_id": "", "attempt": 0}
+    if attempts:
+        attempt.update(attempts[-1])
     attempt["request_id"] = episode["resolved_request_id"]
     return _payload(row, episode, "resolved", attempt)
 
 
-def lifecycle_payload(row: Row, came_from: Optional[str], went_to: str, entry: Row) -> Payload:
+def lifecycle_payload(
+    row: Row, came_from: Optional[str], went_to: str, entry: Mapping[str, Any]
+) -> Payload:
     """Return the payload of ``poundcake.lifecycle`` for one change of state."""
     return _inert(
         {
@@ -135,7 +139,7 @@ def heartbeat_payload(row: Row, missing: bool, at: str) -> Payload:
     return _inert(payload)
 
 
-def _payload(row: Row, episode: Row, status: str, attempt: Row) -> Payload:
+def _payload(row: Row, episode: Episode, status: str, attempt: Mapping[str, Any]) -> Payload:
     payload: Payload = {name: row["labels"].get(name, "") for name in LABELS_AT_HAND}
     payload.update({name: row["annotations"].get(name, "") for name in ANNOTATIONS_AT_HAND})
     payload.update(

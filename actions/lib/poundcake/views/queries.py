@@ -19,55 +19,18 @@ from poundcake.core.alert import (
     is_dismissed,
 )
 from poundcake.core.controls import unreadable_text
-from poundcake.st2 import controls, rows
+from poundcake.st2 import controls, requests, rows
 
 
 def get_request(stackstorm, request_id):
     """Return a request with the present states of its alerts and its executions."""
-    request = request_status(stackstorm, request_id)
+    request = requests.status(stackstorm, request_id)
     if request is None:
         known = sorted(
             (row["request_id"] for row in rows.read_all(stackstorm, rows.REQUEST)), reverse=True
         )
         raise unknown("request_id", request_id, "requests", known)
     return request
-
-
-def request_status(stackstorm, request_id, requests=(), alerts=()):
-    """Return a request with its alerts and executions, None when it is unknown.
-
-    :param requests: request rows by id that are newer than the stored ones.
-    :param alerts: alert rows by fingerprint that are newer than the stored ones.
-    """
-    request = (requests and requests.get(request_id)) or rows.read(
-        stackstorm, rows.REQUEST, request_id
-    )
-    if request is None:
-        entry = rows.read(stackstorm, rows.INBOX, request_id)
-        return entry and {
-            "request_id": request_id,
-            "received_at": entry["received_at"],
-            "completed_at": None,
-            "source": entry["source"],
-            "status": "accepted",  # but not decided yet
-            "alerts": [],
-            "executions": [],
-        }
-    alert_entries, executions = [], []
-    for entry in request["alerts"]:
-        fingerprint = entry["fingerprint"]
-        row = alerts[fingerprint] if fingerprint in alerts else None
-        if row is None and fingerprint:
-            row = rows.read(stackstorm, rows.ALERT, fingerprint)
-        alert_entries.append(dict(entry, state=row["state"] if row else None))
-        for attempt in row["attempts"] if row else []:
-            if attempt["request_id"] == request_id:
-                executions += [
-                    dict(item, fingerprint=fingerprint, alertname=row["alertname"])
-                    for item in attempt["executions"]
-                ]
-    status = "complete" if request["completed_at"] else "in progress"
-    return dict(_without_rev(request), status=status, alerts=alert_entries, executions=executions)
 
 
 def list_requests(stackstorm, limit):
