@@ -14,6 +14,7 @@ from poundcake import clock
 from poundcake.core import heartbeat
 from poundcake.core.controls import Controls
 from poundcake.core.snapshot import Snapshot
+from poundcake.errors import StackStormError
 from poundcake.sensor.dispatches import Dispatches
 from poundcake.sensor.intake import Intake
 from poundcake.sensor.ledger import Ledger
@@ -23,7 +24,7 @@ from poundcake.sensor.publisher import Publisher
 from poundcake.sensor.relay import Relay
 from poundcake.settings import Settings
 from poundcake.st2 import controls, inbox, outbox, requests, rows, triggers
-from poundcake.st2.client import StackStorm, StackStormError
+from poundcake.st2.client import StackStorm
 
 WATCH_SECONDS = 0.5
 WATCH_AT_EASE_SECONDS = 1.0  # when nobody waits for room

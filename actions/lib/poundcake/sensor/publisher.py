@@ -8,6 +8,7 @@ import collections
 from typing import Any, Callable, Deque, Dict, Iterable, Optional, Tuple
 
 from poundcake import clock
+from poundcake.core.alert import Attempt, Row
 from poundcake.errors import BusBroken, SchemaError
 from poundcake.ids import new_uuid7
 from poundcake.sensor.log import EventLog
