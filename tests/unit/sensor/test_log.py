@@ -211,7 +211,7 @@ def test_breakers_are_told(log):
     assert len(log("breaker_closed")) == 1
 
 
-def test_a_lever_that_moves_many_alerts_is_one_line(log):
+def test_a_control_that_moves_many_alerts_is_one_line(log):
     """Thousands of lines at once would delay decisions."""
     pack = remediated_pack(max_concurrent=1)
     pack.post(*[alert(number) for number in range(30)])

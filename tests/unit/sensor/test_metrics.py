@@ -330,15 +330,15 @@ def test_what_waits_for_a_person_is_not_under_way(pack):
     assert value(pack.metrics, "active_remediations") == 0
 
 
-def test_levers_and_heartbeats_are_shown(pack):
+def test_controls_and_heartbeats_are_shown(pack):
     """They explain why nothing happens, or why no alert arrives."""
     assert "poundcake_heartbeat_last_seen_timestamp_seconds" not in names(pack.metrics)
     pack.pause()
     pack.post(alert(1, alertname="Watchdog"))
     came = pack.clock()
     pack.steps(3)
-    assert value(pack.metrics, "levers", lever="pause") == 1
-    assert value(pack.metrics, "levers", lever="maintenance") == 0
+    assert value(pack.metrics, "controls", control="pause") == 1
+    assert value(pack.metrics, "controls", control="maintenance") == 0
     assert value(pack.metrics, "heartbeat_last_seen_timestamp_seconds") == came
     assert value(pack.metrics, "heartbeats_missing") == 0
     pack.clock.advance(pack.settings.admission.watchdog_seconds)
@@ -445,7 +445,7 @@ def test_no_label_is_a_fingerprint_or_a_host(pack):
     pack.settle()
     used = {label for _, labels, _ in samples(pack.metrics) for label in labels}
     bounded = {"source", "code", "decision", "cause", "outcome", "trigger", "operation", "part"}
-    bounded |= {"state", "lever", "le", "status"}
+    bounded |= {"state", "control", "le", "status"}
     assert used == bounded | {"alertname", "severity", "action"}
     assert "web1" not in pack.metrics.text().decode()
     assert pack.alerts()[0]["fingerprint"] not in pack.metrics.text().decode()

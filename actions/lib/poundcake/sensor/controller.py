@@ -297,7 +297,7 @@ class Controller:
         """Return what metrics show of this moment, from memory alone; StackStorm is not asked.
 
         :returns: parts (name -> bool), inbox (depth, age in seconds, backlog), lag (seconds),
-            levers (name -> how many); heartbeat (missing, last_seen as Unix time or None), None
+            controls (name -> how many); heartbeat (missing, last_seen as Unix time or None), None
             when none is watched for; ledger (``Ledger.counts``), None until it is loaded.
         """
         now = self._now()
@@ -320,7 +320,7 @@ class Controller:
                 "backlog": len(self._queue),
             },
             "lag": self._relay.lag,
-            "levers": self._controls.counts(now) if self._controls else {},
+            "controls": self._controls.counts(now) if self._controls else {},
             "heartbeat": beats,
             "ledger": self._ledger.counts(now) if self._loaded else None,
         }

@@ -254,7 +254,7 @@ class _State:
             return  # the rows are not loaded, so nothing is known yet
         yield from _ledger(state["ledger"])
         text = "Active controls: pauses, and maintenance windows that have not ended."
-        yield _gauge("levers", text, _keyed(state["levers"]), "lever")
+        yield _gauge("controls", text, _keyed(state["controls"]), "control")
         if state["heartbeat"] is not None:
             yield from _heartbeat(state["heartbeat"])
 
