@@ -357,3 +357,10 @@ def test_runner(engine):
     """list and get."""
     assert "orquesta" in engine.st2("runner", "list").stdout
     assert as_json(engine, "runner", "get", "noop")["name"] == "noop"
+
+
+@pytest.mark.parametrize("listing", ["rules", "rules/views", "sensortypes", "inquiries"])
+def test_some_listings_ignore_the_offset(engine, listing):
+    """As StackStorm's do: they answer the first page again."""
+    pages = [engine.request("GET", f"/{listing}?offset={offset}").json() for offset in (0, 1000)]
+    assert pages[0] == pages[1]

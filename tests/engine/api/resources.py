@@ -58,6 +58,9 @@ COLLECTIONS = {
 ID_FIELDS = {"config_schema": "pack", "runner": "name"}
 BY_ID_ONLY = ("trigger_instance", "enforcement", "trace", "execution")
 
+# StackStorm ignores the offset of these, and answers the same first page again.
+WITHOUT_OFFSET = ("rules", "rules/views", "sensortypes", "inquiries")
+
 
 def shown(document):
     """A document without the fields that are the engine's own."""
@@ -138,6 +141,8 @@ class Resources:
         kind, sort, default_limit, filters = COLLECTIONS[name]
         query, sort = request.query, sort.split()
         limit, offset = request.page(default_limit)
+        if name in WITHOUT_OFFSET:
+            offset = 0
         where = {}
         for parameter, _, path in (word.partition("=") for word in filters.split()):
             path, value = path or parameter, query.get(parameter)

@@ -14,6 +14,7 @@ import requests
 from poundcake.errors import StackStormError
 
 PAGE = 100  # StackStorm refuses a larger page unless its max_page_size allows it
+MOST_PAGES = 10000  # of one listing; it must end whatever the API answers
 TIMEOUT_SECONDS = 30
 
 
@@ -187,12 +188,29 @@ class StackStorm:
     def _each(
         self, path: str, params: Mapping[str, Any], skip: int = 0
     ) -> Iterator[Dict[str, Any]]:
-        while True:
-            page = self._get(path, params=dict(params, limit=PAGE, offset=skip)).json()
-            yield from page
+        """Yield every document of a listing.
+
+        Some listings (rules, sensortypes, inquiries) ignore ``offset`` and answer the same page
+        again: a page that brings nothing new is the last one, and what the total says is missing
+        comes in one page without a limit, which StackStorm gives to administrators.
+        """
+        seen: Set[str] = set()
+        total = None
+        for number in range(MOST_PAGES):
+            offset = skip + number * PAGE
+            answer = self._get(path, params=dict(params, limit=PAGE, offset=offset))
+            page = answer.json()
+            total = answer.headers.get("X-Total-Count", total)
+            new = _unseen(page, seen)
+            yield from new
             if len(page) < PAGE:
                 return
-            skip += PAGE
+            if not new:
+                break
+        else:
+            raise StackStormError(f"GET {path}: more than {MOST_PAGES * PAGE} documents")
+        if total is not None and skip + len(seen) < int(total):
+            yield from _unseen(self._get(path, params=dict(params, limit=-1)).json(), seen)
 
     def _get(self, path: str, params: Mapping[str, Any]) -> requests.Response:
         return self._checked("GET", path, params=params)
@@ -272,3 +290,14 @@ def _document(answer: Optional[requests.Response]) -> Optional[Dict[str, Any]]:
 
 def _quote(part: str) -> str:
     return quote(part, safe="")
+
+
+def _unseen(page: List[Dict[str, Any]], seen: Set[str]) -> List[Dict[str, Any]]:
+    """Return the documents of a page that no earlier page had, and remember them."""
+    new = []
+    for document in page:
+        identity = str(document.get("id") or document.get("name"))
+        if identity not in seen:
+            seen.add(identity)
+            new.append(document)
+    return new
