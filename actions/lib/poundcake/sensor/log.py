@@ -21,31 +21,31 @@ FRAMES = 8  # of a traceback
 # Info: normal operation. Warning: something went wrong, and PoundCake or Alertmanager handles it.
 # Error: a person is needed.
 EVENTS = {
-    "listening": logging.INFO,
-    "loaded": logging.INFO,
-    "accepted": logging.INFO,
-    "decided": logging.INFO,
-    "held": logging.INFO,
-    "dispatched": logging.INFO,
-    "ended": logging.INFO,
+    "listening": logging.INFO,  # the port is open
+    "loaded": logging.INFO,  # the rows are in memory after a start
+    "accepted": logging.INFO,  # a notification is in the inbox
+    "decided": logging.INFO,  # every alert of a request has its decision
+    "held": logging.INFO,  # an attempt waits, or its cause has changed
+    "dispatched": logging.INFO,  # a trigger for an attempt is sent
+    "ended": logging.INFO,  # an attempt succeeded
     "declined": logging.INFO,  # a person was asked and said no
-    "breaker_closed": logging.INFO,
-    "heartbeat_returned": logging.INFO,
+    "breaker_closed": logging.INFO,  # a remediation succeeded after the breaker was open
+    "heartbeat_returned": logging.INFO,  # the heartbeat has come again
     "refused": logging.WARNING,  # credentials are missing or wrong
     "rejected": logging.WARNING,  # a notification, or one alert of it, can never be used
     "unavailable": logging.WARNING,  # Alertmanager must send it again
-    "failed": logging.WARNING,
-    "unmatched": logging.WARNING,
+    "failed": logging.WARNING,  # an attempt failed
+    "unmatched": logging.WARNING,  # no rule took the alert
     "retried": logging.WARNING,  # StackStorm lost it
-    "canceled": logging.WARNING,
+    "canceled": logging.WARNING,  # an execution is canceled: its alert resolved, or it never started
     "unanswered": logging.WARNING,  # a person was asked and did not answer
     "away": logging.WARNING,  # StackStorm, or its message bus
-    "restarting": logging.WARNING,
-    "exhausted": logging.ERROR,
-    "breaker_opened": logging.ERROR,
-    "heartbeat_missing": logging.ERROR,
+    "restarting": logging.WARNING,  # the sensor ends, and StackStorm starts it again
+    "exhausted": logging.ERROR,  # no attempt is left; a person is needed
+    "breaker_opened": logging.ERROR,  # too many failures in a row; its alertname is not remediated
+    "heartbeat_missing": logging.ERROR,  # the alert that always fires has not come
     "unreadable": logging.ERROR,  # a control that counts as a pause of everything
-    "unsendable": logging.ERROR,
+    "unsendable": logging.ERROR,  # StackStorm would drop this trigger
     "fault": logging.ERROR,  # a bug in PoundCake
 }
 # The logged changes of state; the others follow from events that are already logged.
