@@ -37,7 +37,7 @@ EVENTS = {
     "failed": logging.WARNING,  # an attempt failed
     "unmatched": logging.WARNING,  # no rule took the alert
     "retried": logging.WARNING,  # StackStorm lost it
-    "canceled": logging.WARNING,  # an execution is canceled: its alert resolved, or it never started
+    "canceled": logging.WARNING,  # an execution whose alert resolved, or that never started
     "unanswered": logging.WARNING,  # a person was asked and did not answer
     "away": logging.WARNING,  # StackStorm, or its message bus
     "restarting": logging.WARNING,  # the sensor ends, and StackStorm starts it again
