@@ -263,7 +263,7 @@ def test_an_alertmanager_that_cannot_be_used_is_an_error():
         with pytest.raises(ExpectedError) as caught:
             silences.list_silences(make_settings(alertmanager_url=url), "all")
         assert "cannot be reached" in str(caught.value)
-    wrong = ((200, b"<html>", "does not answer JSON"), (500, b"oops", "500: oops"))
+    wrong = ((200, b"<html>", "does not answer with JSON"), (500, b"oops", "500: oops"))
     for status, body, problem in wrong:
         with answering(status, body) as url, pytest.raises(ExpectedError) as caught:
             silences.list_silences(make_settings(alertmanager_url=url), "all")

@@ -8,6 +8,7 @@ from typing import Any
 
 import requests
 
+from poundcake import logins
 from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
 
@@ -53,8 +54,7 @@ def call(
     except (requests.RequestException, UnicodeError) as error:
         raise ExpectedError(f"{name}_url", f"{url} cannot be reached: {error}")
     except ValueError:  # its text contains the token
-        problem = "has a character that is not allowed in a token, such as a line break"
-        raise ExpectedError(f"{name}_token", problem)
+        raise logins.malformed(f"{name}_token")
     if answer.status_code == 404 and missing_ok:
         return None
     if answer.status_code in (401, 403):
@@ -69,8 +69,7 @@ def call(
     try:
         return answer.json() if answer.content else {}
     except ValueError:
-        problem = f"{url} does not answer JSON"
-        raise ExpectedError(f"{name}_url", problem, f"the URL of {_TITLES[name]}")
+        raise logins.not_json(f"{name}_url", url, _TITLES[name])
 
 
 def _reason(answer: requests.Response) -> str:
@@ -82,15 +81,10 @@ def _reason(answer: requests.Response) -> str:
 
 
 def _login(server: Any) -> Any:
-    """Return ``auth`` for requests; ~/.netrc would replace a token that is sent as a header."""
+    """Return ``auth`` for requests: the token, the user's name and password, or None."""
     token = server.token.strip()
     if token:
-
-        def login(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            request.headers["Authorization"] = "Bearer " + token
-            return request
-
-        return login
+        return logins.with_token(token)
     if server.username:
         return server.username.encode("utf-8"), server.password.encode("utf-8")
     return None
