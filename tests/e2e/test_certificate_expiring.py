@@ -109,7 +109,7 @@ def test_without_a_command_nothing_is_done_and_the_reason_says_so(world, tmp_pat
     assert execution["status"] == "failed"
     output = output_of(execution)
     assert output["remediation"] == "none" and "days left: 10\n" in output["evidence"]
-    assert "set certificate_renew_command in the config of poundcake" in output["reason"]
+    assert "set certificate_renew_command in the pack's config" in output["reason"]
 
 
 # --- what can be read -------------------------------------------------------------------------

@@ -8,29 +8,30 @@ import random
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import requests
 
 from tests.crash.checks import listing
 from tests.demo import servers
-from tests.support.world import World, alert
-
-pytestmark = pytest.mark.soak
+from tests.support.world import ROOT, World, alert
 
 NOTIFICATIONS = 10000
 CONNECTIONS = 8
 MAX_BODY_BYTES = 65536
-FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.json"))
+FIXTURES = sorted((ROOT / "tests" / "fixtures").glob("*.json"))
+assert FIXTURES, "there is nothing to mutate"
 NOTHING = object()
 # <field>: <what is wrong>; a field may be a path such as alerts[3].labels.job
 NAMES_A_FIELD = re.compile(r"[A-Za-z]\S*: \S")
 
-pytestmark = pytest.mark.skipif(
-    bool(os.environ.get("ST2_API_URL")),
-    reason="needs a config of its own: only the embedded engine can be given one",
-)
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(
+        bool(os.environ.get("ST2_API_URL")),
+        reason="needs a config of its own: only the embedded engine can be given one",
+    ),
+]
 
 ODD_VALUES = [
     *(None, True, False, 0, -1, 1.5, 10**30, -1e308, float("nan"), float("inf")),
