@@ -12,8 +12,8 @@ help:
 	@echo "make demo         the main job for real: a service dies, PoundCake restarts it (30 s)"
 	@echo "make up           the embedded engine with the pack, in the foreground"
 	@echo "make test-unit    what needs no process and no socket (under a minute)"
-	@echo "make test         everything a change can break, real servers included (about 15 minutes)"
-	@echo "make soak         kills, storms, mutations, an hour of traffic (about 8 minutes)"
+	@echo "make test         everything a change can break, real servers included (about 20 minutes)"
+	@echo "make soak         kills, storms, mutations, an hour of traffic (about 6 minutes)"
 	@echo "make lint         ruff, mypy, and whether docs/reference is up to date"
 	@echo "make format       let ruff repair what it can"
 	@echo "make docs         write docs/reference from the metadata"
@@ -44,11 +44,11 @@ test-unit: $(READY)
 	HYPOTHESIS_EXAMPLES=20 $(PY) -m pytest -q -n 2 tests/unit
 
 test: $(READY) servers
-	@echo "make test usually takes about 15 minutes"
+	@echo "make test usually takes about 20 minutes"
 	$(PY) -m pytest -n 4 --dist loadfile -m "not soak" tests
 
 soak: $(READY) servers
-	@echo "make soak usually takes about 8 minutes"
+	@echo "make soak usually takes about 6 minutes"
 	$(PY) -m pytest -n 2 --dist loadfile -m soak tests
 
 up: $(READY)
