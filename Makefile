@@ -13,7 +13,7 @@ help:
 	@echo "make up           the embedded engine with the pack, in the foreground"
 	@echo "make test-unit    what needs no process and no socket (under a minute)"
 	@echo "make test         everything a change can break, real servers included (about 20 minutes)"
-	@echo "make soak         kills, storms, mutations, an hour of traffic (about 6 minutes)"
+	@echo "make soak         kills, storms, mutations, an hour of traffic (about 8 minutes)"
 	@echo "make lint         ruff, mypy, and whether docs/reference is up to date"
 	@echo "make format       let ruff repair what it can"
 	@echo "make docs         write docs/reference from the metadata"
@@ -48,8 +48,8 @@ test: $(READY) servers
 	$(PY) -m pytest -n 4 --dist loadfile -m "not soak" tests
 
 soak: $(READY) servers
-	@echo "make soak usually takes about 6 minutes"
-	$(PY) -m pytest -n 2 --dist loadfile -m soak tests
+	@echo "make soak usually takes about 8 minutes"
+	$(PY) -m pytest -m soak tests
 
 up: $(READY)
 	$(PY) -m tests.demo.up --api-port $(API_PORT) --listener-port $(LISTENER_PORT)
