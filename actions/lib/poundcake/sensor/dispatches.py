@@ -46,7 +46,7 @@ class Dispatches:
         self._now = now
         self._canceled: Set[str] = set()  # execution ids
         self._faulty: Set[str] = set()  # fingerprints of alerts whose facts raised an error
-        self._expired: Set[str] = set()  # ids of inquiries that were PoundCake answered itself
+        self._expired: Set[str] = set()  # ids of inquiries that PoundCake answered itself
 
     def send(self, identity: str) -> None:
         """Send a dispatch that the ledger has; end it when StackStorm would drop it."""
