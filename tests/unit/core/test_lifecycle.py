@@ -21,7 +21,8 @@ from poundcake.core.alert import (
 from poundcake.core.history import transitions
 
 from tests.support import facts
-from tests.support.fakes import NOW, PROPERTY, alert, notification
+from tests.support.alerts import alert, notification
+from tests.support.fakes import NOW, PROPERTY
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 LATER_EPISODE = "2026-11-21T09:00:00.000000000Z"

@@ -14,7 +14,8 @@ from poundcake.sensor.metrics import Metrics
 from poundcake.st2 import inbox
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.fakes import FakeStackStorm, alert, make_settings, notification
+from tests.support.alerts import alert, notification
+from tests.support.fakes import FakeStackStorm, make_settings
 from tests.support.pack import LOG, Pack
 
 OLDER = {
