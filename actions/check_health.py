@@ -1,7 +1,8 @@
 from poundcake.st2.action import PackAction
-from poundcake.views import health
+from poundcake.views import chat, health
 
 
 class CheckHealth(PackAction):
     def run(self):
-        return self.answer(health.check_health, self.stackstorm, self.config)
+        check = (health.check_health, self.stackstorm, self.config)
+        return self.answer(*check, chat=chat.health)

@@ -8,5 +8,4 @@ class CreatePrometheusRule(PackAction):
         self, resource, group, rule, expr, for_duration, severity, labels, annotations, reason, by
     ):
         change = (CREATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
-        person = self.acting_person(by)
-        return self.answer(edit.change, self.settings, change, "", reason, person)
+        return self.act(edit.change, self.settings, change, "", reason, by=by)

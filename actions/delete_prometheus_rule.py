@@ -6,5 +6,4 @@ from poundcake.st2.action import PackAction
 class DeletePrometheusRule(PackAction):
     def run(self, resource, group, rule, severity, expected, reason, by):
         change = (DELETE, resource, group, rule, "", "", severity)
-        person = self.acting_person(by)
-        return self.answer(edit.change, self.settings, change, expected, reason, person)
+        return self.act(edit.change, self.settings, change, expected, reason, by=by)

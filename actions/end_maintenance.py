@@ -1,7 +1,10 @@
 from poundcake.operators import controls
 from poundcake.st2.action import PackAction
+from poundcake.views import chat
 
 
 class EndMaintenance(PackAction):
-    def run(self, id, by):
-        return self.answer(controls.end_maintenance, self.stackstorm, id, self.acting_person(by))
+    def run(self, id, by, chat_user):
+        person = {"by": by, "chat_user": chat_user}
+        end = (controls.end_maintenance, self.stackstorm, id)
+        return self.act(*end, **person, chat=chat.maintenance_ended)

@@ -1,7 +1,8 @@
 from poundcake.st2.action import PackAction
-from poundcake.views import queries
+from poundcake.views import chat, queries
 
 
 class GetRequest(PackAction):
     def run(self, request_id):
-        return self.answer(queries.get_request, self.stackstorm, request_id)
+        request = (queries.get_request, self.stackstorm, request_id)
+        return self.answer(*request, chat=chat.request)

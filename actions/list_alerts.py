@@ -1,8 +1,9 @@
 from poundcake.st2.action import PackAction
-from poundcake.views import queries
+from poundcake.views import chat, queries
 
 
 class ListAlerts(PackAction):
-    def run(self, state, alertname, severity, label, limit):
+    def run(self, state, alertname, severity, label, limit, wide):
         filters = (state, alertname, severity, label)
-        return self.answer(queries.list_alerts, self.stackstorm, *filters, limit)
+        alerts = (queries.list_alerts, self.stackstorm, *filters, limit, wide)
+        return self.answer(*alerts, chat=chat.alerts)

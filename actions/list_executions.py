@@ -3,6 +3,6 @@ from poundcake.views import queries
 
 
 class ListExecutions(PackAction):
-    def run(self, request_id, fingerprint, status, limit):
-        filters = (request_id, fingerprint, status)
-        return self.answer(queries.list_executions, self.stackstorm, *filters, limit)
+    def run(self, request_id, fingerprint, status, severity, since, until, limit, wide):
+        filters = (request_id, fingerprint, status, severity, since, until)
+        return self.answer(queries.list_executions, self.stackstorm, *filters, limit, wide)

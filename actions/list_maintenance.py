@@ -1,7 +1,7 @@
 from poundcake.st2.action import PackAction
-from poundcake.views import queries
+from poundcake.views import chat, queries
 
 
 class ListMaintenance(PackAction):
     def run(self):
-        return self.answer(queries.list_maintenance, self.stackstorm)
+        return self.answer(queries.list_maintenance, self.stackstorm, chat=chat.maintenance)

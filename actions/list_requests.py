@@ -3,5 +3,5 @@ from poundcake.views import queries
 
 
 class ListRequests(PackAction):
-    def run(self, limit):
-        return self.answer(queries.list_requests, self.stackstorm, limit)
+    def run(self, limit, wide):
+        return self.answer(queries.list_requests, self.stackstorm, limit, wide)

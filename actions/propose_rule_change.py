@@ -19,4 +19,4 @@ class ProposeRuleChange(PackAction):
     ):
         made = (operation, resource, group, rule, expr, for_duration)
         made += (severity, labels, annotations)
-        return self.answer(edit.propose, self.settings, made, reason, self.acting_person(by))
+        return self.act(edit.propose, self.settings, made, reason, by=by)

@@ -19,5 +19,4 @@ class UpdatePrometheusRule(PackAction):
         by,
     ):
         change = (UPDATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
-        person = self.acting_person(by)
-        return self.answer(edit.change, self.settings, change, expected, reason, person)
+        return self.act(edit.change, self.settings, change, expected, reason, by=by)

@@ -148,8 +148,8 @@ class Ward:
     def order(self, index, do):
         found = self.pack.alerts()
         if found:
-            fingerprint = found[index % len(found)]["fingerprint"]
-            arguments = (fingerprint, "a reason", "ann", self.pack.clock())
+            named = (found[index % len(found)]["fingerprint"], "", "")
+            arguments = (named, "a reason", "ann", self.pack.clock())
             try:
                 commands.command(self.pack.stackstorm, do, *arguments)
             except ExpectedError:

@@ -130,12 +130,12 @@ class TestGetAlert(RowsTestCase):
     def test_the_history_is_a_table_as_well(self):
         """Each state is a line for the terminal: when, how long, which attempt and why."""
         table = self.succeed(fingerprint=self.two)["table"].split("\n")
-        names = ["at", "state", "seconds", "attempt", "reason"]
+        names = ["at", "state", "lasted", "attempt", "reason"]
         self.assertEqual(table[0].split(), names)
         starts = [table[0].index(name) for name in names] + [None]
         lines = [[t[a:b].strip() for a, b in zip(starts, starts[1:])] for t in table[1:]]
-        self.assertEqual(lines[0], ["2026-11-21 08:20:02", "received", "15.0", "", ""])
-        self.assertEqual(lines[1][1:], ["remediating", "20.0", "1", "attempt 1"])
+        self.assertEqual(lines[0], ["2026-11-21 08:20:02", "received", "15 s", "", ""])
+        self.assertEqual(lines[1][1:], ["remediating", "20 s", "1", "attempt 1"])
         self.assertEqual(lines[2][1:], ["failed", "", "1", "mine.fix failed: unit not found"])
 
     def test_a_hold_is_shown_while_it_lasts(self):
@@ -262,12 +262,27 @@ class TestListAlerts(RowsTestCase):
         found = self.succeed(**self.ask(limit=1))
         self.assertEqual((found["total"], found["shown"]), (3, 1))
 
-    def test_an_unknown_filter_value_is_an_error_with_the_known_ones(self):
-        """That goes for every filter."""
+    def test_a_value_that_cannot_be_is_an_error_with_the_possible_ones(self):
+        """A state or a severity; a name that no alert has gives an empty list."""
         self.assertIn(", ".join(STATES), self.fail_with(**self.ask(state="broken")))
-        self.assertIn("HostDown, ServiceDown", self.fail_with(**self.ask(alertname="Nope")))
-        self.assertIn("critical, warning", self.fail_with(**self.ask(severity="nope")))
+        self.assertIn("critical, error, info", self.fail_with(**self.ask(severity="nope")))
+        self.assertEqual(self.names(severity="info"), [])
+        self.assertEqual(self.names(alertname="Nope"), [])
         self.assertIn("has no =", self.fail_with(**self.ask(label="team")))
+
+    def test_the_table_fits_a_terminal_unless_it_may_be_wide(self):
+        """It is the last key: state, age, severity, alert, host and why, then the command."""
+        self.hold(self.three, "pending", "window", "there is no room for this alert " * 9)
+        self.track()
+        answer = self.succeed(**self.ask())
+        self.assertEqual(list(answer)[-1], "table")
+        lines = answer["table"].split("\n")
+        self.assertEqual(lines[0], "3 of 3 alerts, latest change first")
+        self.assertEqual(lines[1].split(), ["state", "since", "severity", "alert", "host", "why"])
+        self.assertTrue(all(len(line) <= 100 for line in lines))
+        self.assertIn("st2 run poundcake.get_alert", lines[-1])
+        wide = self.succeed(**self.ask(wide=True))["table"]
+        self.assertTrue(max(map(len, wide.split("\n"))) > 200)
 
 
 class TestListAlertsEmpty(PackActionTestCase):
@@ -277,9 +292,10 @@ class TestListAlertsEmpty(PackActionTestCase):
     def test_nothing_tracked_yet_is_an_empty_list(self):
         """It is not an error."""
         wanted = {"state": "", "alertname": "", "severity": "", "label": "", "limit": 5}
-        self.assertEqual(self.succeed(**wanted), {"total": 0, "shown": 0, "alerts": []})
-        error = self.fail_with(**dict(wanted, alertname="x"))
-        self.assertIn("there are no alertname values yet", error)
+        empty = {"total": 0, "shown": 0, "alerts": [], "table": "no alerts"}
+        empty["chat"] = "There are no such alerts."
+        self.assertEqual(self.succeed(**wanted), empty)
+        self.assertEqual(self.succeed(**dict(wanted, alertname="x")), empty)
 
 
 class TestListExecutions(RowsTestCase):
@@ -310,11 +326,31 @@ class TestListExecutions(RowsTestCase):
             found = self.succeed(**self.ask(**more))["executions"]
             self.assertEqual([item["execution_id"] for item in found], ["execution1"])
 
-    def test_an_unknown_filter_value_is_an_error_with_the_known_ones(self):
-        """That goes for every filter."""
-        self.assertIn("request1, request2", self.fail_with(**self.ask(request_id="nope")))
-        self.assertIn("failed, succeeded", self.fail_with(**self.ask(status="nope")))
-        self.assertIn(self.one, self.fail_with(**self.ask(fingerprint="nope")))
+    def test_a_value_that_cannot_be_is_an_error_with_the_possible_ones(self):
+        """A status or a severity; an id that no execution has gives an empty list."""
+        self.assertIn("one of succeeded, failed", self.fail_with(**self.ask(status="nope")))
+        self.assertIn("one of critical", self.fail_with(**self.ask(severity="nope")))
+        for more in ({"request_id": "nope"}, {"fingerprint": "nope"}, {"status": "canceled"}):
+            self.assertEqual(self.succeed(**self.ask(**more))["executions"], [])
+
+    def test_executions_are_filtered_by_the_time_at_which_they_began(self):
+        """A duration or a time, from and to."""
+        first = self.succeed(**self.ask())["executions"][1]["started_at"]
+        for more in ({"until": first}, {"since": "2026-11-21T08:00:00Z", "until": first}):
+            found = self.succeed(**self.ask(**more))["executions"]
+            self.assertEqual([item["execution_id"] for item in found], ["execution1"])
+        self.assertEqual(self.succeed(**self.ask(since="2026-12-01T00:00:00Z"))["total"], 0)
+        self.assertIn("since: ", self.fail_with(**self.ask(since="yesterday")))
+
+    def test_an_execution_has_the_severity_instance_and_result(self):
+        """The result in short is the error, or the status."""
+        found = self.succeed(**self.ask())["executions"]
+        named = [(item["severity"], item["instance"], item["result"]) for item in found]
+        wanted = [
+            ("warning", "web2:9100", "unit not found"),
+            ("critical", "web1:9100", "succeeded"),
+        ]
+        self.assertEqual(named, wanted)
 
 
 class TestGetStats(RowsTestCase):

@@ -13,6 +13,7 @@ import yaml
 from poundcake.inert import inert
 from poundcake.operators import commands, controls
 from poundcake.st2 import rows
+from poundcake.views import chat as texts
 from poundcake.views import health, queries
 from st2common.util.jinja import get_jinja_environment
 from st2tests.base import BaseActionAliasTestCase
@@ -200,10 +201,37 @@ def test_the_acting_person_is_the_one_who_chats(name):
 # --- what is answered -----------------------------------------------------------------------------
 
 
+TEXTS = {
+    "acknowledge_alert": texts.acknowledged,
+    "check_health": texts.health,
+    "end_maintenance": texts.maintenance_ended,
+    "get_alert": texts.alert,
+    "get_request": texts.request,
+    "get_stats": texts.stats,
+    "list_alerts": texts.alerts,
+    "list_maintenance": texts.maintenance,
+    "pause": texts.paused,
+    "resume": texts.resumed,
+    "retry_alert": texts.retried,
+    "start_maintenance": texts.maintenance_started,
+}
+
+
+@pytest.mark.parametrize("name", sorted(ALIASES))
+def test_every_alias_shows_the_text_of_its_action(name):
+    """The actions make the texts, and every alias shows them in the same way."""
+    known = {alias["result"]["format"] for alias in ALIASES.values()}
+    assert len(known) == 1 and name in TEXTS
+    (text,) = [key for key, value in vars(texts).items() if value is TEXTS[name]]
+    with open(os.path.join(PACK, "actions", name + ".py"), encoding="utf-8") as handle:
+        assert "chat=chat." + text in handle.read()
+
+
 def chat(name, answer, status="succeeded"):
     """Return what StackStorm's ChatOps shows for an execution with this answer."""
     result = answer
     if not isinstance(answer, dict) or "traceback" not in answer:
+        answer = dict(answer, chat=TEXTS[name](answer))
         result = {"result": inert(answer), "exit_code": 0, "stdout": "", "stderr": ""}
     execution = {"id": "69202e0e4f3d", "status": status, "result": result}
     environment = get_jinja_environment(allow_undefined=True)
@@ -378,7 +406,9 @@ def test_a_command_about_an_alert_names_its_request(pack):
     pack.finish("failed")
     pack.steps(3)
     for do, name in ((commands.RETRY, "retry_alert"), (commands.ACKNOWLEDGE, "acknowledge_alert")):
-        answer = commands.command(pack.stackstorm, do, fingerprint, "why", "ann", pack.clock())
+        answer = commands.command(
+            pack.stackstorm, do, (fingerprint, "", ""), "why", "ann", pack.clock()
+        )
         said = chat(name, answer)
         assert said.startswith("ServiceDown (") and len(said.splitlines()) == 1
         assert "poundcake request " + answer["request_id"] in said

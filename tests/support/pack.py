@@ -132,6 +132,6 @@ class Pack:
     def order(self, do, host="web1", by="ann", reason="the disk is replaced"):
         """Do by hand what the actions do with the alert of a host; return the request_id."""
         (row,) = [row for row in self.alerts() if row["host"] == host]
-        fingerprint = row["fingerprint"]
-        answer = commands.command(self.stackstorm, do, fingerprint, reason, by, self.clock())
+        named = (row["fingerprint"], "", "")
+        answer = commands.command(self.stackstorm, do, named, reason, by, self.clock())
         return answer["request_id"]

@@ -1,5 +1,6 @@
 """Checks of what people write as parameters; what does not do is refused in a sentence."""
 
+import difflib
 from typing import Any, Iterable, List, Mapping, Sequence, Tuple
 
 from poundcake import clock
@@ -14,6 +15,25 @@ def span(name: str, value: Any) -> float:
         return clock.span(value)
     except ValueError as error:
         raise ExpectedError(name, str(error))
+
+
+def moment(name: str, text: str, now: float) -> str:
+    """Return the RFC 3339 time that a parameter gives: as such, or as how long ago it was.
+
+    :param now: Unix time in seconds.
+    """
+    try:
+        return clock.to_text(max(0, now - clock.span(text)))
+    except ValueError:
+        pass
+    try:
+        return clock.to_text(clock.to_seconds(text))
+    except ValueError:
+        raise ExpectedError(
+            name,
+            f'"{text}"',
+            "a duration such as 24h or 1h30m, or an RFC 3339 time such as 2026-01-31T12:00:00Z",
+        )
 
 
 def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -46,10 +66,16 @@ def check_exists(name: str, value: str, rows: Iterable[Mapping[str, Any]]) -> No
 
 
 def unknown(name: str, value: str, what: str, known: Sequence[str]) -> ExpectedError:
-    """Return the error of a value that is not among those stored, which ``what`` names."""
+    """Return the error of a value that is not among those stored, which ``what`` names.
+
+    It lists the ones that come close, otherwise the first ones.
+    """
     problem = f'unknown {_word(name)} "{value}"'
     if not known:
         return ExpectedError(name, f"{problem}; there are no {what} yet")
+    close = difflib.get_close_matches(value, known, 3)
+    if close:
+        return ExpectedError(name, problem, "one such as " + ", ".join(close))
     more = f", ... ({len(known)} in all)" if len(known) > MOST_NAMED else ""
     return ExpectedError(name, problem, "one of " + ", ".join(known[:MOST_NAMED]) + more)
 

@@ -1,6 +1,7 @@
 """Who acts and why: the name and the reason that every change by a person carries."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Tuple
 
 import requests
 
@@ -10,18 +11,45 @@ LONGEST_NAME = 200
 LONGEST_REASON = 1000
 
 
-def operator(action_service: Any, by: str) -> str:
-    """Return the name of the person who acts: ``by``, or else the user of this execution.
+@dataclass(frozen=True)
+class Operator:
+    """A person who acts.
 
-    It is "" when StackStorm does not know: without authentication it has no users, and answers
-    this question with an error.
+    ``user`` is the StackStorm user of the execution, "" when StackStorm does not know one.
+    ``given`` is the name that chat or an administrator gave. ``roles`` are the user's roles in
+    StackStorm.
     """
-    if by:
-        return by
+
+    user: str
+    given: str = ""
+    roles: Tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name for rows; it shows both when somebody acts for another person."""
+        if self.user and self.given and self.given != self.user:
+            return f"{self.given} via {self.user}"
+        return self.given or self.user
+
+
+def operator(action_service: Any, by: str, chat_user: str = "") -> Operator:
+    """Return who acts: the user of this execution, or ``by`` on behalf of that user.
+
+    Without authentication StackStorm has no users, and answers this question with an error.
+
+    :param chat_user: the person in chat, as StackStorm's ChatOps knows it.
+    :raises ExpectedError: when ``by`` is somebody else, neither chat nor an administrator says so.
+    """
     try:
-        return str(action_service.get_user_info()["username"])
+        info = action_service.get_user_info()
     except requests.HTTPError:
-        return ""
+        return Operator("", by)
+    user, access = str(info["username"]), info.get("rbac") or {}
+    by = by.strip()
+    if by and by not in (user, chat_user) and not access.get("is_admin"):
+        problem = f"only an administrator may act as somebody else, and you are {user}"
+        raise ExpectedError("by", problem, remedy="Leave out by")
+    return Operator(user, by, tuple(access.get("roles") or ()))
 
 
 def person(by: str) -> str:

@@ -13,6 +13,7 @@ from poundcake.core import lifecycle
 from poundcake.errors import ExpectedError
 from poundcake.operators import commands
 from poundcake.st2 import inbox, rows
+from poundcake.views import queries
 
 from tests.support.actions import PackActionTestCase
 from tests.support.facts import fact
@@ -77,7 +78,7 @@ def stackstorm():
 
 
 def order(stackstorm, do, fingerprint=FINGERPRINT, reason="disk replaced", by="ann"):
-    return commands.command(stackstorm, do, fingerprint, reason, by, NOW)
+    return commands.command(stackstorm, do, (fingerprint, "", ""), reason, by, NOW)
 
 
 @pytest.mark.parametrize(
@@ -198,11 +199,33 @@ def service(answer):
     return SimpleNamespace(get_user_info=answer)
 
 
-def test_the_user_of_the_execution_acts_unless_another_person_is_named():
-    """ChatOps runs actions as its own user, for somebody else."""
-    action_service = service(lambda: {"username": "stanley"})
-    assert people.operator(action_service, "") == "stanley"
-    assert people.operator(action_service, "ann") == "ann"
+def user(name, is_admin=False, roles=()):
+    rbac = {"enabled": True, "is_admin": is_admin, "roles": list(roles)}
+    return service(lambda: {"username": name, "rbac": rbac})
+
+
+def test_the_user_of_the_execution_acts():
+    """StackStorm knows who it is; naming oneself changes nothing."""
+    assert people.operator(user("ann"), "").name == "ann"
+    assert people.operator(user("ann"), "ann").name == "ann"
+    assert people.operator(user("ann", roles=["ops"]), "").roles == ("ops",)
+
+
+def test_only_an_administrator_acts_for_somebody_else():
+    """The rows show both names."""
+    assert people.operator(user("root", is_admin=True), "ann").name == "ann via root"
+    with pytest.raises(ExpectedError) as caught:
+        people.operator(user("bob"), "ann")
+    assert "by: only an administrator may act as somebody else, and you are bob" in str(
+        caught.value
+    )
+
+
+def test_in_chat_the_person_acts_through_the_user_of_the_bot():
+    """ChatOps runs actions as its own user, which need not be an administrator."""
+    assert people.operator(user("chatbot"), "ann", "ann").name == "ann via chatbot"
+    with pytest.raises(ExpectedError, match="only an administrator"):
+        people.operator(user("chatbot"), "bob", "ann")
 
 
 def test_without_authentication_stackstorm_knows_no_user():
@@ -211,8 +234,9 @@ def test_without_authentication_stackstorm_knows_no_user():
     def refuse():
         raise requests.HTTPError("500 Server Error")
 
+    assert people.operator(service(refuse), "ann").name == "ann"
     with pytest.raises(ExpectedError, match="by: is empty; expected your name"):
-        people.person(people.operator(service(refuse), ""))
+        people.person(people.operator(service(refuse), "").name)
 
 
 def test_an_unreachable_api_is_not_reported_as_a_missing_name():
@@ -225,7 +249,66 @@ def test_an_unreachable_api_is_not_reported_as_a_missing_name():
         people.operator(service(away), "")
 
 
+# --- which alert ----------------------------------------------------------------------------------
+
+
+def bring_alert(stackstorm, fingerprint, alertname, host, resolved=False):
+    described = dict(ALERT, alertname=alertname, host=host, instance=host + ":9100")
+    about = {"fingerprint": fingerprint, "episode": EPISODE, "request_id": "request1"}
+    row = None
+    for second, status in enumerate(["firing"] + ["resolved"] * resolved):
+        at = clock.to_text(NOW + second)
+        row = lifecycle.apply(row, fact("notified", status=status, alert=described, at=at, **about))
+    rows.write(stackstorm, rows.ALERT, fingerprint, row)
+
+
+@pytest.mark.parametrize("named", [("", "HostDown", "web1"), ("", "HostDown", "web1:9100")])
+def test_an_alert_can_be_named_by_its_name_and_host(stackstorm, named):
+    """The host or the instance; the name alone is enough where only one alert has it."""
+    bring_alert(stackstorm, "a1", "HostDown", "web1")
+    bring_alert(stackstorm, "a2", "HostDown", "web2")
+    bring_alert(stackstorm, "a3", "HighCpu", "web2")
+    answer = commands.command(stackstorm, commands.RETRY, named, "why", "ann", NOW)
+    assert answer["fingerprint"] == "a1"
+    named = ("", "HighCpu", "")
+    assert commands.command(stackstorm, commands.RETRY, named, "why", "ann", NOW)[
+        "fingerprint"
+    ] == ("a3")
+
+
+def test_a_resolved_alert_is_not_meant_while_another_one_fires(stackstorm):
+    """A name that one firing alert has is enough."""
+    bring_alert(stackstorm, "a1", "HostDown", "web1", resolved=True)
+    bring_alert(stackstorm, "a2", "HostDown", "web2")
+    assert queries.find_alert(stackstorm, "", "HostDown")["fingerprint"] == "a2"
+
+
+@pytest.mark.parametrize(
+    "named, sentence",
+    [
+        (("", "HostDown", ""), "2 alerts are named HostDown. Give a host, or one of the finger"),
+        (("", "HostDwn", ""), 'unknown alertname "HostDwn"; expected one such as HostDown'),
+        (("", "HostDown", "web3"), 'unknown host "web3"; expected one such as web'),
+        (("", "", "web1"), "fingerprint, alertname: both are empty; expected one of them"),
+        (("a9", "", ""), 'unknown fingerprint "a9"; expected one of a1 (HostDown on web1), a2'),
+    ],
+)
+def test_what_is_not_one_alert_is_an_error_that_helps(stackstorm, named, sentence):
+    """It lists what comes close, with names and not with bare hashes."""
+    bring_alert(stackstorm, "a1", "HostDown", "web1")
+    bring_alert(stackstorm, "a2", "HostDown", "web2")
+    with pytest.raises(ExpectedError) as caught:
+        queries.find_alert(stackstorm, *named)
+    assert sentence in str(caught.value)
+
+
 # --- the actions ----------------------------------------------------------------------------------
+
+
+def given(fingerprint, by="", chat_user=""):
+    """Return the parameters of an action about an alert."""
+    named = {"fingerprint": fingerprint, "alertname": "", "host": ""}
+    return dict(named, reason="why", by=by, chat_user=chat_user)
 
 
 class CommandTestCase(PackActionTestCase):
@@ -237,7 +320,7 @@ class CommandTestCase(PackActionTestCase):
     def test_it_gives_the_command_of_its_name(self):
         """The user of the execution gives it."""
         bring(self.stackstorm, FAILED)
-        answer = self.succeed(fingerprint=FINGERPRINT, reason="why", by="")
+        answer = self.succeed(**given(FINGERPRINT))
         (entry,) = inbox.entries(self.stackstorm)
         wanted = {"do": self.do, "fingerprint": FINGERPRINT, "by": "admin", "reason": "why"}
         self.assertEqual(entry["command"], wanted)
@@ -245,7 +328,7 @@ class CommandTestCase(PackActionTestCase):
 
     def test_a_mistake_is_an_expected_failure(self):
         """The person gets a sentence, not a traceback."""
-        error = self.fail_with(fingerprint="f{{", reason="why", by="ann")
+        error = self.fail_with(**given("f{{", by="ann"))
         self.assertIn("there are no alerts yet", error)
 
 

@@ -367,9 +367,9 @@ class PauseActionTest(PackActionTestCase):
     action_cls = pause.Pause
 
     def test_the_user_of_the_execution_is_the_one_who_paused(self):
-        """Unless another person is named, as ChatOps does."""
+        """An administrator may act for another person, and both names are shown."""
         self.assertEqual(self.succeed(reason="why", alertname="", by="")["by"], "admin")
-        self.assertEqual(self.succeed(reason="why", alertname="", by="ann")["by"], "ann")
+        self.assertEqual(self.succeed(reason="why", alertname="", by="ann")["by"], "ann via admin")
 
     def test_the_answer_is_inert_and_the_row_is_not(self):
         """A workflow may publish the answer."""

@@ -1,10 +1,11 @@
 """What operators do to hold remediations back: pause and resume, start and end maintenance."""
 
 import time
+from typing import Any, Callable, Dict, Optional
 
 from poundcake import clock, matchers
 from poundcake.arguments import span
-from poundcake.core.alert import RESOLVED
+from poundcake.core.alert import RESOLVED, Row
 from poundcake.core.controls import (
     PAUSED,
     end_command,
@@ -16,6 +17,7 @@ from poundcake.errors import ExpectedError
 from poundcake.ids import new_uuid7
 from poundcake.people import person, why
 from poundcake.st2 import rows
+from poundcake.st2.client import StackStorm
 from poundcake.st2.controls import read
 
 LONGEST_SECONDS = 366 * 86400
@@ -23,7 +25,9 @@ LONGEST_MATCHERS = 4000
 KEPT_SECONDS = 86400  # a window stays listed for a day after its end
 
 
-def pause(stackstorm, alertname, reason, by, now=None):
+def pause(
+    stackstorm: StackStorm, alertname: str, reason: str, by: str, now: Optional[float] = None
+) -> Dict[str, Any]:
     """Pause everything (``alertname`` "") or one alertname, and return the pause.
 
     It replaces an existing pause, which the answer shows as ``replaced``.
@@ -49,7 +53,7 @@ def pause(stackstorm, alertname, reason, by, now=None):
     )
 
 
-def resume(stackstorm, alertname, by):
+def resume(stackstorm: StackStorm, alertname: str, by: str) -> Dict[str, Any]:
     """End the pause of everything (``alertname`` "") or of one alertname.
 
     :returns: what was paused, and under ``still_paused`` what remains: "everything", alertnames,
@@ -74,7 +78,14 @@ def resume(stackstorm, alertname, by):
     }
 
 
-def start_maintenance(stackstorm, matcher_text, duration, reason, by, now=None):
+def start_maintenance(
+    stackstorm: StackStorm,
+    matcher_text: str,
+    duration: str,
+    reason: str,
+    by: str,
+    now: Optional[float] = None,
+) -> Dict[str, Any]:
     """Start a maintenance window for the alerts that match, and return it.
 
     :param matcher_text: as ``matchers.parse`` takes it.
@@ -92,7 +103,7 @@ def start_maintenance(stackstorm, matcher_text, duration, reason, by, now=None):
     if seconds > LONGEST_SECONDS:
         raise ExpectedError("duration", f"{duration} is longer than a year", "at most a year")
     begin = _now(now)
-    row = {
+    row: Dict[str, Any] = {
         "kind": "maintenance",
         "id": new_uuid7(begin),
         "matchers": [str(matcher) for matcher in wanted],
@@ -113,13 +124,15 @@ def start_maintenance(stackstorm, matcher_text, duration, reason, by, now=None):
     )
 
 
-def end_maintenance(stackstorm, id, by, now=None):
+def end_maintenance(
+    stackstorm: StackStorm, id: str, by: str, now: Optional[float] = None
+) -> Dict[str, Any]:
     """End a maintenance window early and return it.
 
     :raises ExpectedError: when the window does not exist or is over; the error lists active ones.
     """
-    by, now = person(by), _now(now)
-    active = {w.row["id"]: w.row for w in read(stackstorm).windows if now < w.ends}
+    by, at = person(by), _now(now)
+    active = {w.row["id"]: w.row for w in read(stackstorm).windows if at < w.ends}
     if id not in active:
         problem = f'unknown active maintenance window "{id}"'
         if not active:
@@ -130,7 +143,7 @@ def end_maintenance(stackstorm, id, by, now=None):
     return {"status": "ended", "ended_by": by, "maintenance": active[id]}
 
 
-def _count(stackstorm, is_held):
+def _count(stackstorm: StackStorm, is_held: Callable[[Row], bool]) -> int:
     return sum(
         1
         for alert in rows.read_all(stackstorm, rows.ALERT)
@@ -138,5 +151,5 @@ def _count(stackstorm, is_held):
     )
 
 
-def _now(now):
+def _now(now: Optional[float]) -> float:
     return time.time() if now is None else now

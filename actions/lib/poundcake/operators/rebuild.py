@@ -11,15 +11,21 @@ overwritten keeps its revision, and a new one gets revision 0.
 import dataclasses
 import time
 import uuid
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from poundcake import clock
+from poundcake.arguments import moment
 from poundcake.core import lifecycle
-from poundcake.core.alert import ENDED_STATUSES, find_episode, open_attempts
+from poundcake.core.alert import ENDED_STATUSES, Attempt, Row, find_episode, open_attempts
 from poundcake.core.decisions import DISPATCH
-from poundcake.core.facts import Dispatched, Notified, Settled
+from poundcake.core.facts import Dispatched, Fact, Notified, Settled
 from poundcake.core.requests import REBUILT, new_entry, new_request
-from poundcake.errors import ExpectedError
+from poundcake.settings import Settings
 from poundcake.st2 import executions, outbox, rows, triggers
+from poundcake.st2.client import StackStorm
+
+Payload = Dict[str, Any]  # of the trigger poundcake.alert
+_Described = Tuple[Payload, Row, Attempt]
 
 _DESCRIBED = (
     "alertname",
@@ -35,7 +41,9 @@ _DESCRIBED = (
 )
 
 
-def rebuild(stackstorm, since, settings, now=None):
+def rebuild(
+    stackstorm: StackStorm, since: str, settings: Settings, now: Optional[float] = None
+) -> Dict[str, int]:
     """Write the rows of everything that was dispatched since a time, where something is missing.
 
     Text of alerts is inert in StackStorm's records, and therefore in rows that are new.
@@ -46,7 +54,7 @@ def rebuild(stackstorm, since, settings, now=None):
     :raises ExpectedError: when ``since`` is neither.
     """
     now = time.time() if now is None else now
-    since = _moment(since, now)
+    since = moment("since", since, now)
     dispatches = _payloads(stackstorm, triggers.ALERT, since)
     alerts = _Alerts(stackstorm)
     for at, payload in dispatches:
@@ -60,12 +68,12 @@ def rebuild(stackstorm, since, settings, now=None):
 class _Alerts:
     """Alert rows by fingerprint: as they are stored, and with the facts that they lacked."""
 
-    def __init__(self, stackstorm):
+    def __init__(self, stackstorm: StackStorm):
         self._stackstorm = stackstorm
-        self.stored = {}
-        self.rows = {}
+        self.stored: Dict[str, Optional[Row]] = {}
+        self.rows: Dict[str, Row] = {}
 
-    def row(self, fingerprint):
+    def row(self, fingerprint: str) -> Optional[Row]:
         """Return the row of an alert so far, None when there is none."""
         if fingerprint not in self.stored:
             stored = rows.read(self._stackstorm, rows.ALERT, fingerprint)
@@ -74,7 +82,7 @@ class _Alerts:
                 self.rows[fingerprint] = stored
         return self.rows.get(fingerprint)
 
-    def add_dispatch(self, payload, at):
+    def add_dispatch(self, payload: Payload, at: str) -> None:
         """Add what the payload of a dispatch tells and the row does not know."""
         row = self.row(payload["fingerprint"])
         if not (row and find_episode(row, payload["starts_at"])):
@@ -84,31 +92,31 @@ class _Alerts:
             about = (payload["fingerprint"], payload["starts_at"], at, payload["dispatch_id"])
             self._apply(Dispatched(*about, payload["attempt"], payload["request_id"]))
 
-    def add_resolve(self, payload, at):
+    def add_resolve(self, payload: Payload, at: str) -> None:
         """Add a resolve when the row knows the episode and not that it is over."""
         row = self.row(payload["fingerprint"])
-        episode = row and find_episode(row, payload["starts_at"])
+        episode = find_episode(row, payload["starts_at"]) if row else None
         if episode and not episode["resolved_at"]:
             self._notify(payload, at, "resolved")
 
-    def _notify(self, payload, at, status):
+    def _notify(self, payload: Payload, at: str, status: str) -> None:
         # A stored row keeps its labels, which are not inert.
-        source = self.stored[payload["fingerprint"]] or payload
+        source: Mapping[str, Any] = self.stored[payload["fingerprint"]] or payload
         alert = {name: source[name] for name in _DESCRIBED}
         alert.update(extra=source.get("extra", {}), ends_at=payload["ends_at"] or None)
         about = (payload["fingerprint"], payload["starts_at"], at)
         self._apply(Notified(*about, payload["request_id"], status, alert))
 
-    def _apply(self, fact):
+    def _apply(self, fact: Fact) -> None:
         self.rows[fact.fingerprint] = lifecycle.apply(self.rows.get(fact.fingerprint), fact)
 
-    def observe(self, now):
+    def observe(self, now: float) -> None:
         """Add what became of the dispatches that have not ended."""
         dispatches = [
             (row, attempt) for row in self.rows.values() for attempt in open_attempts(row)
         ]
         dispatched_at = {
-            attempt["dispatch_id"]: attempt["dispatched_at"] for _, attempt in dispatches
+            attempt["dispatch_id"]: attempt["dispatched_at"] or "" for _, attempt in dispatches
         }
         for fact in executions.observe(self._stackstorm, dispatches, now)[0]:
             if isinstance(fact, Settled):
@@ -116,44 +124,34 @@ class _Alerts:
                 fact = dataclasses.replace(fact, at=dispatched_at[fact.dispatch_id])
             self._apply(fact)
 
-    def attempt(self, payload):
+    def attempt(self, payload: Payload) -> Optional[Tuple[Row, Attempt]]:
         """Return ``(row, attempt)`` of a dispatch, None when its row has forgotten it."""
         row = self.rows.get(payload["fingerprint"])
-        for attempt in row["attempts"] if row else []:
-            if attempt["dispatch_id"] == payload["dispatch_id"]:
-                return row, attempt
+        if row:
+            for attempt in row["attempts"]:
+                if attempt["dispatch_id"] == payload["dispatch_id"]:
+                    return row, attempt
         return None
 
 
-def _moment(since, now):
-    try:
-        return clock.to_text(max(0, now - clock.span(since)))
-    except ValueError:
-        pass
-    try:
-        return clock.to_text(clock.to_seconds(since))
-    except ValueError:
-        raise ExpectedError(
-            "since",
-            f'"{since}"',
-            "a duration such as 24h or 1h30m, or an RFC 3339 time such as 2026-01-31T12:00:00Z",
-        )
-
-
-def _payloads(stackstorm, trigger, since):
+def _payloads(stackstorm: StackStorm, trigger: str, since: str) -> List[Tuple[str, Payload]]:
     """Return ``(time, payload)`` of a trigger's instances, oldest first."""
-    found = [
+    payloads = [
         (clock.to_text(clock.to_seconds(item["occurrence_time"])), item["payload"])
         for item in stackstorm.list_trigger_instances(trigger, since)
     ]
-    return sorted(found, key=lambda item: item[0])
+    return sorted(payloads, key=lambda item: item[0])
 
 
-def _write(stackstorm, alerts, dispatches, settings):
+def _write(
+    stackstorm: StackStorm, alerts: _Alerts, dispatches: List[Payload], settings: Settings
+) -> Dict[str, int]:
     counts = {"instances": len(dispatches), "alerts_written": 0, "executions_written": 0}
     counts.update(requests_written=0, unchanged=0)
 
-    def put(kind, name, row, known):
+    def put(
+        kind: str, name: str, row: Mapping[str, Any], known: Optional[Mapping[str, Any]]
+    ) -> None:
         row = dict(row, rev=known["rev"] if known else 0)
         if row == known:
             counts["unchanged"] += 1
@@ -168,48 +166,51 @@ def _write(stackstorm, alerts, dispatches, settings):
         # One that has been written since it was read comes from the sensor, which knows more.
         overtaken = known and _rev(known) != _rev(seen)
         put("alerts", fingerprint, known if overtaken else row, known)
-    for execution_id, row in _execution_rows(alerts, dispatches):
+    for execution_id, execution in _execution_rows(alerts, dispatches):
         known = rows.read(stackstorm, rows.EXECUTION, execution_id)
         ended = known and known["status"] in ENDED_STATUSES
-        put("executions", execution_id, known if ended else row, known)
-    for request_id, row in _request_rows(alerts, dispatches):
+        put("executions", execution_id, known if ended else execution, known)
+    for request_id, request in _request_rows(alerts, dispatches):
         known = rows.read(stackstorm, rows.REQUEST, request_id)
         # A notification that still is in the inbox is not decided to its end; the sensor takes
         # the row of a request for the proof that it is.
         if known or not rows.read(stackstorm, rows.INBOX, request_id):
-            put("requests", request_id, known or row, known)
+            put("requests", request_id, known or request, known)
     return counts
 
 
-def _rev(row):
+def _rev(row: Optional[Mapping[str, Any]]) -> Optional[int]:
     return row["rev"] if row else None
 
 
-def _execution_rows(alerts, dispatches):
+def _execution_rows(alerts: _Alerts, dispatches: List[Payload]) -> List[Tuple[str, Dict[str, Any]]]:
     """Return ``(execution_id, row)`` of every execution of some dispatches."""
-    found = {}
+    executions = {}
     for payload in dispatches:
-        row, attempt = alerts.attempt(payload) or (None, {"executions": []})
+        known = alerts.attempt(payload)
+        if not known:
+            continue
+        row, attempt = known
         for execution in attempt["executions"]:
             made = lifecycle.execution_row(row, attempt["dispatch_id"], execution)
-            found[execution["execution_id"]] = made
-    return sorted(found.items())
+            executions[execution["execution_id"]] = made
+    return sorted(executions.items())
 
 
-def _request_rows(alerts, dispatches):
+def _request_rows(alerts: _Alerts, dispatches: List[Payload]) -> List[Tuple[str, Dict[str, Any]]]:
     """Return ``(request_id, row)`` of the requests that led to some dispatches."""
-    by_request = {}
+    by_request: Dict[str, Dict[str, _Described]] = {}
     for payload in dispatches:
         known = alerts.attempt(payload)
         if known:
-            found = by_request.setdefault(payload["request_id"], {})
-            found[payload["dispatch_id"]] = (payload,) + known
+            described = by_request.setdefault(payload["request_id"], {})
+            described[payload["dispatch_id"]] = (payload, *known)
     return sorted(
         (name, _request_row(name, list(by_request[name].values()))) for name in by_request
     )
 
 
-def _request_row(request_id, dispatches):
+def _request_row(request_id: str, dispatches: List[_Described]) -> Dict[str, Any]:
     entries = [
         new_entry(
             row["fingerprint"],
@@ -223,14 +224,15 @@ def _request_row(request_id, dispatches):
         for _, row, attempt in dispatches
     ]
     payload, _, first = dispatches[0]
-    received_at = _received_at(request_id, first["dispatched_at"])
+    received_at = _received_at(request_id, first["dispatched_at"] or "")
     request = new_request(request_id, received_at, REBUILT, entries)
     request.update(receiver=payload["receiver"], group_key=payload["group_key"])
     ends = [attempt["ended_at"] for _, _, attempt in dispatches]
-    return dict(request, completed_at=max(ends) if all(ends) else None)
+    done = [end for end in ends if end]
+    return dict(request, completed_at=max(done) if len(done) == len(ends) else None)
 
 
-def _received_at(request_id, otherwise):
+def _received_at(request_id: str, otherwise: str) -> str:
     """A UUIDv7 begins with the milliseconds at which it was made."""
     try:
         return clock.to_text((uuid.UUID(request_id).int >> 80) / 1000.0)

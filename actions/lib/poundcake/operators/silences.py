@@ -2,12 +2,14 @@
 
 import re
 import time
+from typing import Any, Dict, List, Mapping, Optional
 
 from poundcake import clock, matchers
 from poundcake.arguments import one_of, span
 from poundcake.errors import ExpectedError
 from poundcake.inert import ORIGINALS
 from poundcake.people import person, why
+from poundcake.settings import Settings
 from poundcake.upstream import alertmanager
 
 ACTIVE, PENDING, EXPIRED, ALL = "active", "pending", "expired", "all"
@@ -16,7 +18,15 @@ _ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 _LIST = "List them with: st2 run poundcake.list_silences state=all"
 
 
-def create_silence(settings, matcher_text, labels, duration, reason, by, now=None):
+def create_silence(
+    settings: Settings,
+    matcher_text: str,
+    labels: Mapping[str, Any],
+    duration: str,
+    reason: str,
+    by: str,
+    now: Optional[float] = None,
+) -> Optional[Dict[str, Any]]:
     """Silence the alerts that match, from now on, and return the silence.
 
     :param matcher_text: as ``matchers.parse`` takes it; may be empty when there are labels.
@@ -32,13 +42,13 @@ def create_silence(settings, matcher_text, labels, duration, reason, by, now=Non
         wanted,
         clock.to_text(begin),
         clock.to_text(begin + seconds),
-        person(by),
+        person(by or "poundcake"),  # a workflow may ask where StackStorm knows no users
         why(reason),
     )
     return alertmanager.get_silence(settings, silence_id)
 
 
-def list_silences(settings, state):
+def list_silences(settings: Settings, state: str) -> Dict[str, Any]:
     """Return the silences in a state (one of STATES), under ``silences``; the next to end first."""
     one_of("state", state, STATES)
     silences = [
@@ -49,7 +59,7 @@ def list_silences(settings, state):
     return {"silences": sorted(silences, key=lambda item: (item["ends_at"], item["id"]))}
 
 
-def expire_silence(settings, id):
+def expire_silence(settings: Settings, id: str) -> Optional[Dict[str, Any]]:
     """End a silence and return it; it is no error when it has ended already.
 
     :raises ExpectedError: when there is no such silence.
@@ -65,8 +75,8 @@ def expire_silence(settings, id):
     return silence
 
 
-def _all_matchers(matcher_text, labels):
-    wanted = []
+def _all_matchers(matcher_text: str, labels: Mapping[str, Any]) -> List[matchers.Matcher]:
+    wanted: List[matchers.Matcher] = []
     if matcher_text.strip():
         try:
             wanted += matchers.parse(matcher_text)
@@ -83,7 +93,7 @@ def _all_matchers(matcher_text, labels):
     return wanted
 
 
-def _exactly(name, value):
+def _exactly(name: str, value: str) -> matchers.Matcher:
     """Return the Matcher of one value of a label, in the original or as a workflow sees it.
 
     A workflow sees look-alikes of a few characters (inert.py), so a look-alike in the value matches

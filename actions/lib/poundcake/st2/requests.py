@@ -27,22 +27,41 @@ def status(
         row = (alerts or {}).get(fingerprint)
         if row is None and fingerprint:
             row = rows.read(stackstorm, rows.ALERT, fingerprint)
-        entries.append(dict(entry, state=row["state"] if row else None))
+        about = {name: row[name] if row else None for name in ("state", "severity", "instance")}
+        entries.append(dict(entry, **about))
         if row is not None:
             executions += _executions(row, request_id)
     shown = {name: value for name, value in request.items() if name != "rev"}
     state = "complete" if request["completed_at"] else "in progress"
-    return dict(shown, status=state, alerts=entries, executions=executions)
+    return dict(
+        shown,
+        status=state,
+        alerts=entries,
+        executions=executions,
+        stackstorm_executions=[_older(item) for item in executions],
+    )
 
 
 def _executions(row: Mapping[str, Any], request_id: str) -> List[Dict[str, Any]]:
     """Return the executions of the attempts that a request led to."""
+    names = ("fingerprint", "alertname", "severity", "instance")
     return [
-        dict(item, fingerprint=row["fingerprint"], alertname=row["alertname"])
+        dict(_described(item), **{name: row[name] for name in names})
         for attempt in row["attempts"]
         if attempt["request_id"] == request_id
         for item in attempt["executions"]
     ]
+
+
+def _described(execution: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return an execution with its result in short: the error, or the status."""
+    return {"result": execution["error"] or execution["status"], **execution}
+
+
+def _older(execution: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return an execution with the names that it had in the older designs, too."""
+    names = {"st2_execution_id": "execution_id", "st2_workflow": "action_ref"}
+    return dict(execution, **{old: execution[new] for old, new in names.items()})
 
 
 def _undecided(entry: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
@@ -55,4 +74,5 @@ def _undecided(entry: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
         "status": "accepted",
         "alerts": [],
         "executions": [],
+        "stackstorm_executions": [],
     }

@@ -21,6 +21,9 @@ ALERT = "poundcake.alert."
 EXECUTION = "poundcake.execution."
 CONTROL = "poundcake.control."
 HEALTH = "poundcake.health."
+RULE = "poundcake.rule."
+# Everything that PoundCake owns in the datastore.
+PREFIXES = (INBOX, OUTBOX, REPORTS, REQUEST, ALERT, EXECUTION, CONTROL, HEALTH, RULE)
 # The order of writing: when a request row exists, everything that it names exists too.
 KINDS = {"alerts": ALERT, "executions": EXECUTION, "requests": REQUEST}
 
@@ -50,7 +53,7 @@ def read(stackstorm: "StackStorm", prefix: str, name: str) -> Any:
     return None if text is None else load(text)
 
 
-def read_all(stackstorm: "StackStorm", prefix: str, skip: int = 0) -> List[Dict[str, Any]]:
+def read_all(stackstorm: "StackStorm", prefix: str, skip: int = 0) -> List[Any]:
     """Return every row of a kind, sorted by key, except the ``skip`` oldest."""
     values = stackstorm.list_keys(prefix, skip)
     return [load(values[name]) for name in sorted(values)]
@@ -76,3 +79,8 @@ def delete(stackstorm: "StackStorm", prefix: str, name: str) -> None:
 
 def _escape(match: Match[str]) -> str:
     return match.group(0).replace("{", "\\u007b").replace("<", "\\u003c")
+
+
+def kind_of(prefix: str) -> str:
+    """Return the name of a kind of row for people."""
+    return prefix.split(".")[1]

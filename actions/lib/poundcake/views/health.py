@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import requests
 import yaml
@@ -18,8 +19,9 @@ import yaml
 from poundcake import clock, settings
 from poundcake.errors import ExpectedError, SettingsError
 from poundcake.ids import new_uuid7
+from poundcake.settings import Settings
 from poundcake.st2 import executions, rows, triggers
-from poundcake.st2.client import StackStormError
+from poundcake.st2.client import StackStorm, StackStormError
 from poundcake.upstream import client
 from poundcake.views import queries
 
@@ -52,16 +54,22 @@ class Finding:
     remedy: str = ""
 
 
+Check = Callable[[], List[Finding]]
+Config = Optional[Mapping[str, Any]]
+
+
 class HealthError(ExpectedError):
     """Some checks failed; ``details`` has the same answer as for a healthy PoundCake."""
 
-    def __init__(self, answer):
+    def __init__(self, answer: Dict[str, Any]):
         names = [item["name"] for item in answer["checks"] if item["status"] == FAULT]
         super().__init__(f"{len(names)} at fault", ", ".join(names))
         self.details = answer
 
 
-def check_health(stackstorm, config, seconds=ALLOWED_SECONDS):
+def check_health(
+    stackstorm: StackStorm, config: Config, seconds: float = ALLOWED_SECONDS
+) -> Dict[str, Any]:
     """Run every check and return ``{"status", "faults", "checks", "table"}``.
 
     :param config: the pack's config as StackStorm passes it to an action.
@@ -81,12 +89,12 @@ def check_health(stackstorm, config, seconds=ALLOWED_SECONDS):
     return answer
 
 
-def run(checks, seconds):
+def run(checks: Sequence[Tuple[str, Check]], seconds: float) -> List[Finding]:
     """Return the Findings of checks, given as ``(name, callable)``, in their order.
 
     A check that raises, or does not answer in time, is a fault.
     """
-    findings = {}
+    findings: Dict[str, List[Finding]] = {}
     threads = []
     for name, check in checks:
         thread = threading.Thread(target=_run_one, args=(name, check, findings), daemon=True)
@@ -100,11 +108,11 @@ def run(checks, seconds):
     return [_tidy(item) for name, _ in checks for item in dict(late, **findings)[name]]
 
 
-def checks(stackstorm, config):
+def checks(stackstorm: StackStorm, config: Config) -> List[Tuple[str, Check]]:
     """Return all checks as ``(name, callable that returns a list of Findings)``."""
     config = config or {}
 
-    def server(name, path):
+    def server(name: str, path: str) -> Finding:
         return check_server(settings.from_config(config), name, path)
 
     return [
@@ -124,7 +132,7 @@ def checks(stackstorm, config):
     ]
 
 
-def check_config(config):
+def check_config(config: Config) -> Finding:
     """Check that the sensor can start with this config."""
     remedy = "correct it, then sudo st2ctl reload --register-configs and restart the sensor"
     try:
@@ -134,13 +142,13 @@ def check_config(config):
     return Finding("config", OK, "valid")
 
 
-def check_api(stackstorm):
+def check_api(stackstorm: StackStorm) -> Finding:
     """Check that StackStorm's API answers."""
     stackstorm.ping()
     return Finding("api", OK, "answers")
 
 
-def check_datastore(stackstorm):
+def check_datastore(stackstorm: StackStorm) -> Finding:
     """Check that a key can be written, read and deleted."""
     name, written = new_uuid7(), "written by check_health"
     rows.write(stackstorm, rows.HEALTH, name, written, ttl=60)
@@ -153,7 +161,7 @@ def check_datastore(stackstorm):
     return Finding("datastore", OK, "writes, reads and deletes")
 
 
-def check_resources(stackstorm, kind):
+def check_resources(stackstorm: StackStorm, kind: str) -> List[Finding]:
     """Check that the rules or policies that the pack ships enabled are registered and enabled."""
     names = [item["name"] for item in _shipped(kind) if item.get("enabled", True)]
     faults = []
@@ -168,7 +176,7 @@ def check_resources(stackstorm, kind):
     return faults or [Finding(kind, OK, "registered and enabled: " + ", ".join(names))]
 
 
-def check_remediations(stackstorm):
+def check_remediations(stackstorm: StackStorm) -> Finding:
     """List the rules on alerts. Having none enabled is allowed, but remediates nothing."""
     rules = stackstorm.list_resources("rules", trigger=triggers.ALERT)
     enabled = sorted(rule["ref"] for rule in rules if rule["enabled"])
@@ -179,7 +187,7 @@ def check_remediations(stackstorm):
     return Finding("remediations", INFO, detail)
 
 
-def check_coordination(is_configured=None):
+def check_coordination(is_configured: Optional[Callable[[], bool]] = None) -> Finding:
     """Check for a coordination backend, without which the policies cannot count exactly.
 
     :param is_configured: callable; StackStorm's own when None.
@@ -199,7 +207,7 @@ def check_coordination(is_configured=None):
     return Finding("coordination", FAULT, detail, remedy)
 
 
-def check_sensor(stackstorm, now=None):
+def check_sensor(stackstorm: StackStorm, now: Optional[float] = None) -> Finding:
     """Check that the sensor is registered, enabled, and has recently sent a probe."""
     sensor = stackstorm.get_resource("sensortypes", SENSOR)
     if sensor is None:
@@ -213,7 +221,7 @@ def check_sensor(stackstorm, now=None):
     return Finding("sensor", OK, "last probe at " + probes[-1]["occurrence_time"][:19])
 
 
-def check_bus(stackstorm, now=None):
+def check_bus(stackstorm: StackStorm, now: Optional[float] = None) -> Finding:
     """Check that triggers get through the message bus and the rules engine."""
     probes = _probes(stackstorm, now)
     done = [item for item in probes if item["status"] in executions.DONE]
@@ -233,7 +241,7 @@ def check_bus(stackstorm, now=None):
     return Finding("bus", OK, "last probe got through at " + newest[:19])
 
 
-def check_listener(settings):
+def check_listener(settings: Settings) -> List[Finding]:
     """Check that the listener answers and is ready."""
     if not settings.listener.port:
         return [Finding("listener", INFO, "port is 0, so its port cannot be known from here")]
@@ -261,7 +269,7 @@ def check_listener(settings):
     return faults or [Finding("listener", OK, "ready at " + url)]
 
 
-def check_controls(stackstorm):
+def check_controls(stackstorm: StackStorm) -> List[Finding]:
     """List pauses and maintenance. An unreadable control is a fault, as it holds everything."""
     controls = queries.list_maintenance(stackstorm)
     windows = [item for item in controls["maintenance"] if item["active"]]
@@ -281,7 +289,7 @@ def check_controls(stackstorm):
     return findings or [Finding("controls", OK, "nothing is paused or in maintenance")]
 
 
-def check_server(settings, name, path):
+def check_server(settings: Settings, name: str, path: str) -> Finding:
     """Check that a server of the config answers with its credentials.
 
     :param name: alertmanager or prometheus.
@@ -299,7 +307,7 @@ def check_server(settings, name, path):
     return Finding(name, OK, "answers")
 
 
-def table(findings):
+def table(findings: Sequence[Finding]) -> str:
     """Return findings as text for a terminal: a line for each, and one more for a remedy."""
     width = max(len(item.name) for item in findings)
     lines = []
@@ -310,7 +318,7 @@ def table(findings):
     return "\n".join(lines)
 
 
-def _run_one(name, check, findings):
+def _run_one(name: str, check: Check, findings: Dict[str, List[Finding]]) -> None:
     try:
         findings[name] = check()
     except StackStormError as error:
@@ -322,20 +330,20 @@ def _run_one(name, check, findings):
         findings[name] = [Finding(name, FAULT, _why(error), remedy)]
 
 
-def _tidy(item):
+def _tidy(item: Finding) -> Finding:
     detail = " ".join(item.detail.split())
     if len(detail) > LONGEST_DETAIL:
         detail = detail[: LONGEST_DETAIL - 1] + "\u2026"
     return Finding(item.name, item.status, detail, item.remedy)
 
 
-def _shipped(kind):
+def _shipped(kind: str) -> Iterator[Dict[str, Any]]:
     for path in sorted(glob.glob(os.path.join(PACK_DIR, kind, "*.yaml"))):
         with open(path, encoding="utf-8") as handle:
             yield yaml.safe_load(handle)
 
 
-def _probes(stackstorm, now):
+def _probes(stackstorm: StackStorm, now: Optional[float]) -> List[Dict[str, Any]]:
     """Return the probes of the last minutes, oldest first."""
     now = time.time() if now is None else now
     since = clock.to_text(now - PROBE_SILENCE_SECONDS)
@@ -343,13 +351,13 @@ def _probes(stackstorm, now):
     return sorted(probes, key=lambda item: item["occurrence_time"])
 
 
-def _reachable(host):
+def _reachable(host: str) -> str:
     """Return the host of a URL that reaches a listener on this address."""
     host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
 
 
-def _why(error):
+def _why(error: Exception) -> str:
     """Return why a call failed in a few words, those of the operating system if there are any."""
     if isinstance(error, requests.HTTPError):
         return f"answers {error.response.status_code}"

@@ -22,12 +22,27 @@ alerts that are gone. An invalid parameter is answered with 400, its name and th
 """
 
 import re
+from typing import Any, Callable, Dict, List, Mapping, Match, Optional, Pattern, Sequence, Tuple
 
 from poundcake import arguments
-from poundcake.core.alert import ENDED_STATUSES, RESOLVED, STATES, current_episode
+from poundcake.core.alert import (
+    ENDED_STATUSES,
+    RESOLVED,
+    STATES,
+    Attempt,
+    Execution,
+    Row,
+    current_episode,
+)
+from poundcake.core.snapshot import Snapshot
 from poundcake.errors import ExpectedError
 from poundcake.st2 import triggers
+from poundcake.st2.client import StackStorm
 from poundcake.views import overview
+
+Query = Mapping[str, str]
+Answer = Dict[str, Any]
+Handler = Callable[[Match[str], Query], Tuple[int, Any, List[Tuple[str, str]]]]
 
 MOST = 10000
 FIRING = "firing"
@@ -46,13 +61,15 @@ _STATUSES = {
 _HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 
 
-def pages(stackstorm, snapshot):
+def pages(
+    stackstorm: StackStorm, snapshot: Callable[[], Snapshot]
+) -> List[Tuple[Pattern[str], Handler]]:
     """Return the pages for listener.Listener.
 
     :param stackstorm: st2.client.StackStorm, for the rules.
     :param snapshot: callable that returns a core.snapshot.Snapshot.
     """
-    from_memory = (
+    from_memory: Sequence[Tuple[str, Callable[..., Any]]] = (
         ("/alerts", list_alerts),
         ("/alerts/stats", alert_stats),
         ("/alerts/(.+)", get_alert),
@@ -65,19 +82,19 @@ def pages(stackstorm, snapshot):
     return pages + [(re.compile("/handlers"), _page(list_handlers, lambda: stackstorm))]
 
 
-def list_alerts(snapshot, query):
+def list_alerts(snapshot: Snapshot, query: Query) -> Answer:
     """Return the tracked alerts, latest change first.
 
     :param query: ``status`` (a state, or FIRING), ``alertname``, ``instance``, ``severity``.
     """
-    query = _Query(query, 100, "status", "alertname", "instance", "severity")
-    status = query.one_of("status", STATES + (FIRING,))
+    asked = _Query(query, 100, "status", "alertname", "instance", "severity")
+    status = asked.one_of("status", STATES + (FIRING,))
     rows = [row for row in overview.newest_first(snapshot.alerts) if _has_status(row, status)]
-    rows = query.matching(rows, alertname="alertname", instance="instance", severity="severity")
-    return query.answer("alerts", rows, _summary)
+    rows = asked.matching(rows, alertname="alertname", instance="instance", severity="severity")
+    return asked.answer("alerts", rows, _summary)
 
 
-def alert_stats(snapshot, query):
+def alert_stats(snapshot: Snapshot, query: Query) -> Answer:
     """Return how many alerts there are in all, by state and by severity."""
     _Query(query, None)
     by_severity = {name: 0 for name in overview.severities(snapshot.alerts)}
@@ -90,38 +107,38 @@ def alert_stats(snapshot, query):
     }
 
 
-def get_alert(snapshot, query, fingerprint):
+def get_alert(snapshot: Snapshot, query: Query, fingerprint: str) -> Optional[Answer]:
     """Return a whole alert; None when it is unknown."""
     _Query(query, None)
     for row in snapshot.alerts:
         if row["fingerprint"] == fingerprint:
             attempts = [_attempt(*item[1:]) for item in _ran(row)[::-1]]
-            more = {"remediation_attempts": attempts, "processed_by": None}
-            more.update({name: row[name] for name in ("labels", "annotations", "reason")})
+            more: Answer = {"remediation_attempts": attempts, "processed_by": None}
+            more.update(labels=row["labels"], annotations=row["annotations"], reason=row["reason"])
             return {"alert": dict(_summary(row), **more)}
     return None
 
 
-def list_remediations(snapshot, query):
+def list_remediations(snapshot: Snapshot, query: Query) -> Answer:
     """Return the executions, newest first.
 
     :param query: ``active`` (true: only those that have not ended), ``alert_name``, ``status``.
     """
-    query = _Query(query, 100, "active", "alert_name", "status")
-    active = query.one_of("active", ("true", "false", "1", "0")) in ("true", "1")
-    status = query.one_of("status", (PENDING, RUNNING, SUCCESS, FAILED, SKIPPED))
+    asked = _Query(query, 100, "active", "alert_name", "status")
+    active = asked.one_of("active", ("true", "false", "1", "0")) in ("true", "1")
+    status = asked.one_of("status", (PENDING, RUNNING, SUCCESS, FAILED, SKIPPED))
     remediations = [
         _remediation(*item)
         for item in overview.executions(snapshot.alerts)
         if not active or item[2]["status"] not in ENDED_STATUSES
     ]
     remediations = [item for item in remediations if not status or item["status"] == status]
-    return query.answer("remediations", query.matching(remediations, alert_name="alert_name"))
+    return asked.answer("remediations", asked.matching(remediations, alert_name="alert_name"))
 
 
-def list_handlers(stackstorm, query):
+def list_handlers(stackstorm: StackStorm, query: Query) -> Answer:
     """Return the rules on ``poundcake.alert`` with their actions."""
-    query = _Query(query, 100)
+    asked = _Query(query, 100)
     handlers = [
         {
             "name": rule["ref"],
@@ -134,41 +151,41 @@ def list_handlers(stackstorm, query):
         if (rule.get("trigger") or {}).get("type")
         == triggers.ALERT  # the trigger of a rule may be gone
     ]
-    return query.answer("handlers", sorted(handlers, key=lambda item: item["name"]))
+    return asked.answer("handlers", sorted(handlers, key=lambda item: item["name"]))
 
 
-def recent_requests(snapshot, query):
+def recent_requests(snapshot: Snapshot, query: Query) -> Answer:
     """Return the latest requests, newest first, each with its alerts."""
-    query = _Query(query, 20)
+    asked = _Query(query, 20)
     rows = {row["fingerprint"]: row for row in snapshot.alerts}
 
-    def described(request):
+    def described(request: Mapping[str, Any]) -> Answer:
         return _request(request, rows)
 
-    return query.answer("executions", snapshot.recent.requests(), described)
+    return asked.answer("executions", snapshot.recent.requests(), described)
 
 
-def active_alerts(snapshot, query):
+def active_alerts(snapshot: Snapshot, query: Query) -> Answer:
     """Return the firing alerts.
 
     :param query: ``alert_name``, ``instance``, ``severity``.
     """
-    query = _Query(query, MOST, "alert_name", "instance", "severity")
+    asked = _Query(query, MOST, "alert_name", "instance", "severity")
     rows = [row for row in overview.newest_first(snapshot.alerts) if _has_status(row, FIRING)]
-    rows = query.matching(rows, alert_name="alertname", instance="instance", severity="severity")
-    return query.answer("active_alerts", rows, _active, "count")
+    rows = asked.matching(rows, alert_name="alertname", instance="instance", severity="severity")
+    return asked.answer("active_alerts", rows, _active, "count")
 
 
-def st2_executions(snapshot, query):
+def st2_executions(snapshot: Snapshot, query: Query) -> Answer:
     """Return the executions, newest first.
 
     :param query: ``request_id``, ``st2_workflow``, ``st2_rule``, ``status`` (StackStorm's).
     """
-    query = _Query(query, 50, "request_id", "st2_workflow", "st2_rule", "status")
+    asked = _Query(query, 50, "request_id", "st2_workflow", "st2_rule", "status")
     executions = [_link(*item) for item in overview.executions(snapshot.alerts)]
     names = ("request_id", "st2_workflow", "st2_rule", "status")
-    executions = query.matching(executions, **{name: name for name in names})
-    return query.answer("st2_executions", executions, count="count")
+    executions = asked.matching(executions, **{name: name for name in names})
+    return asked.answer("st2_executions", executions, count="count")
 
 
 class _Query:
@@ -179,7 +196,7 @@ class _Query:
     :raises ExpectedError: for an invalid parameter.
     """
 
-    def __init__(self, given, default, *names):
+    def __init__(self, given: Query, default: Optional[int], *names: str):
         known = names + (("limit", "offset") if default else ())
         for name in given:
             if name not in known:
@@ -189,25 +206,31 @@ class _Query:
         self._limit = self._number("limit", default or 1, 1, MOST)
         self._offset = self._number("offset", 0, 0, 10**9)
 
-    def one_of(self, name, values):
+    def one_of(self, name: str, values: Sequence[str]) -> str:
         """Return the value of a filter, which must be one of some; "" when it is not given."""
         value = self._given.get(name, "")
         if value:
             arguments.one_of(name, value, values)
         return value
 
-    def matching(self, items, **fields):
+    def matching(self, items: Sequence[Any], **fields: str) -> List[Any]:
         """Return the items whose fields equal the filters, given as filter=field."""
         wanted = [(field, self._given[n]) for n, field in fields.items() if self._given.get(n)]
         return [item for item in items if all(item[field] == value for field, value in wanted)]
 
-    def answer(self, name, items, describe=lambda item: item, count=None):
+    def answer(
+        self,
+        name: str,
+        items: Sequence[Any],
+        describe: Callable[[Any], Any] = lambda item: item,
+        count: Optional[str] = None,
+    ) -> Answer:
         """Return a page of the items under a name, and how many there are in total."""
         shown = [describe(item) for item in items[self._offset : self._offset + self._limit]]
         page = {name: shown, "total": len(items), "limit": self._limit, "offset": self._offset}
         return dict(page, **{count: len(shown)} if count else {})
 
-    def _number(self, name, default, least, most):
+    def _number(self, name: str, default: int, least: int, most: int) -> int:
         value = self._given.get(name)
         if value is None:
             return default
@@ -217,8 +240,8 @@ class _Query:
         return int(value)
 
 
-def _page(answer, source):
-    def page(match, query):
+def _page(answer: Callable[..., Any], source: Callable[[], Any]) -> Handler:
+    def page(match: Match[str], query: Query) -> Tuple[int, Any, List[Tuple[str, str]]]:
         # WSGI passes the bytes of a path as Latin-1.
         parts = [part.encode("latin-1").decode("utf-8", "replace") for part in match.groups()]
         try:
@@ -227,25 +250,27 @@ def _page(answer, source):
             return 400, {"error": str(error)}, _HEADERS
         if body is None:
             problem = f'unknown fingerprint "{parts[0]}"'
-            error = ExpectedError("fingerprint", problem, remedy="GET /alerts lists the known ones")
-            return 404, {"error": str(error)}, _HEADERS
+            unknown = ExpectedError(
+                "fingerprint", problem, remedy="GET /alerts lists the known ones"
+            )
+            return 404, {"error": str(unknown)}, _HEADERS
         return 200, body, _HEADERS
 
     return page
 
 
-def _has_status(row, status):
+def _has_status(row: Row, status: str) -> bool:
     if status == FIRING:
         return row["state"] != RESOLVED
     return not status or row["state"] == status
 
 
-def _ran(row):
+def _ran(row: Row) -> List[Tuple[Row, Attempt, Execution]]:
     """Return the executions of the present episode of an alert, newest first."""
     return [i for i in overview.executions([row]) if i[1]["starts_at"] == row["starts_at"]]
 
 
-def _summary(row):
+def _summary(row: Row) -> Answer:
     statuses = [_status(execution) for _, _, execution in _ran(row)]
     errors = [execution["error"] for _, _, execution in _ran(row) if execution["error"]]
     episode = current_episode(row)
@@ -265,7 +290,7 @@ def _summary(row):
     }
 
 
-def _attempt(attempt, execution):
+def _attempt(attempt: Attempt, execution: Execution) -> Answer:
     return {
         "action_name": _bare(execution["action_ref"]),
         "stackstorm_action": execution["action_ref"],
@@ -277,13 +302,13 @@ def _attempt(attempt, execution):
     }
 
 
-def _remediation(row, attempt, execution):
+def _remediation(row: Row, attempt: Attempt, execution: Execution) -> Answer:
     remediation = dict(_attempt(attempt, execution), alert_name=row["alertname"])
     del remediation["stackstorm_action"]
     return remediation
 
 
-def _request(request, rows):
+def _request(request: Mapping[str, Any], rows: Mapping[str, Row]) -> Answer:
     alerts, count = [], 0
     for fingerprint, alertname in request["named"]:
         row = rows.get(fingerprint)
@@ -306,7 +331,7 @@ def _request(request, rows):
     }
 
 
-def _active(row):
+def _active(row: Row) -> Answer:
     ran = _ran(row)
     return {
         "fingerprint": row["fingerprint"],
@@ -318,7 +343,7 @@ def _active(row):
     }
 
 
-def _link(row, attempt, execution):
+def _link(row: Row, attempt: Attempt, execution: Execution) -> Answer:
     return {
         "request_id": attempt["request_id"],
         "st2_execution_id": execution["execution_id"],
@@ -335,9 +360,9 @@ def _link(row, attempt, execution):
     }
 
 
-def _status(execution):
+def _status(execution: Execution) -> str:
     return _STATUSES.get(execution["status"], RUNNING)
 
 
-def _bare(action_ref):
+def _bare(action_ref: str) -> str:
     return action_ref.split(".", 1)[-1]

@@ -4,6 +4,8 @@ They come from memory, not from the datastore: so they are fresh, cost little, a
 StackStorm is not.
 """
 
+from typing import Any, Dict, List, Sequence, Tuple
+
 from poundcake import clock
 from poundcake.arguments import one_of
 from poundcake.core.alert import (
@@ -13,6 +15,9 @@ from poundcake.core.alert import (
     RESOLVED,
     STATES,
     UNMATCHED,
+    Attempt,
+    Execution,
+    Row,
     is_dismissed,
 )
 from poundcake.views import queries
@@ -24,7 +29,7 @@ NEEDS_A_PERSON = (AWAITING_APPROVAL, EXHAUSTED)
 NEEDS_A_LOOK = (FAILED, UNMATCHED)
 
 
-def by_state(alerts):
+def by_state(alerts: Sequence[Row]) -> Dict[str, int]:
     """Return ``{state: number of alerts}`` with every state, in the order of the lifecycle."""
     counts = {state: 0 for state in STATES}
     for row in alerts:
@@ -32,12 +37,14 @@ def by_state(alerts):
     return counts
 
 
-def severities(alerts):
+def severities(alerts: Sequence[Row]) -> List[str]:
     """Return the severities that alerts have, sorted."""
     return sorted({row["severity"] or NO_SEVERITY for row in alerts})
 
 
-def choose(alerts, state="", alertname="", severity=""):
+def choose(
+    alerts: Sequence[Row], state: str = "", alertname: str = "", severity: str = ""
+) -> List[Row]:
     """Return the rows that match the filters: the most urgent first, then the latest change.
 
     :param state: a state, ALL, or "" for every active alert (see ``is_active``).
@@ -58,17 +65,17 @@ def choose(alerts, state="", alertname="", severity=""):
     return sorted(newest_first(chosen), key=_urgency)
 
 
-def newest_first(alerts):
+def newest_first(alerts: Sequence[Row]) -> List[Row]:
     """Return rows sorted by their latest change of state, newest first."""
     return sorted(alerts, key=lambda r: (r["state_since"] or "", r["fingerprint"]), reverse=True)
 
 
-def is_active(row):
+def is_active(row: Row) -> bool:
     """Return whether an alert is neither resolved nor dismissed."""
     return row["state"] != RESOLVED and not is_dismissed(row)
 
 
-def executions(alerts):
+def executions(alerts: Sequence[Row]) -> List[Tuple[Row, Attempt, Execution]]:
     """Return ``(row, attempt, execution)`` of every execution for some alerts, newest first."""
     executions = [
         (row, attempt, execution)
@@ -80,12 +87,12 @@ def executions(alerts):
     return executions[::-1]
 
 
-def workflows(alerts):
+def workflows(alerts: Sequence[Row]) -> List[Dict[str, Any]]:
     """Return the figures of each workflow (see ``queries.workflow``), sorted by name.
 
     They cover the executions in memory.
     """
-    by_action = {}
+    by_action: Dict[str, List[Dict[str, Any]]] = {}
     for row in alerts:
         for attempt in row["attempts"]:
             for execution in attempt["executions"]:
@@ -95,6 +102,6 @@ def workflows(alerts):
     return [queries.workflow(ref, by_action[ref]) for ref in sorted(by_action)]
 
 
-def _urgency(row):
+def _urgency(row: Row) -> int:
     order = NEEDS_A_PERSON + NEEDS_A_LOOK
     return order.index(row["state"]) if row["state"] in order else len(order)

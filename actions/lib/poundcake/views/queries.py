@@ -1,28 +1,49 @@
 """Answers to "what happened?" from the rows. It only reads the datastore.
 
-Each function returns a JSON value. An ExpectedError about an unknown value lists the known ones.
+Each function returns a JSON value; lists have a ``table`` for terminals as their last key. An empty
+answer is no error. What cannot exist (an unknown state, status or severity) is one, and so is a
+single thing that is not there: the error names what comes close.
 """
 
 import collections
 import statistics
 import time
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
-from poundcake import tables
-from poundcake.arguments import check_exists, label_pairs, one_of, unknown
+from poundcake.arguments import label_pairs, moment, one_of, unknown
 from poundcake.clock import elapsed
 from poundcake.core.alert import (
     ENDED_STATUSES,
     STATES,
     SUCCEEDED,
+    Row,
     attempts_of,
     current_hold,
     is_dismissed,
 )
 from poundcake.core.controls import unreadable_text
+from poundcake.errors import ExpectedError
 from poundcake.st2 import controls, requests, rows
+from poundcake.st2.client import StackStorm
+from poundcake.views import terminal
+
+Answer = Dict[str, Any]
+
+STATUSES = ENDED_STATUSES + (
+    "requested",
+    "scheduled",
+    "delayed",
+    "running",
+    "pending",
+    "pausing",
+    "paused",
+    "resuming",
+    "canceling",
+)
+SEVERITIES = ("critical", "error", "warning", "info")  # may be asked for before any alert has it
 
 
-def get_request(stackstorm, request_id):
+def get_request(stackstorm: StackStorm, request_id: str) -> Answer:
     """Return a request with the present states of its alerts and its executions."""
     request = requests.status(stackstorm, request_id)
     if request is None:
@@ -30,39 +51,101 @@ def get_request(stackstorm, request_id):
             (row["request_id"] for row in rows.read_all(stackstorm, rows.REQUEST)), reverse=True
         )
         raise unknown("request_id", request_id, "requests", known)
-    return request
+    return dict(request, table=terminal.request(request))
 
 
-def list_requests(stackstorm, limit):
+def list_requests(stackstorm: StackStorm, limit: int, wide: bool = False) -> Answer:
     """Return the newest requests, newest first, each with the fields for a line of a list."""
     requests = rows.read_all(stackstorm, rows.REQUEST)
     requests.sort(key=lambda row: row["request_id"], reverse=True)
     names = ("request_id", "received_at", "completed_at", "source", "receiver", "counts")
     shown = [{name: row[name] for name in names} for row in requests[:limit]]
-    return {"total": len(requests), "shown": len(shown), "requests": shown}
+    answer = {"total": len(requests), "shown": len(shown), "requests": shown}
+    return dict(answer, table=terminal.requests(shown, len(requests), wide))
 
 
-def get_alert(stackstorm, fingerprint):
+def find_alert(
+    stackstorm: StackStorm, fingerprint: str, alertname: str = "", host: str = ""
+) -> Row:
+    """Return the row of the one alert with this fingerprint, or with this name (and host).
+
+    :param host: its host, instance or target; "" when the name alone is enough.
+    :raises ExpectedError: when there is none, or more than one.
+    """
+    if fingerprint:
+        row: Optional[Row] = rows.read(stackstorm, rows.ALERT, fingerprint)
+        if row is None:
+            raise _unknown_alert(stackstorm, fingerprint)
+        return row
+    if not alertname:
+        expected = "one of them; list_alerts shows both"
+        raise ExpectedError("fingerprint, alertname", "both are empty", expected)
+    alerts = rows.read_all(stackstorm, rows.ALERT)
+    named = [row for row in alerts if row["alertname"] == alertname]
+    if not named:
+        known = sorted({row["alertname"] for row in alerts})
+        raise unknown("alertname", alertname, "alerts", known)
+    chosen = [row for row in named if not host or host in _places(row)]
+    if not chosen:
+        known = sorted({place for row in named for place in _places(row)})
+        raise unknown("host", host, f"alerts {alertname} with a host", known)
+    if len(chosen) > 1:
+        chosen = [row for row in chosen if row["state"] != "resolved"] or chosen
+    if len(chosen) > 1:
+        each = [f"{row['fingerprint']} ({_place(row)})" for row in chosen[:10]]
+        problem = f"{len(chosen)} alerts are named {alertname}"
+        remedy = "Give a host, or one of the fingerprints: " + ", ".join(each)
+        raise ExpectedError("alertname", problem + (f" on {host}" if host else ""), remedy=remedy)
+    return chosen[0]
+
+
+def _places(row: Row) -> List[str]:
+    known = (row.get("target"), row["host"], row["instance"])
+    return [place for place in known if isinstance(place, str) and place]
+
+
+def _place(row: Row) -> str:
+    return next(iter(_places(row)), "no host")
+
+
+def _unknown_alert(stackstorm: StackStorm, fingerprint: str) -> ExpectedError:
+    alerts = rows.read_all(stackstorm, rows.ALERT)
+    known = [f"{a['fingerprint']} ({a['alertname']} on {_place(a)})" for a in alerts]
+    error = unknown("fingerprint", fingerprint, "alerts", sorted(known))
+    return error
+
+
+def get_alert(
+    stackstorm: StackStorm, fingerprint: str, alertname: str = "", host: str = ""
+) -> Answer:
     """Return a whole alert: labels, state, history with durations, attempts."""
-    row = rows.read(stackstorm, rows.ALERT, fingerprint)
-    if row is None:
-        known = sorted(row["fingerprint"] for row in rows.read_all(stackstorm, rows.ALERT))
-        raise unknown("fingerprint", fingerprint, "alerts", known)
-    history = row["history"]
-    for entry, following in zip(history, history[1:] + [None]):
+    row = find_alert(stackstorm, fingerprint, alertname, host)
+    history: List[Dict[str, Any]] = [dict(entry) for entry in row["history"]]
+    for entry, following in zip(history, [*history[1:], None]):
         entry["seconds"] = elapsed(entry["at"], following["at"]) if following else None
-    names = ("episodes", "extra")
-    shown = {name: value for name, value in _without_rev(row).items() if name not in names}
-    hold = current_hold(row)
+    hidden = ("rev", "episodes", "extra")
+    shown = {name: value for name, value in row.items() if name not in hidden}
+    names = ("state", "cause", "reason", "at", "until")
+    hold: Optional[Mapping[str, Any]] = current_hold(row)
     return dict(
         shown,
-        held=hold and {name: hold[name] for name in ("state", "cause", "reason", "at", "until")},
+        history=history,
+        held=hold and {name: hold[name] for name in names},
         ineffective=_ineffective(row["attempts"]),
-        table=_table(history),
+        table=terminal.history(history),
     )
 
 
-def list_alerts(stackstorm, state, alertname, severity, label, limit):
+def list_alerts(
+    stackstorm: StackStorm,
+    state: str,
+    alertname: str,
+    severity: str,
+    label: str,
+    limit: int,
+    wide: bool = False,
+    now: Optional[float] = None,
+) -> Answer:
     """Return alerts, latest change first; dismissed ones only when a state is given.
 
     :param label: ``name=value`` pairs, comma-separated; all must match.
@@ -71,8 +154,7 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
         one_of("state", state, STATES)
     wanted_labels = label_pairs(label)
     alerts = rows.read_all(stackstorm, rows.ALERT)
-    check_exists("alertname", alertname, alerts)
-    check_exists("severity", severity, alerts)
+    _check_severity(severity, alerts)
     chosen = [
         row
         for row in alerts
@@ -82,45 +164,81 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
         and all(row["labels"].get(name) == value for name, value in wanted_labels)
     ]
     chosen.sort(key=lambda row: (row["state_since"] or "", row["fingerprint"]), reverse=True)
-    shown = [
-        {
-            "fingerprint": row["fingerprint"],
-            "state": row["state"],
-            "since": row["state_since"],
-            "alertname": row["alertname"],
-            "severity": row["severity"],
-            "host": row["host"],
-            "occurrences": row["occurrences"],
-            "attempts": len(attempts_of(row, row["starts_at"])),
-            "ineffective": _ineffective(attempts_of(row, row["starts_at"])),
-            "reason": row["reason"],
-        }
-        for row in chosen[:limit]
-    ]
-    return {"total": len(chosen), "shown": len(shown), "alerts": shown}
+    shown = [_line(row) for row in chosen[:limit]]
+    answer = {"total": len(chosen), "shown": len(shown), "alerts": shown}
+    table = terminal.alerts(shown, len(chosen), wide, time.time() if now is None else now)
+    return dict(answer, table=table)
 
 
-def list_executions(stackstorm, request_id, fingerprint, status, limit):
-    """Return the executions that PoundCake tracked, newest first."""
-    executions = rows.read_all(stackstorm, rows.EXECUTION)
-    for name, value in (
-        ("request_id", request_id),
-        ("fingerprint", fingerprint),
-        ("status", status),
-    ):
-        check_exists(name, value, executions)
+def _line(row: Row) -> Answer:
+    """Return the fields of an alert for a line of a list."""
+    attempts = attempts_of(row, row["starts_at"])
+    return {
+        "fingerprint": row["fingerprint"],
+        "state": row["state"],
+        "since": row["state_since"],
+        "alertname": row["alertname"],
+        "severity": row["severity"],
+        "host": row["host"],
+        "instance": row["instance"],
+        "occurrences": row["occurrences"],
+        "attempts": len(attempts),
+        "ineffective": _ineffective(attempts),
+        "reason": row["reason"],
+    }
+
+
+def _check_severity(severity: str, items: Iterable[Mapping[str, Any]]) -> None:
+    """Raise ExpectedError for a severity that nobody uses."""
+    if severity:
+        known = {row["severity"] for row in items if row.get("severity")}
+        one_of("severity", severity, sorted(known.union(SEVERITIES)))
+
+
+def list_executions(
+    stackstorm: StackStorm,
+    request_id: str,
+    fingerprint: str,
+    status: str,
+    severity: str,
+    since: str,
+    until: str,
+    limit: int,
+    wide: bool = False,
+    now: Optional[float] = None,
+) -> Answer:
+    """Return the executions that PoundCake tracked, newest first.
+
+    :param since, until: they began in this time; each a duration such as 24h, or an RFC 3339 time.
+    """
+    now = time.time() if now is None else now
+    if status:
+        one_of("status", status, STATUSES)
+    first = moment("since", since, now) if since else ""
+    last = moment("until", until, now) if until else "~"  # later than any time
+    executions = [_execution(row) for row in rows.read_all(stackstorm, rows.EXECUTION)]
+    _check_severity(severity, executions)
     wanted = {"request_id": request_id, "fingerprint": fingerprint, "status": status}
+    wanted["severity"] = severity
     chosen = [
-        _without_rev(row)
+        row
         for row in executions
         if all(not value or row[name] == value for name, value in wanted.items())
+        and first <= (row["started_at"] or "") <= last
     ]
     chosen.sort(key=lambda row: row["started_at"] or "", reverse=True)
     shown = chosen[:limit]
-    return {"total": len(chosen), "shown": len(shown), "executions": shown}
+    answer = {"total": len(chosen), "shown": len(shown), "executions": shown}
+    return dict(answer, table=terminal.executions(shown, len(chosen), wide))
 
 
-def get_stats(stackstorm):
+def _execution(row: Mapping[str, Any]) -> Answer:
+    """Return an execution's row with what rows of an earlier version lack."""
+    defaults = {"severity": "", "instance": "", "result": row["error"] or row["status"]}
+    return dict(defaults, **_without_rev(row))
+
+
+def get_stats(stackstorm: StackStorm) -> Answer:
     """Return counts of alerts by state and severity, and the figures of each workflow.
 
     ``held``: by cause, how many alerts have an attempt that is held back. ``ineffective``: how many
@@ -128,10 +246,10 @@ def get_stats(stackstorm):
     have ended and have both times.
     """
     alerts = rows.read_all(stackstorm, rows.ALERT)
-    by_action = {}
+    by_action: Dict[str, List[Dict[str, Any]]] = {}
     for row in rows.read_all(stackstorm, rows.EXECUTION):
         by_action.setdefault(row["action_ref"], []).append(row)
-    return {
+    answer: Answer = {
         "alerts": len(alerts),
         "by_state": {state: _count(alerts, "state", state) for state in STATES},
         "by_severity": {
@@ -142,9 +260,10 @@ def get_stats(stackstorm):
         "ineffective": sum(_ineffective(row["attempts"]) for row in alerts),
         "workflows": [workflow(ref, by_action[ref]) for ref in sorted(by_action)],
     }
+    return dict(answer, table=terminal.stats(answer))
 
 
-def list_maintenance(stackstorm, now=None):
+def list_maintenance(stackstorm: StackStorm, now: Optional[float] = None) -> Answer:
     """Return all controls that are set: ``paused`` rows and ``maintenance`` rows.
 
     A maintenance row also has ``active`` and ``seconds_left``; it stays listed for a day after its
@@ -160,31 +279,21 @@ def list_maintenance(stackstorm, now=None):
         dict(w.row, active=now < w.ends, seconds_left=round(max(0.0, w.ends - now), 3))
         for w in current.windows
     ]
-    return {"paused": list(current.pauses.values()) + unreadable, "maintenance": windows}
+    answer = {"paused": list(current.pauses.values()) + unreadable, "maintenance": windows}
+    return dict(answer, table=terminal.maintenance(answer))
 
 
-def _held_by(row):
+def _held_by(row: Row) -> Optional[str]:
     hold = current_hold(row)
-    return hold and hold["cause"]
+    return hold["cause"] if hold else None
 
 
-def _ineffective(attempts):
+def _ineffective(attempts: Sequence[Mapping[str, Any]]) -> int:
     """Return how many attempts succeeded while their alert kept firing."""
     return sum(1 for attempt in attempts if attempt["ineffective_at"])
 
 
-def _table(history):
-    """Return the history as text for a terminal: a line for each state, with its duration."""
-    lines = [("at", "state", "seconds", "attempt", "reason")]
-    for entry in history:
-        seconds = "" if entry["seconds"] is None else f"{entry['seconds']:.1f}"
-        attempt = str(entry["attempt"] or "")
-        at = entry["at"][:19].replace("T", " ")
-        lines.append((at, entry["state"], seconds, attempt, entry["reason"]))
-    return tables.text(lines)
-
-
-def workflow(ref, executions):
+def workflow(ref: str, executions: Sequence[Mapping[str, Any]]) -> Answer:
     """Return the figures of a workflow, from ``status`` and ``elapsed`` of its executions."""
     ended = [row for row in executions if row["status"] in ENDED_STATUSES]
     good = [row for row in ended if row["status"] == SUCCEEDED]
@@ -202,9 +311,9 @@ def workflow(ref, executions):
     }
 
 
-def _count(alerts, name, value):
+def _count(alerts: Sequence[Mapping[str, Any]], name: str, value: str) -> int:
     return sum(1 for row in alerts if row[name] == value)
 
 
-def _without_rev(row):
+def _without_rev(row: Mapping[str, Any]) -> Answer:
     return {name: value for name, value in row.items() if name != "rev"}

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shlex
+from typing import Any, Callable, Dict, List, Mapping, Match, Optional, Sequence, Tuple
 from urllib.parse import quote, urlencode
 
 import jinja2
@@ -26,15 +27,24 @@ from poundcake.core.alert import (
     STATES,
     SUPPRESSED,
     UNMATCHED,
+    Attempt,
+    Row,
     open_attempts,
     open_inquiries,
 )
+from poundcake.core.snapshot import Snapshot
 from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
+from poundcake.settings import Settings
 from poundcake.views import overview
 from poundcake.views.time_limited import TimeLimited
 
+Headers = List[Tuple[str, str]]
+Health = Mapping[str, Mapping[str, Any]]
+Item = Dict[str, Any]  # for the template
+
 PATH = re.compile("/")
+TEMPLATE = "status_page.html.j2"
 HEALTH_TIMEOUT_SECONDS = 3
 ROWS = 50
 MOST_REQUESTS = 15
@@ -72,14 +82,20 @@ class StatusPage:
     :param health: callable that gives ``{part: {"ok": bool, "detail": text}}``.
     """
 
-    def __init__(self, settings, snapshot, health):
+    def __init__(
+        self,
+        settings: Settings,
+        snapshot: Callable[[], Snapshot],
+        health: Callable[[], Health],
+    ):
         self._settings = settings
         self._snapshot = snapshot
         # This page must not hang when StackStorm does.
         self._health = TimeLimited(health, HEALTH_TIMEOUT_SECONDS, _health_timed_out)
         folder = os.path.dirname(os.path.abspath(__file__))
+        loader = jinja2.FileSystemLoader(folder)
         environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(folder),
+            loader=loader,
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
@@ -87,10 +103,10 @@ class StatusPage:
             auto_reload=False,
         )
         environment.filters.update(_FILTERS)
-        self._template = environment.get_template("status_page.html.j2")
-        self._headers = _headers(environment.loader.get_source(environment, self._template.name)[0])
+        self._template = environment.get_template(TEMPLATE)
+        self._headers = _headers(loader.get_source(environment, TEMPLATE)[0])
 
-    def __call__(self, match, query):
+    def __call__(self, match: Match[str], query: Mapping[str, str]) -> Tuple[int, bytes, Headers]:
         """Answer a GET. The query may have ``state``, ``alertname``, ``severity`` and ``page``."""
         snapshot = self._snapshot()
         wanted = {name: query.get(name, "").strip() for name in ("state", "alertname", "severity")}
@@ -104,7 +120,9 @@ class StatusPage:
         html = self._template.render(values, notice=notice)
         return (400 if notice else 200), html.encode("utf-8", "replace"), self._headers
 
-    def _values(self, snapshot, wanted, chosen, number):
+    def _values(
+        self, snapshot: Snapshot, wanted: Dict[str, str], chosen: Sequence[Row], number: int
+    ) -> Item:
         pages = max(1, -(-len(chosen) // ROWS))
         number = min(number, pages)
         first = (number - 1) * ROWS
@@ -133,7 +151,7 @@ class StatusPage:
             "requests": snapshot.recent.requests()[:MOST_REQUESTS],
         }
 
-    def _verdict(self, snapshot, counts, health):
+    def _verdict(self, snapshot: Snapshot, counts: Mapping[str, int], health: Health) -> Item:
         """Return a title that says whether anyone must act, and the reasons below it."""
         faults = [
             _reason(f"{name} is failing: {_clip(part['detail'], 300)}", "#health")
@@ -159,7 +177,7 @@ class StatusPage:
         why = faults + acts + looks + [work]
         return {"tone": tone, "symbol": _SYMBOLS[tone], "title": title, "why": why}
 
-    def _held(self, snapshot):
+    def _held(self, snapshot: Snapshot) -> List[Item]:
         """Return everything that holds remediations back, each with the command that ends it."""
         dry = [EVERYTHING] if self._settings.admission.dry_run else []
         dry += self._settings.admission.dry_run_alertnames
@@ -176,14 +194,14 @@ class StatusPage:
             command = controls.end_command(row["id"])
             held.append(_item("maintenance", ", ".join(row["matchers"]), detail, command))
         for name, breaker in sorted(snapshot.breakers.items()):
-            ends = breaker.opened_at + self._settings.admission.breaker_seconds
+            ends = (breaker.opened_at or 0) + self._settings.admission.breaker_seconds
             failures = _many(breaker.failures, "failure", "failures")
             trial = "at " + _moment(clock.to_text(ends)) if snapshot.now < ends else "next"
             detail = f", after {failures} in a row; one remediation is tried {trial}"
             held.append(_item("breaker open", name, detail))
         return held
 
-    def _alert(self, snapshot, row):
+    def _alert(self, snapshot: Snapshot, row: Row) -> Item:
         history = [item for item in row["history"] if item["starts_at"] == row["starts_at"]]
         attempts = row["attempts"][-MOST_ATTEMPTS:][::-1]
         requests = row["request_ids"][-1:]
@@ -199,7 +217,7 @@ class StatusPage:
             "commands": _commands(row),
         }
 
-    def _attempt(self, attempt):
+    def _attempt(self, attempt: Attempt) -> Item:
         executions = [
             dict(
                 item,
@@ -211,21 +229,23 @@ class StatusPage:
         ]
         return dict(attempt, executions=executions)
 
-    def _web_url(self, execution_id):
+    def _web_url(self, execution_id: str) -> str:
         base = self._settings.listener.st2_web_url.rstrip("/")
         return base and f"{base}/#/history/{quote(execution_id, safe='')}/general"
 
 
-def _health_timed_out(seconds):
+def _health_timed_out(seconds: float) -> Health:
     return {"stackstorm": {"ok": False, "detail": f"no answer for {int(seconds)} s"}}
 
 
-def _headers(source):
+def _headers(source: str) -> Headers:
     """Return the headers of the page: only the template's own script and style may be used."""
     script, style = (
         base64.b64encode(hashlib.sha256(block.encode("utf-8")).digest()).decode("ascii")
-        for block in re.search("<script>(.*?)</script>", source, re.S).groups()
-        + re.search("<style>(.*?)</style>", source, re.S).groups()
+        for block in (
+            *re.findall("<script>(.*?)</script>", source, re.S),
+            *re.findall("<style>(.*?)</style>", source, re.S),
+        )
     )
     policy = (
         f"default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
@@ -241,13 +261,13 @@ def _headers(source):
     ]
 
 
-def _page_number(value):
+def _page_number(value: str) -> int:
     if not re.match(r"[1-9][0-9]{0,8}\Z", value):
         raise ExpectedError("page", f'"{_clip(value, 100)}" given', "a number from 1")
     return int(value)
 
 
-def _counts(snapshot, counts, wanted):
+def _counts(snapshot: Snapshot, counts: Mapping[str, int], wanted: str) -> List[Item]:
     active = sum(1 for row in snapshot.alerts if overview.is_active(row))
     entries = [("", "active", active, IDLE)]
     entries += [(state, state, count, _tone(state)) for state, count in counts.items()]
@@ -258,12 +278,12 @@ def _counts(snapshot, counts, wanted):
     ]
 
 
-def _choices():
+def _choices() -> List[Item]:
     choices = [("", "active")] + [(state, state) for state in STATES + (overview.ALL,)]
     return [{"value": value, "title": title} for value, title in choices]
 
 
-def _shown(first, shown, total):
+def _shown(first: int, shown: int, total: int) -> str:
     if not total:
         return "0 alerts"
     alerts = _many(total, "alert", "alerts")
@@ -271,7 +291,7 @@ def _shown(first, shown, total):
     return part + ", most urgent first"
 
 
-def _nothing(wanted, snapshot):
+def _nothing(wanted: Mapping[str, str], snapshot: Snapshot) -> str:
     if any(wanted.values()):
         return "No alerts match. Clear the filter to see the others."
     if snapshot.alerts:
@@ -279,7 +299,7 @@ def _nothing(wanted, snapshot):
     return "No alerts yet. Alertmanager sends them to /webhook."
 
 
-def _counted(state, counts):
+def _counted(state: str, counts: Mapping[str, int]) -> Item:
     explanations = {
         AWAITING_APPROVAL: "open a row for the command to answer",
         EXHAUSTED: "no attempts left",
@@ -291,11 +311,11 @@ def _counted(state, counts):
     return _reason(": ".join(filter(None, (count, explanation))), "?state=" + state)
 
 
-def _reason(text, href):
+def _reason(text: str, href: str) -> Item:
     return {"text": text, "href": href}
 
 
-def _work_in_progress(snapshot, counts):
+def _work_in_progress(snapshot: Snapshot, counts: Mapping[str, int]) -> str:
     running = _many(snapshot.running, "remediation", "remediations")
     parts = [f"{running} in flight", f"{counts[PENDING]} pending"]
     if snapshot.undecided:
@@ -304,25 +324,25 @@ def _work_in_progress(snapshot, counts):
     return ", ".join(parts)
 
 
-def _many(number, one, more):
+def _many(number: int, one: str, more: str) -> str:
     return f"{number} {one if number == 1 else more}"
 
 
-def _some(names):
+def _some(names: Sequence[str]) -> str:
     rest = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _item(kind, name, detail, command=""):
+def _item(kind: str, name: str, detail: str, command: str = "") -> Item:
     return {"kind": kind, "name": name, "text": name + detail, "command": _safe(command)}
 
 
-def _key(fingerprint):
+def _key(fingerprint: str) -> str:
     """Return a form of a fingerprint, which is text from outside, that can be an id in a page."""
     return hashlib.sha256(fingerprint.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _commands(row):
+def _commands(row: Row) -> List[Tuple[str, str]]:
     """Return ``(title, command)`` for an alert; the command is "" when it cannot be typed."""
     name = "fingerprint=" + shlex.quote(row["fingerprint"])
     commands = [("Show details", "st2 run poundcake.get_alert " + name)]
@@ -343,7 +363,7 @@ def _commands(row):
     return [(title, _safe(command)) for title, command in commands]
 
 
-def _safe(command):
+def _safe(command: str) -> str:
     """Return a command that is safe to copy into a terminal, "" when it cannot be made so.
 
     StackStorm evaluates expressions in parameters, and terminals act on control characters.
@@ -351,35 +371,35 @@ def _safe(command):
     return inert_text(command) if command.isprintable() else ""
 
 
-def _url(wanted, number):
-    parameters = [item for item in wanted.items() if item[1]] + [("page", number)]
+def _url(wanted: Mapping[str, str], number: int) -> str:
+    parameters = [item for item in wanted.items() if item[1]] + [("page", str(number))]
     return "?" + urlencode(parameters, errors="replace")
 
 
-def _tone(state):
+def _tone(state: str) -> str:
     return _TONES.get(state, BUSY)
 
 
-def _clip(value, most=CLIP):
+def _clip(value: Any, most: int = CLIP) -> str:
     value = str(value or "")
     if len(value) <= most:
         return value
     return f"{value[:most]}… ({len(value)} characters in all)"
 
 
-def _moment(time):
+def _moment(time: str) -> str:
     """Return an RFC 3339 time in a form for people."""
     return time[:19].replace("T", " ")
 
 
 @jinja2.pass_context
-def _moment_filter(context, time):
+def _moment_filter(context: Mapping[str, Any], time: str) -> str:
     same_day = time[:10] == context["now"][:10]
     return time[11:19] if same_day else f"{time[5:10]} {time[11:16]}"
 
 
 @jinja2.pass_context
-def _ago(context, time):
+def _ago(context: Mapping[str, Any], time: str) -> str:
     seconds = max(0, int(clock.to_seconds(context["now"]) - clock.to_seconds(time)))
     for size, unit, most in ((1, "s", 60), (60, "min", 120), (3600, "h", 48)):
         if seconds < size * most:
@@ -387,16 +407,16 @@ def _ago(context, time):
     return f"{seconds // 86400} d"
 
 
-def _seconds(value):
+def _seconds(value: Optional[float]) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def _percent(rate):
+def _percent(rate: Optional[float]) -> str:
     # Rounded down: 99.96 % must not read as 100 %.
     return "–" if rate is None else f"{int(rate * 1000) / 10.0:g} %"
 
 
-def _tally(counts):
+def _tally(counts: Mapping[str, int]) -> str:
     decisions = [f"{counts[name]} {name}" for name in sorted(counts) if name != "alerts"]
     alerts = _many(counts["alerts"], "alert", "alerts")
     return f"{alerts}: {', '.join(decisions)}" if decisions else alerts
