@@ -71,13 +71,40 @@ def test_the_alert_shows_that_a_person_is_asked(asking):
     """With the command that answers; yes lets it go on."""
     asked = asking()
     shown = asked.shown()
-    assert "st2 inquiry respond " + asked.inquiry_id in shown["reason"]
+    assert "Restart shop on " in shown["reason"]
+    command = "st2 run poundcake.approve_alert fingerprint=" + shown["fingerprint"]
+    assert command in shown["reason"]
     listed = asked.world.ask("list_alerts", state="awaiting_approval", limit=100)
     assert shown["fingerprint"] in [item["fingerprint"] for item in listed["alerts"]]
     asked.respond(True)
     asked.wait_for("failed")  # the check says no again: the restart did nothing
     states = [entry["state"] for entry in asked.shown()["history"]]
     assert states[:3] == ["received", "remediating", "awaiting_approval"]
+
+
+def test_an_approval_by_action_is_in_the_history(asking):
+    """With who approved and why; the answer waits for a question that is just being asked."""
+    asked = asking()
+    answer = asked.world.ask("approve_alert", alertname=asked.row()["alertname"], reason="ok")
+    assert (answer["status"], answer["by"]) == ("approved", "st2admin")
+    asked.wait_for("failed")  # the check says no again: the restart did nothing
+    reasons = [entry["reason"] for entry in asked.shown()["history"]]
+    assert "approved: ok (by st2admin)" in reasons
+
+
+def test_an_alert_is_declined_from_chat(asking):
+    """The history shows the person in chat and the user of the bot."""
+    asked = asking()
+    host = asked.row()["alertname"].lower()
+    command = f"poundcake decline {asked.row()['alertname']} on {host} because of the backup"
+    body = {"command": command, "user": "bob", "source_channel": "ops"}
+    answer = asked.world.api("POST", "/aliasexecution/match_and_execute", json=body)
+    execution = asked.world.finished(answer["results"][0]["execution"]["id"])
+    assert execution["status"] == "succeeded", execution["result"]
+    assert "is declined by bob via " in execution["result"]["result"]["chat"]
+    asked.world.completed(asked.request_id)
+    history = str(asked.shown()["history"])
+    assert "not approved: of the backup (by bob via st2admin)" in history
 
 
 def test_whoever_says_no_takes_the_alert_over(asking):

@@ -37,7 +37,7 @@ def test_an_alert_is_found_and_acknowledged_from_chat(world):
     assert execution["result"]["result"]["status"] == "accepted"
     world.completed(execution["result"]["result"]["request_id"])
     alert_now = done(world, "poundcake alert " + found["fingerprint"])["result"]["result"]
-    assert "acknowledged: I look at it (by bob)" in str(alert_now)
+    assert "acknowledged: I look at it (by bob via st2admin)" in str(alert_now)
 
 
 def test_maintenance_begins_and_ends_from_chat(world):
@@ -48,7 +48,7 @@ def test_maintenance_begins_and_ends_from_chat(world):
     assert execution["status"] == "succeeded", execution["result"]
     window = execution["result"]["result"]
     assert window["matchers"] == ['alertname="%s"' % name, 'host=~"db.*"']
-    assert (window["by"], window["reason"]) == ("ann", "of a test")
+    assert (window["by"], window["reason"]) == ("ann via st2admin", "of a test")
     assert window["id"] in str(done(world, "poundcake maintenance")["result"]["result"])
     assert done(world, "poundcake end maintenance " + window["id"])["status"] == "succeeded"
 

@@ -102,6 +102,22 @@ COMMANDS = {
         "acknowledge_alert",
         {"fingerprint": "91c7e5b1b6ea25d7", "reason": "I am on it"},
     ),
+    "poundcake approve 91c7e5b1b6ea25d7 because it is down on web1": (
+        "approve_alert",
+        {"fingerprint": "91c7e5b1b6ea25d7", "reason": "it is down on web1"},
+    ),
+    "poundcake approve HostDown on web1 because I looked": (
+        "approve_alert",
+        {"alertname": "HostDown", "host": "web1", "reason": "I looked"},
+    ),
+    "poundcake decline 91c7e5b1b6ea25d7 because we wait": (
+        "decline_alert",
+        {"fingerprint": "91c7e5b1b6ea25d7", "reason": "we wait"},
+    ),
+    "poundcake decline HostDown on web1 because the backup runs on it": (
+        "decline_alert",
+        {"alertname": "HostDown", "host": "web1", "reason": "the backup runs on it"},
+    ),
 }
 # What must not be taken for a command: nobody may pause or retry anything without saying why.
 NO_COMMANDS = [
@@ -110,6 +126,8 @@ NO_COMMANDS = [
     "poundcake pause",
     "poundcake pause HighCpu",
     "poundcake pause because",
+    "poundcake approve 91c7e5b1b6ea25d7",
+    "poundcake decline HostDown on web1",
     "poundcake maintenance {cluster=eu} for 2h",
     "poundcake maintenance because of me",
     "poundcake retry 91c7e5b1b6ea25d7",
@@ -203,6 +221,8 @@ def test_the_acting_person_is_the_one_who_chats(name):
 
 TEXTS = {
     "acknowledge_alert": texts.acknowledged,
+    "approve_alert": texts.answered,
+    "decline_alert": texts.answered,
     "check_health": texts.health,
     "end_maintenance": texts.maintenance_ended,
     "get_alert": texts.alert,

@@ -204,15 +204,18 @@ class FakeStackStorm:
         return {i for i, item in self.executions.items() if item["status"] == "pending"}
 
     def respond(self, inquiry_id, response):
+        return not self.refusal(inquiry_id, response)
+
+    def refusal(self, inquiry_id, response):
         self._answer("respond")
         inquiry = self.executions[inquiry_id]
         if inquiry["status"] != "pending":
-            return False
+            return 'Inquiry "%s" has already been responded to.' % inquiry_id
         inquiry["result"]["response"] = response
         while inquiry:
             inquiry["status"] = "running" if inquiry["status"] == "paused" else "succeeded"
             inquiry = self.executions.get(inquiry.get("parent"))
-        return True
+        return ""
 
     def list_executions_of(self, trigger_instance_id):
         self._answer("list_executions_of")
@@ -329,13 +332,15 @@ class FakeStackStorm:
         execution["result"] = {} if result is None else result
         execution["end_timestamp"] = clock.to_text(self._now())
 
-    def ask(self, execution_id, minutes=60, route="poundcake"):
+    def ask(self, execution_id, minutes=60, route="poundcake", **fields):
         """Make an execution wait for a person, as ask_approval does; return the inquiry's id."""
         self.executions[execution_id]["status"] = "paused"
         below = {"parent": execution_id, "status": "paused"}
         below = self._begin("poundcake.ask_approval", {}, **below)
         more = {"parent": below, "status": "pending", "result": {}}
-        return self._begin("core.ask", {"route": route, "ttl": minutes}, **more)
+        described = {"approved": {"type": "boolean", "description": "Restart it? It is down"}}
+        schema = {"type": "object", "properties": dict(described, **fields)}
+        return self._begin("core.ask", {"route": route, "ttl": minutes, "schema": schema}, **more)
 
     def running(self):
         """Return the ids of the executions that have not ended."""

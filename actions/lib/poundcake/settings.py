@@ -96,6 +96,13 @@ class NotifySettings:
 
 
 @dataclass(frozen=True)
+class ApprovalSettings:
+    """Who may answer a remediation that asks."""
+
+    roles: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """A server of Prometheus or Alertmanager, and how to log in to it."""
 
@@ -184,6 +191,7 @@ class Settings:
     admission: AdmissionSettings
     retention: RetentionSettings
     notify: NotifySettings
+    approval: ApprovalSettings
     alertmanager: ServerSettings
     prometheus: ServerSettings
     remediation: RemediationSettings
@@ -200,6 +208,7 @@ _SECTIONS = {
     "admission": ("", AdmissionSettings),
     "retention": ("", RetentionSettings),
     "notify": ("notify_", NotifySettings),
+    "approval": ("approval_", ApprovalSettings),
     "alertmanager": ("alertmanager_", ServerSettings),
     "prometheus": ("prometheus_", ServerSettings),
     "remediation": ("", RemediationSettings),

@@ -478,7 +478,7 @@ def test_an_attempt_that_waits_for_a_person_awaits_approval():
     row = apply_all(BEGUN + [asked(5, until=at(65))])
     assert states(row) == ["received", "remediating", "awaiting_approval"]
     assert (row["state"], row["state_since"]) == ("awaiting_approval", at(5))
-    assert "st2 inquiry respond i1" in row["reason"] and at(65) in row["reason"]
+    assert "st2 run poundcake.approve_alert" in row["reason"] and at(65)[:19] in row["reason"]
     assert awaits_approval(row["attempts"][0])
 
 

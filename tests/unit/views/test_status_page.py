@@ -200,12 +200,14 @@ def test_an_alert_that_waits_for_approval_needs_a_person(site):
     stackstorm.rule("mine.fix")
     site.pack.post(alert(1))
     site.pack.step()
-    inquiry = stackstorm.ask(stackstorm.running()[0])
+    stackstorm.ask(stackstorm.running()[0])
     site.pack.steps(5)
     document = site.document()
     assert document.cells["title"] == ["1 alert needs a person · PoundCake"]
     assert "1 alert is awaiting approval" in document.text
-    assert "st2 inquiry respond " + inquiry in document.cells["code"]
+    named = f'fingerprint={site.pack.alert()["fingerprint"]} reason="WHY"'
+    for action in ("approve_alert", "decline_alert"):
+        assert f"st2 run poundcake.{action} {named}" in document.cells["code"]
     assert "0 remediations in flight" in document.text
 
 

@@ -48,7 +48,16 @@ class Execution(TypedDict):
     ran: bool
 
 
-class Inquiry(TypedDict):
+class Answer(TypedDict, total=False):
+    """What rows of an earlier version lack of an inquiry: the question, and who said what."""
+
+    question: str
+    by: str
+    reason: str
+    parameters: Dict[str, Any]
+
+
+class Inquiry(Answer):
     """A question to a person; ``until`` is None for as long as it takes."""
 
     inquiry_id: str

@@ -108,18 +108,23 @@ class Asked(OfDispatch):
     execution_id: str
     inquiry_id: str
     until: Optional[str] = None
+    question: str = ""
 
 
 @dataclass(frozen=True)
 class Answered(OfDispatch):
     """It waits no longer.
 
-    ``approved``: the answer; None when the time was up, or something else was asked.
+    ``approved``: the answer; None when the time was up, or something else was asked. ``by``,
+    ``reason``: who said so and why, "" when unknown. ``parameters``: what the person has changed.
     """
 
     execution_id: str
     inquiry_id: str
     approved: Optional[bool] = None
+    by: str = ""
+    reason: str = ""
+    parameters: Optional[Dict[str, Any]] = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The history of an alert, derived from what its row holds. Pure."""
 
+import shlex
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from poundcake.core.alert import (
@@ -62,7 +63,7 @@ class _Events:
     def add_hold(self, hold: HoldRow) -> None:
         self.add(hold["at"], hold["state"], hold["reason"] + _by(hold["by"]), hold["request_id"])
 
-    def add_attempt(self, attempt: Attempt) -> None:
+    def add_attempt(self, attempt: Attempt, fingerprint: str) -> None:
         request_id = attempt["request_id"]
         if attempt["dispatched_at"]:
             why = ": " + attempt["why"] if attempt["why"] else ""
@@ -70,7 +71,8 @@ class _Events:
             self.add(attempt["dispatched_at"], REMEDIATING, reason, request_id, attempt)
         for at, inquiry, waits in _waits(attempt):
             state = AWAITING_APPROVAL if waits else REMEDIATING
-            self.add(at, state, _waiting_reason(inquiry, waits), request_id, attempt)
+            reason = _waiting_reason(inquiry, fingerprint) if waits else _answer(inquiry)
+            self.add(at, state, reason, request_id, attempt)
         if attempt["outcome"]:
             state = _STATE_OF_OUTCOME[attempt["outcome"]]
             self.add(ended_at(attempt), state, _outcome_reason(attempt), request_id, attempt)
@@ -90,7 +92,7 @@ def history_of(row: Row, episode: Episode) -> List[HistoryEntry]:
     for attempt in attempts:
         while holds and holds[0]["attempt"] <= attempt["attempt"]:
             events.add_hold(holds.pop(0))
-        events.add_attempt(attempt)
+        events.add_attempt(attempt, row["fingerprint"])
     for hold in holds:
         events.add_hold(hold)
     said = episode["acknowledged"]
@@ -148,11 +150,25 @@ def _waits(attempt: Attempt) -> Iterator[Tuple[str, Inquiry, bool]]:
             yield at, asked[-1], waits
 
 
-def _waiting_reason(inquiry: Inquiry, waits: bool) -> str:
-    if not waits:
-        return {True: "approved", False: "not approved", None: "answered"}[inquiry.get("approved")]
-    until = f" until {inquiry['until']}" if inquiry["until"] else ""
-    return f"a person is asked{until}: st2 inquiry respond {inquiry['inquiry_id']}"
+def _waiting_reason(inquiry: Inquiry, fingerprint: str) -> str:
+    """Return the question with the evidence, until when it can be answered, and the command."""
+    question = inquiry.get("question") or "a person is asked"
+    until = f" (until {inquiry['until'][:19]}Z)" if inquiry["until"] else ""
+    command = approval_command("approve_alert", fingerprint)
+    return f"{question}{until}: {command}, or decline_alert"
+
+
+def approval_command(action: str, fingerprint: str) -> str:
+    """Return the command that answers the question about an alert."""
+    return f'st2 run poundcake.{action} fingerprint={shlex.quote(fingerprint)} reason="WHY"'
+
+
+def _answer(inquiry: Inquiry) -> str:
+    """Return what a person has said to a question, why, and what was changed."""
+    said = {True: "approved", False: "not approved", None: "answered"}[inquiry.get("approved")]
+    changed = ", ".join(f"{k}={v}" for k, v in sorted((inquiry.get("parameters") or {}).items()))
+    reason = ": " + inquiry["reason"] if inquiry.get("reason") else ""
+    return said + (f" with {changed}" if changed else "") + reason + _by(inquiry.get("by") or "")
 
 
 def _runs_at(attempt: Attempt, at: str) -> bool:

@@ -203,12 +203,15 @@ def _asked(row: Row, episode: Optional[Episode], fact: facts.Asked) -> None:
     inquiry = _inquiry(_attempt(row, episode, fact.dispatch_id), fact)
     if not inquiry["asked_at"] or fact.at < inquiry["asked_at"]:
         inquiry["asked_at"], inquiry["until"] = fact.at, fact.until
+        inquiry["question"] = fact.question
 
 
 def _answered(row: Row, episode: Optional[Episode], fact: facts.Answered) -> None:
     inquiry = _inquiry(_attempt(row, episode, fact.dispatch_id), fact)
     if not inquiry["answered_at"] or fact.at < inquiry["answered_at"]:
         inquiry["answered_at"], inquiry["approved"] = fact.at, fact.approved
+        inquiry["by"], inquiry["reason"] = fact.by, fact.reason
+        inquiry["parameters"] = dict(fact.parameters or {})
 
 
 def _inquiry(attempt: Attempt, fact: Union[facts.Asked, facts.Answered]) -> Inquiry:
@@ -223,6 +226,10 @@ def _inquiry(attempt: Attempt, fact: Union[facts.Asked, facts.Answered]) -> Inqu
         "until": None,
         "answered_at": None,
         "approved": None,
+        "question": "",
+        "by": "",
+        "reason": "",
+        "parameters": {},
     }
     inquiries.append(inquiry)
     inquiries.sort(key=lambda item: item["inquiry_id"])

@@ -112,8 +112,10 @@ class Dispatches:
                 answered.episode,
                 answered.at,
                 attempt["request_id"],
-                by="",
-                reason="its remediation was not approved",
+                by=answered.by,
+                reason=": ".join(
+                    filter(None, ("its remediation was not approved", answered.reason))
+                ),
             )
         )
         self._log.record(

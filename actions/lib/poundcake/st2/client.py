@@ -120,9 +120,18 @@ class StackStorm:
 
     def respond(self, inquiry_id: str, response: Any) -> bool:
         """Answer an inquiry; return False when StackStorm refuses, for example because it ended."""
+        return not self.refusal(inquiry_id, response)
+
+    def refusal(self, inquiry_id: str, response: Any) -> str:
+        """Answer an inquiry; return "", or why StackStorm refuses the answer."""
         body = {"id": inquiry_id, "response": response}
-        path = "/inquiries/" + _quote(inquiry_id)
-        return self._request("PUT", path, body=body).status_code < 400
+        answer = self._request("PUT", "/inquiries/" + _quote(inquiry_id), body=body)
+        if answer.status_code < 400:
+            return ""
+        try:
+            return str(answer.json()["faultstring"])[:500]
+        except (ValueError, KeyError, TypeError):
+            return f"{answer.status_code} {answer.text[:200]}"
 
     def last_execution(self, action_ref: str) -> Optional[Dict[str, Any]]:
         """Return the newest execution of an action (id, status, times), or None."""

@@ -27,7 +27,10 @@ ASK = "core.ask"
 ROUTE = "poundcake"  # of the inquiries that the pack's own workflows make
 # What PoundCake answers for a person who did not (the workflows tell it from a no).
 TIME_IS_UP = {"approved": False, "expired": True}
+# Of a response; every other field is a parameter that the person has changed.
+ANSWER_FIELDS = ("approved", "expired", "by", "reason")
 ERROR_CHARACTERS = 500
+QUESTION_CHARACTERS = 300
 
 
 def observe(
@@ -184,33 +187,59 @@ def _inquiries(stackstorm: StackStorm, found: List[Followed], now: float) -> Lis
         waits = execution["status"] in PAUSED
         for inquiry in known:
             if not waits or inquiry["inquiry_id"] not in pending:
-                approved = _approved(stackstorm.get_execution(inquiry["inquiry_id"]))
+                answer = _answer(stackstorm.get_execution(inquiry["inquiry_id"]))
                 about = _about(row, attempt, now)
-                facts.append(Answered(*about, identity, inquiry["inquiry_id"], approved))
+                facts.append(Answered(*about, identity, inquiry["inquiry_id"], **answer))
         if waits and not any(i["inquiry_id"] in pending for i in known):
-            for child in _asked_below(stackstorm, identity):
+            for child in asked_below(stackstorm, identity):
                 asked = clock.to_seconds(child["start_timestamp"])
                 about, until = _about(row, attempt, asked), _until(child, asked)
-                facts.append(Asked(*about, identity, child["id"], until))
+                facts.append(Asked(*about, identity, child["id"], until, question_of(child)))
     return facts
 
 
-def _asked_below(stackstorm: StackStorm, execution_id: str) -> List[Document]:
+def asked_below(stackstorm: StackStorm, execution_id: str) -> List[Document]:
     """Return the inquiries that an execution, or one that it started, waits for."""
     found = []
     for child in stackstorm.list_children(execution_id):
         if child["action"]["ref"] == ASK and child["status"] == "pending":
             found.append(child)
         elif child["status"] in PAUSED:
-            found += _asked_below(stackstorm, child["id"])
+            found += asked_below(stackstorm, child["id"])
     return found
 
 
-def _approved(inquiry: Optional[Document]) -> Optional[bool]:
-    """Return what a person answered: True, False, or None when it was neither."""
+def fields_of(inquiry: Document) -> Dict[str, Any]:
+    """Return the fields that an inquiry asks for, with their schemas."""
+    schema = (inquiry.get("parameters") or {}).get("schema")
+    fields = schema.get("properties") if isinstance(schema, dict) else None
+    return fields if isinstance(fields, dict) else {}
+
+
+def question_of(inquiry: Document) -> str:
+    """Return what an inquiry asks, on one line: the description of ``approved``, or the first."""
+    fields = fields_of(inquiry)
+    asked = fields.get("approved") or next(iter(fields.values()), None)
+    text = str(asked.get("description") or "") if isinstance(asked, dict) else ""
+    return " ".join(text.split())[:QUESTION_CHARACTERS]
+
+
+def _answer(inquiry: Optional[Document]) -> Dict[str, Any]:
+    """Return what a person answered, as the last fields of ``facts.Answered``.
+
+    The response is what ``approve_alert`` sends, or what somebody wrote in the web UI.
+    """
     response = ((inquiry or {}).get("result") or {}).get("response")
-    approved = response.get("approved") if isinstance(response, dict) else None
-    return approved if isinstance(approved, bool) and response != TIME_IS_UP else None
+    if not isinstance(response, dict) or response.get("expired"):
+        return {}
+    approved = response.get("approved")
+    parameters = {name: response[name] for name in response if name not in ANSWER_FIELDS}
+    return {
+        "approved": approved if isinstance(approved, bool) else None,
+        "by": str(response.get("by") or "")[:ERROR_CHARACTERS],
+        "reason": str(response.get("reason") or "")[:ERROR_CHARACTERS],
+        "parameters": parameters,
+    }
 
 
 def _until(inquiry: Document, asked: float) -> Optional[str]:

@@ -191,6 +191,16 @@ acknowledged = command("is acknowledged: this episode gets no more attempts")
 dismissed = command("is dismissed: this episode gets no more attempts")
 
 
+def answered(answer: Answer) -> str:
+    """Return the text of approve_alert and decline_alert."""
+    if "error" in answer:
+        return failure(answer)
+    by, reason = _say(answer["by"], NAME), _say(answer["reason"], LONG)
+    changed = ", ".join(f"{name}={value}" for name, value in answer["parameters"].items())
+    with_ = f" with {_say(changed, LONG)}" if changed else ""
+    return f"{_say(answer['alertname'], NAME)} is {answer['status']}{with_} by {by}: {reason}"
+
+
 def failure(answer: Answer) -> str:
     """Return the text of a failure."""
     return "Failed: " + _say(answer["error"], 600)

@@ -14,6 +14,7 @@ from poundcake.arguments import label_pairs, moment, one_of, unknown
 from poundcake.clock import elapsed
 from poundcake.core.alert import (
     ENDED_STATUSES,
+    RESOLVED,
     STATES,
     SUCCEEDED,
     Row,
@@ -65,11 +66,16 @@ def list_requests(stackstorm: StackStorm, limit: int, wide: bool = False) -> Ans
 
 
 def find_alert(
-    stackstorm: StackStorm, fingerprint: str, alertname: str = "", host: str = ""
+    stackstorm: StackStorm,
+    fingerprint: str,
+    alertname: str = "",
+    host: str = "",
+    prefer: str = "",
 ) -> Row:
     """Return the row of the one alert with this fingerprint, or with this name (and host).
 
     :param host: its host, instance or target; "" when the name alone is enough.
+    :param prefer: a state; where several alerts have the name, those in it are meant.
     :raises ExpectedError: when there is none, or more than one.
     """
     if fingerprint:
@@ -90,7 +96,8 @@ def find_alert(
         known = sorted({place for row in named for place in _places(row)})
         raise unknown("host", host, f"alerts {alertname} with a host", known)
     if len(chosen) > 1:
-        chosen = [row for row in chosen if row["state"] != "resolved"] or chosen
+        chosen = [row for row in chosen if row["state"] != RESOLVED] or chosen
+        chosen = [row for row in chosen if row["state"] == prefer] or chosen
     if len(chosen) > 1:
         each = [f"{row['fingerprint']} ({_place(row)})" for row in chosen[:10]]
         problem = f"{len(chosen)} alerts are named {alertname}"

@@ -32,6 +32,7 @@ from poundcake.core.alert import (
     open_attempts,
     open_inquiries,
 )
+from poundcake.core.history import approval_command
 from poundcake.core.snapshot import Snapshot
 from poundcake.errors import ExpectedError
 from poundcake.inert import inert_text
@@ -301,7 +302,7 @@ def _nothing(wanted: Mapping[str, str], snapshot: Snapshot) -> str:
 
 def _counted(state: str, counts: Mapping[str, int]) -> Item:
     explanations = {
-        AWAITING_APPROVAL: "open a row for the command to answer",
+        AWAITING_APPROVAL: "open a row for the question and the commands",
         EXHAUSTED: "no attempts left",
         FAILED: "the last attempt failed; the next notification may start another",
         UNMATCHED: "no rule matched",
@@ -348,10 +349,9 @@ def _commands(row: Row) -> List[Tuple[str, str]]:
     commands = [("Show details", "st2 run poundcake.get_alert " + name)]
     if row["state"] != RESOLVED:
         for attempt in open_attempts(row):
-            for inquiry in open_inquiries(attempt):
-                commands.append(
-                    ("Answer the question", "st2 inquiry respond " + inquiry["inquiry_id"])
-                )
+            if open_inquiries(attempt):
+                for title, action in (("Approve", "approve_alert"), ("Decline", "decline_alert")):
+                    commands.append((title, approval_command(action, row["fingerprint"])))
         because = name + ' reason="WHY"'
         alertname = "alertname=" + shlex.quote(row["alertname"]) + ' reason="WHY"'
         commands += [
