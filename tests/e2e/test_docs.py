@@ -196,6 +196,21 @@ def alert_that_failed(world):
         return world.completed(world.accept(alert(alertname=name)))["alerts"][0]["fingerprint"]
 
 
+def alert_that_asks(world):
+    """Return the fingerprint of an alert whose remediation waits for an answer."""
+    name = unique("Docs")
+    parameters = {"service": "docs", "check_command": "false", "approval": True}
+    with world.rule(name, "poundcake.service_down", parameters):
+        request_id = world.accept(alert(name))
+        world.wait(
+            lambda: (
+                [a["state"] for a in world.status(request_id)["alerts"]] == ["awaiting_approval"]
+            ),
+            "the question",
+        )
+    return world.status(request_id)["alerts"][0]["fingerprint"]
+
+
 @functools.lru_cache
 def lock_alert(world):
     """Return the row of the alert that the docs fire, once it is remediated."""
@@ -224,9 +239,7 @@ PLACEHOLDERS = {
     "<silence_id>": lambda world: world.ask(
         "create_silence", matchers="cluster=docs", duration="5m", reason="docs"
     )["id"],
-    "<inquiry_id>": lambda world: execution(
-        world, "core.ask", "pending", schema={"approved": {"type": "boolean"}}
-    ),
+    "<asking_fingerprint>": lambda world: alert_that_asks(world),
     "<execution_id>": lambda world: execution(world, "core.local", "running", cmd="sleep 20"),
     "<lock_fingerprint>": lambda world: lock_alert(world)["fingerprint"],
     "<lock_execution_id>": lock_execution,

@@ -147,6 +147,7 @@ class FakeStackStorm:
         self.enforcements = []
         self.executions = {}
         self.rules = []
+        self.pack_rules = {}
 
     # --- the methods of StackStorm ----------------------------------------------------------------
 
@@ -250,9 +251,27 @@ class FakeStackStorm:
         if status not in ENDED_STATUSES:
             self.finish(execution_id, "canceled", ran=status in ("running", "paused"))
 
+    def list_resources(self, kind, pack):
+        self._answer("list_resources")
+        assert (kind, pack) == ("rules", "poundcake"), "FakeContent has the others"
+        return copy.deepcopy(list(self.pack_rules.values()))
+
+    def save_resource(self, kind, document, id_):
+        self._answer("save_resource")
+        self.pack_rules[id_] = copy.deepcopy(document)
+
+    def register(self, *names):
+        """Register rules of the pack that ship off, as StackStorm does: they are off."""
+        for name in names:
+            ref = "poundcake." + name
+            self.pack_rules[ref] = {"id": ref, "ref": ref, "name": name, "enabled": False}
+            self.pack_rules[ref]["tags"] = []
+
     def get_resource(self, kind, ref):
         self._answer("get_resource")
         assert kind == "rules", "FakeContent has the others"
+        if ref in self.pack_rules:
+            return copy.deepcopy(self.pack_rules[ref])
         return next(({"ref": ref, "enabled": True} for r in self.rules if r["ref"] == ref), None)
 
     def get_execution(self, execution_id):

@@ -103,6 +103,13 @@ class ApprovalSettings:
 
 
 @dataclass(frozen=True)
+class RulesSettings:
+    """The pack's rules that are on."""
+
+    enabled: Tuple[str, ...] = _named("enabled_rules")
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """A server of Prometheus or Alertmanager, and how to log in to it."""
 
@@ -192,6 +199,7 @@ class Settings:
     retention: RetentionSettings
     notify: NotifySettings
     approval: ApprovalSettings
+    rules: RulesSettings
     alertmanager: ServerSettings
     prometheus: ServerSettings
     remediation: RemediationSettings
@@ -209,6 +217,7 @@ _SECTIONS = {
     "retention": ("", RetentionSettings),
     "notify": ("notify_", NotifySettings),
     "approval": ("approval_", ApprovalSettings),
+    "rules": ("", RulesSettings),
     "alertmanager": ("alertmanager_", ServerSettings),
     "prometheus": ("prometheus_", ServerSettings),
     "remediation": ("", RemediationSettings),

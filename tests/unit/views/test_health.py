@@ -12,7 +12,7 @@ from poundcake.st2.client import StackStormError
 from poundcake.views import health
 
 from tests.support.actions import PackActionTestCase
-from tests.support.fakes import Clock, FakeStackStorm, assert_inert
+from tests.support.fakes import Clock, FakeStackStorm, assert_inert, make_settings
 
 RULES = ("receive_webhook", "track")
 POLICIES = ("cratedb_jfr.concurrency", "track.concurrency", "track.retry")
@@ -39,6 +39,8 @@ class Installed(FakeStackStorm):
 
     def list_resources(self, kind, **filters):
         self._answer("list_resources")
+        if filters == {"pack": "poundcake"}:
+            return super().list_resources(kind, **filters)
         assert (kind, filters) == ("rules", {"trigger": triggers.ALERT})
         return self.remediations
 
@@ -99,6 +101,25 @@ def test_rules_that_remediate_are_listed(stackstorm):
     assert found.detail == "enabled: my_pack.fix; disabled: poundcake.host_down"
     stackstorm.remediations = []
     assert "nothing is remediated" in health.check_remediations(stackstorm).detail
+
+
+def test_a_rule_that_is_not_as_the_setting_says_is_a_fault(stackstorm):
+    """Either way, and the remedy names both commands; an unknown name is a fault as well."""
+    stackstorm.register("service_down", "host_down", "low_disk")
+    config = make_settings(enabled_rules=("service_down", "poundcake.low_disk"))
+    stackstorm.pack_rules["poundcake.low_disk"]["enabled"] = True
+    stackstorm.pack_rules["poundcake.host_down"]["enabled"] = True
+    by_hand, missing = health.check_enabled_rules(stackstorm, config)
+    assert missing.detail == "poundcake.service_down is disabled, and should be enabled"
+    assert "st2 run poundcake.enable_remediation name=service_down" in missing.remedy
+    assert (
+        by_hand.detail == "poundcake.host_down is enabled only until the pack is registered again"
+    )
+    assert "st2 run poundcake.disable_remediation name=host_down" in by_hand.remedy
+    (unknown,) = health.check_enabled_rules(Installed(Clock()), make_settings(enabled_rules=("x",)))
+    assert unknown.detail == "the pack has no rule x" and "service_down" in unknown.remedy
+    (fine,) = health.check_enabled_rules(Installed(Clock()), make_settings())
+    assert fine.status == health.OK
 
 
 def test_a_datastore_that_forgets_is_a_fault(stackstorm):

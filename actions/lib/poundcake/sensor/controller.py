@@ -23,7 +23,7 @@ from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.publisher import Publisher
 from poundcake.sensor.relay import Relay
 from poundcake.settings import Settings
-from poundcake.st2 import controls, inbox, outbox, requests, rows, triggers
+from poundcake.st2 import controls, enabled_rules, inbox, outbox, requests, rows, triggers
 from poundcake.st2.client import StackStorm
 
 WATCH_SECONDS = 0.5
@@ -37,6 +37,7 @@ HEARTBEAT_SECONDS = 1.0
 REMEMBERED_REQUESTS = 10000
 STORM_IN_FLIGHT = 5
 SWEEP_SECONDS = 60
+RULES_SECONDS = 30
 ENTRIES_A_TICK = 50
 # What arrives together is decided together: one batch and one look at the datastore.
 TOGETHER_SECONDS = 0.05
@@ -138,6 +139,8 @@ class Controller:
         # An inbox entry leaves when ``track`` has written its rows.
         self._left(self._relay.step(self._storm))
         self._publisher.check()
+        if self._is_due("rules", RULES_SECONDS):
+            self._keep_rules()
         if self._is_due("sweep", SWEEP_SECONDS):
             self._ledger.forget(self._now())
 
@@ -173,6 +176,17 @@ class Controller:
                 text = f"{key} cannot be read: everything counts as paused until it is corrected"
                 self._log.record("unreadable", text, key=key)
         self._intake.use_controls(self._controls)
+
+    def _keep_rules(self) -> None:
+        """Bring the pack's rules in line with ``enabled_rules``, also after a registration."""
+        try:
+            switched = enabled_rules.bring_in_line(self._stackstorm, self._settings.rules.enabled)
+        except StackStormError as error:  # it may not be allowed to; check_health names the rule
+            self._log.record("away", f"the pack's rules cannot be checked: {error.brief}")
+            return
+        for name, on in switched:
+            text = f"poundcake.{name} is {'enabled' if on else 'disabled'}, as enabled_rules says"
+            self._log.record("rule_switched", text, rule="poundcake." + name)
 
     def _pace(self) -> float:
         if self._ledger.waiting:

@@ -28,6 +28,7 @@ EVENTS = {
     "held": logging.INFO,  # an attempt waits, or its cause has changed
     "dispatched": logging.INFO,  # a trigger for an attempt is sent
     "ended": logging.INFO,  # an attempt succeeded
+    "rule_switched": logging.INFO,  # a rule of the pack, as enabled_rules says
     "declined": logging.INFO,  # a person was asked and said no
     "breaker_closed": logging.INFO,  # a remediation succeeded after the breaker was open
     "heartbeat_returned": logging.INFO,  # the heartbeat has come again

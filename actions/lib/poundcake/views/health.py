@@ -20,7 +20,7 @@ from poundcake import clock, settings
 from poundcake.errors import ExpectedError, SettingsError
 from poundcake.ids import new_uuid7
 from poundcake.settings import Settings
-from poundcake.st2 import executions, rows, triggers
+from poundcake.st2 import enabled_rules, executions, rows, triggers
 from poundcake.st2.client import StackStorm, StackStormError
 from poundcake.upstream import client
 from poundcake.views import queries
@@ -121,6 +121,7 @@ def checks(stackstorm: StackStorm, config: Config) -> List[Tuple[str, Check]]:
         ("datastore", lambda: [check_datastore(stackstorm)]),
         ("rules", lambda: check_resources(stackstorm, "rules")),
         ("remediations", lambda: [check_remediations(stackstorm)]),
+        ("enabled_rules", lambda: check_enabled_rules(stackstorm, settings.from_config(config))),
         ("policies", lambda: check_resources(stackstorm, "policies")),
         ("coordination", lambda: [check_coordination()]),
         ("sensor", lambda: [check_sensor(stackstorm)]),
@@ -185,6 +186,28 @@ def check_remediations(stackstorm: StackStorm) -> Finding:
     if disabled:
         detail += "; disabled: " + ", ".join(disabled)
     return Finding("remediations", INFO, detail)
+
+
+def check_enabled_rules(stackstorm: StackStorm, settings: Settings) -> List[Finding]:
+    """Check that the pack's rules are on or off as the setting and the actions say."""
+    chosen, known = settings.rules.enabled, enabled_rules.names()
+    unknown = [name for name in chosen if enabled_rules.bare(name) not in known]
+    remedy = "correct enabled_rules in the config; the pack has " + ", ".join(known)
+    findings = [
+        Finding("enabled_rules", FAULT, f"the pack has no rule {name}", remedy) for name in unknown
+    ]
+    for name, on in enabled_rules.differing(stackstorm, chosen):
+        enable, disable = (
+            f"st2 run poundcake.{verb}_remediation name={name}" for verb in ("enable", "disable")
+        )
+        if on:
+            detail = f"poundcake.{name} is disabled, and should be enabled"
+            remedy = f"{enable}; to leave it disabled: {disable}"
+        else:
+            detail = f"poundcake.{name} is enabled only until the pack is registered again"
+            remedy = f"{enable} keeps it enabled; {disable} disables it"
+        findings.append(Finding("enabled_rules", FAULT, detail, remedy))
+    return findings or [Finding("enabled_rules", OK, "every rule is as it should be")]
 
 
 def check_coordination(is_configured: Optional[Callable[[], bool]] = None) -> Finding:

@@ -1,0 +1,7 @@
+from poundcake.operators import remediations
+from poundcake.st2.action import PackAction
+
+
+class EnableRemediation(PackAction):
+    def run(self, name, reason, by):
+        return self.act(remediations.switch, self.stackstorm, name, True, reason, by=by)
