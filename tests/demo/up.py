@@ -51,7 +51,7 @@ In another terminal, from this folder:
   st2 action list --pack poundcake
 
 Enable a remediation that only pings, and post an alert as Alertmanager does:
-  st2 rule enable poundcake.host_down
+  st2 run poundcake.enable_remediation name=host_down
   {EXAMPLE.format(url=engine.webhook_url, now=now)}
 
 See what became of it (remediated after some seconds, as the host answers):

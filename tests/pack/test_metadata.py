@@ -306,7 +306,7 @@ def test_a_rule_belongs_to_the_pack_and_has_a_description(name):
     rule = RULES[name]
     assert (rule["name"], rule["pack"]) == (name, "poundcake")
     assert rule["description"].endswith(".")
-    assert rule["enabled"] or f"st2 rule enable poundcake.{name}" in rule["description"]
+    assert rule["enabled"] or f"poundcake.enable_remediation name={name}" in rule["description"]
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
