@@ -369,6 +369,16 @@ def test_health_says_that_the_process_lives(entrance):
     assert entrance.ask("GET", "/health")[:2] == (200, {"status": "ok"})
 
 
+def test_the_paths_of_the_older_designs_answer(entrance):
+    """Their clients need no other URL: a webhook, health, and the way to the page."""
+    assert entrance.post(notification(alert()), path="/webhook/alertmanager")[0] == 202
+    assert entrance.ask("GET", "/api/v1/health")[:2] == (200, {"status": "ok"})
+    for path, location in (("/ui", "."), ("/ui/", "..")):
+        status, _, headers = entrance.ask("GET", path)
+        assert (status, dict(headers)["Location"]) == (302, location)
+    assert entrance.ask("POST", "/ui")[0] == 405
+
+
 def test_ready_is_200_only_when_every_part_is(entrance):
     """The answer has the state of each part."""
     assert entrance.ask("GET", "/ready")[1]["status"] == "ready"

@@ -124,6 +124,30 @@ def test_every_field_of_the_older_answer_is_there(api, path):
         assert FIELDS[path] <= set(entry)
 
 
+def test_the_status_of_a_request_has_the_older_names(api):
+    """The executions under both names; alerts and executions have severity and instance."""
+    (newest, *_, oldest) = api.get("/api/v1/executions/recent")["executions"]
+    status = api.get("/api/v1/status/" + oldest["request_id"])
+    assert {"request_id", "received_at", "alerts"} <= set(status)
+    (older,) = status["stackstorm_executions"]
+    (new,) = status["executions"]
+    assert older["st2_execution_id"] == new["execution_id"] and older["st2_workflow"] == "core.noop"
+    assert (new["severity"], new["instance"]) == ("critical", "web1:9100")
+    assert "it did not come up" in new["result"]
+    (entry,) = status["alerts"]
+    assert (entry["severity"], entry["instance"]) == ("critical", "web1:9100")
+    assert api.get("/api/v1/status/" + newest["request_id"])["stackstorm_executions"] == []
+
+
+def test_an_empty_answer_is_no_error(api):
+    """A value that no alert has gives an empty list; one that cannot be is 400."""
+    for path in ("/alerts", "/api/v1/alerts/active"):
+        assert api.get(path, "instance=nowhere")[LISTS[path]] == []
+    assert api.get("/api/v1/st2/executions", "request_id=nope")["st2_executions"] == []
+    assert api.ask("/alerts", "status=nope")[0] == 400
+    assert api.ask("/remediations", "status=nope")[0] == 400
+
+
 def test_an_alert_has_its_status_and_counts_its_attempts(api):
     """An attempt is an execution of the present episode."""
     found = {item["alertname"]: item for item in api.get("/alerts", "severity=critical")["alerts"]}

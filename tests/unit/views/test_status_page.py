@@ -211,6 +211,22 @@ def test_an_alert_that_waits_for_approval_needs_a_person(site):
     assert "0 remediations in flight" in document.text
 
 
+def test_the_alerts_can_be_filtered_by_the_time_of_their_last_change(site):
+    """Any duration, or a time; a value that is neither is named."""
+    site.pack.post(alert(1, alertname="Earlier"))
+    site.pack.steps(3)
+    site.pack.clock.advance(7200)
+    site.pack.post(alert(2, alertname="Later"))
+    site.pack.steps(3)
+    assert site.document().cells["bdi"].count("Earlier") == 1
+    for query in ("since=1h", "since=2026-11-21T10:00:00Z"):
+        found = site.document(query).cells["bdi"]
+        assert (found.count("Earlier"), found.count("Later")) == (0, 1)
+    assert site.document("since=3h").cells["bdi"].count("Earlier") == 1
+    status, body = site.get("since=yesterday")
+    assert status == 400 and "a duration such as 24h" in body
+
+
 def test_a_new_lifecycle_state_appears_by_itself(site, monkeypatch):
     """It appears in the counts, the filter and the rows."""
     site.pack.post(alert(1))

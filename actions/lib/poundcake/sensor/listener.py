@@ -33,6 +33,7 @@ Page = Tuple[Pattern[str], PageHandler]
 _STATUS_LINES = {
     200: "200 OK",
     202: "202 Accepted",
+    302: "302 Found",
     400: "400 Bad Request",
     401: "401 Unauthorized",
     404: "404 Not Found",
@@ -41,7 +42,10 @@ _STATUS_LINES = {
     503: "503 Service Unavailable",
 }
 COMPRESSED_FROM_BYTES = 4096
-_WEBHOOK_PATHS = ("/webhook", "/api/v1/webhook")
+# The last of each are those of the older designs.
+_WEBHOOK_PATHS = ("/webhook", "/api/v1/webhook", "/webhook/alertmanager")
+_HEALTH_PATHS = ("/health", "/api/v1/health")
+_OLDER_PAGE_PATHS = ("/ui", "/ui/")
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|\Z))")
 _STATUS_PATH = re.compile(r"/api/v1/status/([^/]+)\Z")
 
@@ -102,10 +106,14 @@ class Listener:
         status_request = _STATUS_PATH.match(path)
         if path in _WEBHOOK_PATHS:
             return self._guarded(environ, ("POST",), self._webhook)
-        if path == "/health":
+        if path in _HEALTH_PATHS:
             return self._open(environ, lambda: (200, {"status": "ok"}, []))
         if path == "/ready":
             return self._open(environ, self._ready)
+        if path in _OLDER_PAGE_PATHS:
+            # Relative, as a proxy may serve the listener below a path of its own.
+            to_page = [("Location", "." if path == "/ui" else "..")]
+            return self._open(environ, lambda: (302, {"status": "moved"}, to_page))
         if status_request:
             request_id = status_request.group(1)
             return self._guarded(environ, ("GET", "HEAD"), lambda _: self._status(request_id))

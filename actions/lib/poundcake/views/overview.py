@@ -43,13 +43,18 @@ def severities(alerts: Sequence[Row]) -> List[str]:
 
 
 def choose(
-    alerts: Sequence[Row], state: str = "", alertname: str = "", severity: str = ""
+    alerts: Sequence[Row],
+    state: str = "",
+    alertname: str = "",
+    severity: str = "",
+    since: str = "",
 ) -> List[Row]:
     """Return the rows that match the filters: the most urgent first, then the latest change.
 
     :param state: a state, ALL, or "" for every active alert (see ``is_active``).
     :param alertname: a part of the alertname, in any case.
     :param severity: a severity, NO_SEVERITY for alerts without one, "" for any.
+    :param since: RFC 3339; the state has changed since then. "" for any time.
     :raises ExpectedError: for an unknown state.
     """
     if state:
@@ -61,6 +66,7 @@ def choose(
         if (row["state"] == state if state and state != ALL else state or is_active(row))
         and (not severity or (row["severity"] or NO_SEVERITY) == severity)
         and (not part or part in row["alertname"].casefold())
+        and since <= (row["state_since"] or "")
     ]
     return sorted(newest_first(chosen), key=_urgency)
 

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 import jinja2
 
 from poundcake import clock
+from poundcake.arguments import moment
 from poundcake.core import controls
 from poundcake.core.alert import (
     AWAITING_APPROVAL,
@@ -46,6 +47,8 @@ Item = Dict[str, Any]  # for the template
 
 PATH = re.compile("/")
 TEMPLATE = "status_page.html.j2"
+FILTERS = ("state", "alertname", "severity", "since")
+TIMES = ("1h", "24h", "7d")  # that the form offers for "since"
 HEALTH_TIMEOUT_SECONDS = 3
 ROWS = 50
 MOST_REQUESTS = 15
@@ -108,12 +111,13 @@ class StatusPage:
         self._headers = _headers(loader.get_source(environment, TEMPLATE)[0])
 
     def __call__(self, match: Match[str], query: Mapping[str, str]) -> Tuple[int, bytes, Headers]:
-        """Answer a GET. The query may have ``state``, ``alertname``, ``severity`` and ``page``."""
+        """Answer a GET. The query may have the FILTERS and ``page``."""
         snapshot = self._snapshot()
-        wanted = {name: query.get(name, "").strip() for name in ("state", "alertname", "severity")}
+        wanted = {name: query.get(name, "").strip() for name in FILTERS}
         try:
             number = _page_number(query.get("page", "1"))
-            chosen, notice = overview.choose(snapshot.alerts, **wanted), ""
+            since = moment("since", wanted["since"], snapshot.now) if wanted["since"] else ""
+            chosen, notice = overview.choose(snapshot.alerts, **dict(wanted, since=since)), ""
         except ExpectedError as error:
             wanted = dict.fromkeys(wanted, "")
             chosen, number, notice = overview.choose(snapshot.alerts), 1, str(error)
@@ -136,6 +140,7 @@ class StatusPage:
             "counts": _counts(snapshot, counts, wanted["state"]),
             "choices": _choices(),
             "wanted": wanted,
+            "times": list(dict.fromkeys(TIMES + (wanted["since"],) * bool(wanted["since"]))),
             "alertnames": sorted({row["alertname"] for row in snapshot.alerts})[:MOST_NAMES],
             "severities": overview.severities(snapshot.alerts),
             "alerts": [self._alert(snapshot, row) for row in shown],
