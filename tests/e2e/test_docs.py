@@ -201,7 +201,7 @@ def alert_that_asks(world):
     name = unique("Docs")
     parameters = {"service": "docs", "check_command": "false", "approval": True}
     with world.rule(name, "poundcake.service_down", parameters):
-        request_id = world.accept(alert(name))
+        request_id = world.accept(alert(alertname=name))
         world.wait(
             lambda: (
                 [a["state"] for a in world.status(request_id)["alerts"]] == ["awaiting_approval"]

@@ -8,7 +8,8 @@ from poundcake.operators import approval
 from poundcake.people import Operator
 
 from tests.support.actions import PackActionTestCase
-from tests.support.fakes import alert, assert_inert
+from tests.support.alerts import alert
+from tests.support.fakes import assert_inert
 from tests.support.pack import Pack
 
 ANN = Operator("ann")

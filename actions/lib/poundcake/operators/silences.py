@@ -11,6 +11,7 @@ from poundcake.inert import ORIGINALS
 from poundcake.people import person, why
 from poundcake.settings import Settings
 from poundcake.upstream import alertmanager
+from poundcake.views import terminal
 
 ACTIVE, PENDING, EXPIRED, ALL = "active", "pending", "expired", "all"
 STATES = (ACTIVE, PENDING, EXPIRED, ALL)
@@ -56,7 +57,8 @@ def list_silences(settings: Settings, state: str) -> Dict[str, Any]:
         for silence in alertmanager.list_silences(settings)
         if state in (ALL, silence["state"])
     ]
-    return {"silences": sorted(silences, key=lambda item: (item["ends_at"], item["id"]))}
+    silences.sort(key=lambda item: (item["ends_at"], item["id"]))
+    return {"silences": silences, "table": terminal.silences(silences)}
 
 
 def expire_silence(settings: Settings, id: str) -> Optional[Dict[str, Any]]:

@@ -11,7 +11,7 @@ Row = Mapping[str, Any]
 
 WIDTH = 100
 LEAST_LAST = 20  # columns of the last cell, which takes what the others leave
-MOST_CELL, LEAST_CELL = 30, 8
+LEAST_CELL = 8  # columns of any other cell
 
 
 def alerts(items: Sequence[Row], total: int, wide: bool, now: float) -> str:
@@ -55,7 +55,7 @@ def requests(items: Sequence[Row], total: int, wide: bool) -> str:
         lines.append((item["request_id"], second(item["received_at"]), done, origin, decisions))
     first = f"{len(items)} of {total} requests, newest first"
     command = "st2 run poundcake.get_request request_id=" + items[0]["request_id"]
-    return "\n".join([first, _text(lines, wide, whole=1), "", command])
+    return "\n".join([first, _text(lines, wide, whole=(0, 1)), "", command])
 
 
 def request(item: Row) -> str:
@@ -84,7 +84,7 @@ def executions(items: Sequence[Row], total: int, wide: bool) -> str:
         lines.append((item["execution_id"], started, took, name, item["action_ref"], result))
     first = f"{len(items)} of {total} executions, newest first"
     command = "st2 execution get " + items[0]["execution_id"]
-    return "\n".join([first, _text(lines, wide, whole=1), "", command])
+    return "\n".join([first, _text(lines, wide, whole=(0, 1)), "", command])
 
 
 def stats(answer: Row) -> str:
@@ -121,6 +121,19 @@ def maintenance(answer: Row) -> str:
     return _text(lines, wide=False)
 
 
+def silences(items: Sequence[Row]) -> str:
+    """Return the table of list_silences."""
+    if not items:
+        return "no silences"
+    lines = [("silence", "state", "until", "by", "why")]
+    for item in items:
+        until = second(item["ends_at"])
+        lines.append((item["id"], item["state"], until, item["by"], item["reason"]))
+    first = f"{len(items)} silences, the next to end first"
+    command = "st2 run poundcake.expire_silence id=<silence>"
+    return "\n".join([first, _text(lines, wide=False, whole=(0, 2)), "", command])
+
+
 def ago(seconds: Optional[float]) -> str:
     """Return a length of time for people, such as 12 s, 5 min, 3 h or 2 d; "" for None."""
     if seconds is None:
@@ -138,24 +151,22 @@ def second(time: str) -> str:
     return time[:19].replace("T", " ")
 
 
-def _text(lines: Sequence[Sequence[str]], wide: bool, whole: int = 0) -> str:
+def _text(lines: Sequence[Sequence[str]], wide: bool, whole: Sequence[int] = ()) -> str:
     """Return lines of cells as a table.
 
-    :param whole: how many of the first columns are never cut: ids, which people copy.
+    :param whole: the columns that are never cut: ids, which people copy, and times.
     """
     cells = [[" ".join(str(cell).split()) for cell in line] for line in lines]
     if wide:
         return tables.text(cells)
-    for most in range(MOST_CELL, LEAST_CELL - 1, -1):
-        cut = [
-            line[:whole] + [clip(cell, most) for cell in line[whole:-1]] + line[-1:]
-            for line in cells
-        ]
-        taken = sum(max(map(len, column)) + 2 for column in zip(*(line[:-1] for line in cut)))
-        if taken + LEAST_LAST <= WIDTH:
+    widths = [max(map(len, column)) for column in zip(*(line[:-1] for line in cells))]
+    while sum(widths) + 2 * len(widths) + LEAST_LAST > WIDTH:
+        at = max((n for n in range(len(widths)) if n not in whole), key=lambda n: widths[n])
+        if widths[at] <= LEAST_CELL:
             break
-    last = max(LEAST_LAST, WIDTH - taken)
-    return tables.text([line[:-1] + [clip(line[-1], last)] for line in cut])
+        widths[at] -= 1
+    widths.append(max(LEAST_LAST, WIDTH - sum(widths) - 2 * len(widths)))
+    return tables.text([[clip(*cell) for cell in zip(line, widths)] for line in cells])
 
 
 def clip(text: str, most: int) -> str:
