@@ -92,6 +92,60 @@ def test_an_approval_by_action_is_in_the_history(asking):
     assert "approved: ok (by st2admin)" in reasons
 
 
+WORKFLOW = """
+version: 1.0
+input: [service]
+output:
+  - restarted: <% ctx().service %>
+tasks:
+  approval:
+    action: core.ask
+    input:
+      route: poundcake
+      schema:
+        type: object
+        properties:
+          approved: {type: boolean, description: "Restart <% ctx().service %>?"}
+          service: {type: string, description: "The unit to restart."}
+    next:
+      - when: <% succeeded() and result().response.get(approved, false) %>
+        publish:
+          - service: <% result().response.get(service, ctx().service) %>
+        do: restart
+  restart:
+    action: core.noop
+"""
+
+
+def test_an_approval_changes_a_parameter_that_the_question_lists(world):
+    """The workflow goes on with it, and the history says so; nothing else can be changed."""
+    name = unique("E2eAsk")
+    with world.workflow(WORKFLOW, ["service"]) as ref:
+        with world.rule(name, ref, {"service": "apache2"}):
+            request_id = world.accept(alert(alertname=name))
+            world.wait(
+                lambda: (
+                    [a["state"] for a in world.status(request_id)["alerts"]]
+                    == ["awaiting_approval"]
+                ),
+                "the question",
+            )
+            host = {"alertname": name, "reason": "moved", "parameters": '{"host": "x"}'}
+            status, answer = world.run("approve_alert", **host)
+            assert status == "failed" and "expected one of service" in answer["error"]
+            changed = {"alertname": name, "reason": "moved", "parameters": '{"service": "nginx"}'}
+            answer = world.ask("approve_alert", **changed)
+            assert answer["question"] == "Restart apache2?"
+            world.completed(request_id)
+    (execution,) = world.status(request_id)["executions"]
+    result = world.execution(execution["execution_id"])["result"]
+    assert result["output"] == {"restarted": "nginx"}
+    fingerprint = world.status(request_id)["alerts"][0]["fingerprint"]
+    history = world.ask("get_alert", fingerprint=fingerprint)["history"]
+    reasons = [entry["reason"] for entry in history]
+    assert "approved with service=nginx: moved (by st2admin)" in reasons
+
+
 def test_an_alert_is_declined_from_chat(asking):
     """The history shows the person in chat and the user of the bot."""
     asked = asking()

@@ -49,7 +49,7 @@ def test_the_pages_list_everything():
     assert "| `port` | integer | `8090` | 0 to 65535 |" in pages["settings.md"]
     actions = sorted(path.stem for path in (ROOT / "actions").glob("*.yaml"))
     assert re.findall(r"^## (.+)$", pages["actions.md"], re.MULTILINE) == actions
-    assert "| `fingerprint` | 0 | string | yes |" in pages["actions.md"]
+    assert "| `request_id` | 0 | string | yes |" in pages["actions.md"]
     assert "| `received_at` | string |" in pages["triggers.md"]
     for metric in (
         "| `poundcake_alerts` | gauge | `state` |",
