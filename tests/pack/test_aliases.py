@@ -102,6 +102,23 @@ COMMANDS = {
         "acknowledge_alert",
         {"fingerprint": "91c7e5b1b6ea25d7", "reason": "I am on it"},
     ),
+    "Poundcake retry alert HostDown on web1 because the disk is on its way": (
+        "retry_alert",
+        {"alertname": "HostDown", "host": "web1", "reason": "the disk is on its way"},
+    ),
+    "Poundcake ack HostDown on web1 because I am on it": (
+        "acknowledge_alert",
+        {"alertname": "HostDown", "host": "web1", "reason": "I am on it"},
+    ),
+    "poundcake dismiss 91c7e5b1b6ea25d7 because it is noise": (
+        "dismiss_alert",
+        {"fingerprint": "91c7e5b1b6ea25d7", "reason": "it is noise"},
+    ),
+    "poundcake dismiss HostDown on web1 because it is noise": (
+        "dismiss_alert",
+        {"alertname": "HostDown", "host": "web1", "reason": "it is noise"},
+    ),
+    "poundcake alert HostDown on web1": ("get_alert", {"alertname": "HostDown", "host": "web1"}),
     "poundcake approve 91c7e5b1b6ea25d7 because it is down on web1": (
         "approve_alert",
         {"fingerprint": "91c7e5b1b6ea25d7", "reason": "it is down on web1"},
@@ -127,6 +144,7 @@ NO_COMMANDS = [
     "poundcake pause HighCpu",
     "poundcake pause because",
     "poundcake approve 91c7e5b1b6ea25d7",
+    "poundcake alert HostDown on",
     "poundcake decline HostDown on web1",
     "poundcake maintenance {cluster=eu} for 2h",
     "poundcake maintenance because of me",
@@ -223,6 +241,7 @@ TEXTS = {
     "acknowledge_alert": texts.acknowledged,
     "approve_alert": texts.answered,
     "decline_alert": texts.answered,
+    "dismiss_alert": texts.dismissed,
     "check_health": texts.health,
     "end_maintenance": texts.maintenance_ended,
     "get_alert": texts.alert,

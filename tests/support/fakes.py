@@ -213,6 +213,7 @@ class FakeStackStorm:
         if inquiry["status"] != "pending":
             return 'Inquiry "%s" has already been responded to.' % inquiry_id
         inquiry["result"]["response"] = response
+        inquiry["end_timestamp"] = clock.to_text(self._now())
         while inquiry:
             inquiry["status"] = "running" if inquiry["status"] == "paused" else "succeeded"
             inquiry = self.executions.get(inquiry.get("parent"))

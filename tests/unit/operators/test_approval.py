@@ -66,6 +66,17 @@ def test_who_approved_and_why_is_in_the_history():
     assert (known["approved"], known["by"], known["reason"]) == (True, "ann", "the disk is fine")
 
 
+def test_who_approved_is_known_even_of_a_workflow_that_ended_at_once():
+    """The sensor sees both together; the answer came first."""
+    asking = Asking()
+    asking.answer()
+    asking.pack.clock.advance(1)
+    asking.pack.stackstorm.finish(asking.begun)
+    asking.pack.steps(3)
+    assert "approved: the disk is fine (by ann)" in asking.reasons()
+    assert asking.pack.alert()["state"] == "remediated"
+
+
 def test_a_declined_alert_is_acknowledged_for_the_person_who_declined():
     """Nobody is asked again in this episode, and the row says who decided that."""
     asking = Asking()

@@ -187,8 +187,11 @@ def _inquiries(stackstorm: StackStorm, found: List[Followed], now: float) -> Lis
         waits = execution["status"] in PAUSED
         for inquiry in known:
             if not waits or inquiry["inquiry_id"] not in pending:
-                answer = _answer(stackstorm.get_execution(inquiry["inquiry_id"]))
-                about = _about(row, attempt, now)
+                document = stackstorm.get_execution(inquiry["inquiry_id"]) or {}
+                answer, answered = _answer(document), document.get("end_timestamp")
+                # When it was answered, not when this saw it: the workflow may have ended since.
+                at = min(now, clock.to_seconds(answered)) if answered else now
+                about = _about(row, attempt, at)
                 facts.append(Answered(*about, identity, inquiry["inquiry_id"], **answer))
         if waits and not any(i["inquiry_id"] in pending for i in known):
             for child in asked_below(stackstorm, identity):
@@ -224,12 +227,12 @@ def question_of(inquiry: Document) -> str:
     return " ".join(text.split())[:QUESTION_CHARACTERS]
 
 
-def _answer(inquiry: Optional[Document]) -> Dict[str, Any]:
+def _answer(inquiry: Document) -> Dict[str, Any]:
     """Return what a person answered, as the last fields of ``facts.Answered``.
 
     The response is what ``approve_alert`` sends, or what somebody wrote in the web UI.
     """
-    response = ((inquiry or {}).get("result") or {}).get("response")
+    response = (inquiry.get("result") or {}).get("response")
     if not isinstance(response, dict) or response.get("expired"):
         return {}
     approved = response.get("approved")
