@@ -194,10 +194,17 @@ def test_a_question_of_another_kind_is_answered_by_hand():
     asking = Asking(**SERVICE)
     schema = asking.pack.stackstorm.executions[asking.inquiry_id]["parameters"]["schema"]
     del schema["properties"]["approved"]
-    with pytest.raises(
-        ExpectedError, match="question: it asks for service; .* st2 inquiry respond"
-    ):
+    with pytest.raises(ExpectedError, match="question: it asks for service; .* web UI; the inq"):
         asking.answer()
+
+
+def test_several_open_questions_are_not_guessed_between():
+    """The error names them; each can be answered in the web UI."""
+    asking = Asking()
+    other = asking.pack.stackstorm.ask(asking.begun)
+    with pytest.raises(ExpectedError, match="several questions are open: ") as caught:
+        asking.answer()
+    assert asking.inquiry_id in str(caught.value) and other in str(caught.value)
 
 
 def test_a_name_means_the_alert_that_waits():

@@ -90,7 +90,7 @@ def _open_question(
         row = queries.find_alert(stackstorm, *alert, prefer=AWAITING_APPROVAL)
         open_ones = _inquiries(stackstorm, row)
         if len(open_ones) > 1:
-            remedy = "Answer each with: st2 inquiry respond <id> -r '{\"approved\": true}'"
+            remedy = "Answer each in StackStorm's web UI"
             ids = ", ".join(item["id"] for item in open_ones)
             raise ExpectedError(row["alertname"], f"several questions are open: {ids}", "", remedy)
         if open_ones:
@@ -122,7 +122,7 @@ def _check_parameters(inquiry: Mapping[str, Any], parameters: Mapping[str, Any])
     fields = executions.fields_of(dict(inquiry))
     if "approved" not in fields:
         asked = ", ".join(fields) or "nothing that is known"
-        remedy = f"Answer it with: st2 inquiry respond {inquiry['id']} -r '{{...}}'"
+        remedy = f"Answer it in StackStorm's web UI; the inquiry is {inquiry['id']}"
         raise ExpectedError("question", f"it asks for {asked}", "approved", remedy)
     own = [name for name in fields if name not in executions.ANSWER_FIELDS]
     for name in parameters:

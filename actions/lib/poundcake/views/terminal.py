@@ -27,7 +27,7 @@ def alerts(items: Sequence[Row], total: int, wide: bool, now: float) -> str:
             (item["state"], ago(since), item["severity"] or "-", name, host, item["reason"])
         )
     first = f"{len(items)} of {total} alerts, latest change first"
-    command = "st2 run poundcake.get_alert alertname=<alert> host=<host>"
+    command = "st2 run poundcake.get_alert alertname=ALERT host=HOST"
     if len(items) == 1:
         command = "st2 run poundcake.get_alert fingerprint=" + items[0]["fingerprint"]
     return "\n".join([first, _text(lines, wide), "", command])
@@ -130,7 +130,7 @@ def silences(items: Sequence[Row]) -> str:
         until = second(item["ends_at"])
         lines.append((item["id"], item["state"], until, item["by"], item["reason"]))
     first = f"{len(items)} silences, the next to end first"
-    command = "st2 run poundcake.expire_silence id=<silence>"
+    command = "st2 run poundcake.expire_silence id=SILENCE"
     return "\n".join([first, _text(lines, wide=False, whole=(0, 2)), "", command])
 
 
