@@ -281,8 +281,8 @@ def test_unknown_ids_and_filters_say_what_exists(world):
         ),
         (
             "list_alerts",
-            {"alertname": "None"},
-            'alertname: unknown alertname "None"; expected one of',
+            {"severity": "burning"},
+            'severity: unknown severity "burning"; expected one of critical',
         ),
     ):
         status, result = world.run(action, **parameters)
