@@ -158,7 +158,7 @@ def test_an_alert_is_declined_from_chat(asking):
     assert "is declined by bob via " in execution["result"]["result"]["chat"]
     asked.world.completed(asked.request_id)
     history = str(asked.shown()["history"])
-    assert "not approved: of the backup (by bob via st2admin)" in history
+    assert "not approved: because of the backup (by bob via st2admin)" in history
 
 
 def test_whoever_says_no_takes_the_alert_over(asking):

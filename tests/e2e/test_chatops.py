@@ -48,7 +48,7 @@ def test_maintenance_begins_and_ends_from_chat(world):
     assert execution["status"] == "succeeded", execution["result"]
     window = execution["result"]["result"]
     assert window["matchers"] == ['alertname="%s"' % name, 'host=~"db.*"']
-    assert (window["by"], window["reason"]) == ("ann via st2admin", "of a test")
+    assert (window["by"], window["reason"]) == ("ann via st2admin", "because of a test")
     assert window["id"] in str(done(world, "poundcake maintenance")["result"]["result"])
     assert done(world, "poundcake end maintenance " + window["id"])["status"] == "succeeded"
 

@@ -62,8 +62,9 @@ COMMANDS = {
     ),
     "poundcake pause 'High CPU' because of a test because we can": (
         "pause",
-        {"alertname": "High CPU", "reason": "of a test because we can"},
+        {"alertname": "High CPU", "reason": "because of a test because we can"},
     ),
+    "poundcake pause because of the storm": ("pause", {"reason": "because of the storm"}),
     "poundcake resume": ("resume", {}),
     "poundcake resume everything": ("resume", {}),
     "poundcake resume HighCpu": ("resume", {"alertname": "HighCpu"}),
@@ -73,7 +74,7 @@ COMMANDS = {
         {
             "matchers": '{cluster="eu",host=~"db.*"}',
             "duration": "2h",
-            "reason": "of the upgrade",
+            "reason": "because of the upgrade",
         },
     ),
     "poundcake start maintenance on cluster=eu for 1h30m because disks are replaced": (

@@ -1,5 +1,7 @@
 """Pauses and maintenance windows: what operators set, and what the sensor reads."""
 
+from unittest import mock
+
 import end_maintenance
 import list_maintenance
 import pause
@@ -13,6 +15,7 @@ from poundcake.errors import ExpectedError
 from poundcake.operators import controls
 from poundcake.st2 import rows
 from poundcake.views import queries
+from st2tests.mocks.action import MockActionService
 
 from tests.support.actions import PackActionTestCase
 from tests.support.fakes import JSON_TEXT, JSON_VALUES, NOW, PROPERTY, Clock, FakeStackStorm
@@ -370,6 +373,18 @@ class PauseActionTest(PackActionTestCase):
         """An administrator may act for another person, and both names are shown."""
         self.assertEqual(self.succeed(reason="why", alertname="", by="")["by"], "admin")
         self.assertEqual(self.succeed(reason="why", alertname="", by="ann")["by"], "ann via admin")
+
+    def test_nobody_signs_as_somebody_else(self):
+        """It is an expected failure, and nothing is paused."""
+        rbac = {"enabled": True, "roles": [], "is_admin": False}
+        user = {"username": "eve", "rbac": rbac}
+        with mock.patch.object(MockActionService, "get_user_info", lambda self: user):
+            error = self.fail_with(reason="why", by="ann")
+            self.assertIn("only an administrator may act as somebody else", error)
+            self.assertEqual(self.stackstorm.rows(rows.CONTROL), [])
+            chat = self.succeed(reason="why", by="ann", chat_user="ann")
+        self.assertEqual(chat["by"], "ann via eve")
+        self.assertIn("Everything is paused by ann via eve: why", chat["chat"])
 
     def test_the_answer_is_inert_and_the_row_is_not(self):
         """A workflow may publish the answer."""
