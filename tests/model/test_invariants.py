@@ -35,7 +35,7 @@ METHODS += ["list_enforcements", "list_executions", "get_execution"]
 _alerts = st.tuples(
     st.sampled_from(ALERTS), st.sampled_from(STARTS), st.sampled_from(["firing"] * 3 + ["resolved"])
 )
-_ends = st.sampled_from(["succeeded", "failed", "failed", "never ran", "canceled", "lost"])
+_ends = st.sampled_from(["succeeded", "failed", "failed", "never_ran", "canceled", "lost"])
 _moments = st.sampled_from([1, 1, 3, 20, 70, 400, 4000])
 _traffic = st.one_of(
     st.tuples(st.just("post"), st.lists(_alerts, min_size=1, max_size=4)),
@@ -126,8 +126,8 @@ class Ward:
             if how == "lost":
                 self.pack.stackstorm.lose(execution_id)
             else:
-                status = "failed" if how == "never ran" else how
-                self.pack.stackstorm.finish(execution_id, status, ran=how != "never ran")
+                status = "failed" if how == "never_ran" else how
+                self.pack.stackstorm.finish(execution_id, status, ran=how != "never_ran")
 
     def pause(self, alertname):
         if self.paused is None:

@@ -7,6 +7,7 @@ from poundcake.core import lifecycle, payload
 from poundcake.core.alert import open_attempts
 from poundcake.st2 import executions, triggers
 
+from tests.support import facts as facts_module
 from tests.support.facts import fact as make
 from tests.support.facts import kind_of
 from tests.support.fakes import (
@@ -31,7 +32,7 @@ class Watched:
         parsed = payload.parse(notification(alert()))
         one = parsed.alerts[0]
         about = {"fingerprint": one.fingerprint, "episode": EPISODE, "at": clock.to_text(NOW)}
-        described = lifecycle.describe(one, parsed)
+        described = facts_module.described(one, parsed)
         self.row = lifecycle.apply(
             None,
             make("notified", **about, status="firing", request_id="r1", alert=described),
