@@ -3,7 +3,7 @@
 import threading
 
 from tests.crash import checks
-from tests.support.world import alert, notification
+from tests.support.alerts import alert, notification
 
 MOST_EPISODES = 4  # rows keep five
 PAUSE_SECONDS = 0.15  # at the most, between two notifications
@@ -66,4 +66,6 @@ class Stream:
         elif (host, last["starts_at"]) in remediated and self._random.random() < 0.5:
             last["resolved"] = True
         status = "resolved" if last["resolved"] else "firing"
-        return alert(self._name, status, instance=host, starts_at=last["starts_at"])
+        return alert(
+            alertname=self._name, status=status, instance=host, starts_at=last["starts_at"]
+        )

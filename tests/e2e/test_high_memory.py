@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.support.alerts import alert
 from tests.support.processes import (
     HOLD,
     SLEEP,
@@ -18,7 +19,7 @@ from tests.support.processes import (
     secret_to_read,
 )
 from tests.support.remediations import CHANGE, LOOK, enabled, output_of, run, started_for
-from tests.support.world import alert, unique
+from tests.support.world import unique
 
 CHECK = default_of("high_memory", "check_command")
 # With a flag in the folder there is enough.
@@ -267,7 +268,7 @@ def test_the_name_of_a_process_is_never_evaluated(place):
 def test_the_rule_takes_node_exporters_alert(world):
     """It hands on the service and the host without its port."""
     name = unique("shop-")
-    made = alert("NodeMemoryHighUtilization", instance="127.0.0.1:9100", service=name)
+    made = alert(alertname="NodeMemoryHighUtilization", instance="127.0.0.1:9100", service=name)
     with enabled(world, "high_memory"):
         execution = started_for(world, world.accept(made))
     given = execution["parameters"]
@@ -278,7 +279,7 @@ def test_the_rule_takes_node_exporters_alert(world):
 
 def test_the_rule_takes_an_alert_that_names_no_service(world):
     """The workflow fails with the reason, and so does the alert."""
-    made = alert("HostOutOfMemory", instance="127.0.0.1:9100", tag=unique("none-"))
+    made = alert(alertname="HostOutOfMemory", instance="127.0.0.1:9100", tag=unique("none-"))
     with enabled(world, "high_memory"):
         execution = started_for(world, world.accept(made))
     assert execution["status"] == "failed"

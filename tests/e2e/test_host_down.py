@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.support.alerts import alert
 from tests.support.remediations import (
     EVIL_NAMES,
     children_of,
@@ -15,7 +16,7 @@ from tests.support.remediations import (
     shell,
     started_for,
 )
-from tests.support.world import alert, open_world, unique
+from tests.support.world import open_world, unique
 
 # Every command runs on the StackStorm node.
 on_the_node = pytest.mark.parametrize("place", ["local"], indirect=True)
@@ -48,7 +49,7 @@ def test_the_alert_says_that_the_host_does_not_answer(world):
 
 def test_the_rule_takes_a_host_down_alert(world):
     """A host that answers again: the workflow ends well and the alert is remediated."""
-    made = alert("HostDown", instance="127.0.0.1:9100", tag=unique("host-"))
+    made = alert(alertname="HostDown", instance="127.0.0.1:9100", tag=unique("host-"))
     with enabled(world, "host_down"):
         request_id = world.accept(made)
         execution = started_for(world, request_id)

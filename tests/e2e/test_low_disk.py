@@ -6,8 +6,9 @@ import json
 import pytest
 import yaml
 
+from tests.support.alerts import alert
 from tests.support.remediations import Place, enabled, output_of, run, started_for
-from tests.support.world import ROOT, alert, unique
+from tests.support.world import ROOT, unique
 
 DEFAULTS = yaml.safe_load((ROOT / "actions/low_disk.yaml").read_text())["parameters"]
 
@@ -378,7 +379,7 @@ def test_the_rule_takes_node_exporters_alerts(world):
     mountpoint = unique("/srv/none-")
     labels = {"instance": "127.0.0.1:9100", "mountpoint": mountpoint, "fstype": "ext4"}
     with enabled(world, "low_disk"):
-        made = alert("NodeFilesystemAlmostOutOfSpace", device="/dev/sdb1", **labels)
+        made = alert(alertname="NodeFilesystemAlmostOutOfSpace", device="/dev/sdb1", **labels)
         execution = started_for(world, world.accept(made))
     given = execution["parameters"]
     assert (given["mountpoint"], given["host"]) == (mountpoint, "127.0.0.1")
@@ -387,7 +388,7 @@ def test_the_rule_takes_node_exporters_alerts(world):
 
 def test_the_rule_takes_an_alert_that_names_no_mountpoint(world):
     """The workflow fails with the reason."""
-    made = alert("HostOutOfDiskSpace", instance="127.0.0.1:9100", tag=unique("none-"))
+    made = alert(alertname="HostOutOfDiskSpace", instance="127.0.0.1:9100", tag=unique("none-"))
     with enabled(world, "low_disk"):
         execution = started_for(world, world.accept(made))
     assert execution["status"] == "failed"

@@ -2,6 +2,7 @@
 
 import json
 
+from tests.support.alerts import alert
 from tests.support.remediations import (
     CHANGE,
     EVIL_NAMES,
@@ -14,7 +15,7 @@ from tests.support.remediations import (
     reason_of,
     started_for,
 )
-from tests.support.world import alert, free_port, unique
+from tests.support.world import free_port, unique
 
 
 def test_a_service_that_is_down_is_restarted(place):
@@ -95,7 +96,7 @@ def test_service_down_reads_well_in_st2_run(world):
 def test_the_rule_takes_a_service_down_alert(world):
     """Enabled with one command, it hands on the service and the host without its port."""
     name = unique("shop-")
-    made = alert("ServiceDown", instance="127.0.0.1:9100", service=name)
+    made = alert(alertname="ServiceDown", instance="127.0.0.1:9100", service=name)
     with enabled(world, "service_down"):
         request_id = world.accept(made)
         execution = started_for(world, request_id)
@@ -110,7 +111,7 @@ def test_the_rule_takes_a_service_down_alert(world):
 def test_the_rule_takes_node_exporters_alerts(world):
     """They name the unit in the label "name"."""
     name = unique("shop-") + ".service"
-    made = alert("SystemdServiceFailed", instance="127.0.0.1:9100", name=name)
+    made = alert(alertname="SystemdServiceFailed", instance="127.0.0.1:9100", name=name)
     with enabled(world, "service_down"):
         execution = started_for(world, world.accept(made))
     assert execution["parameters"]["service"] == name
@@ -118,7 +119,7 @@ def test_the_rule_takes_node_exporters_alerts(world):
 
 def test_the_rule_takes_an_alert_that_names_no_service(world):
     """The workflow fails with the reason, and so does the alert."""
-    made = alert("ServiceDown", instance="127.0.0.1:9100", tag=unique("none-"))
+    made = alert(alertname="ServiceDown", instance="127.0.0.1:9100", tag=unique("none-"))
     with enabled(world, "service_down"):
         execution = started_for(world, world.accept(made))
     assert execution["status"] == "failed"
@@ -132,10 +133,12 @@ def test_a_services_name_is_data_all_the_way_from_the_alert(world):
     # A host each: of one alertname on one host only a few an hour are remediated.
     hosts = ["127.0.0.%d:9100" % number for number in range(2, 2 + len(names))]
     alerts = [
-        alert("ServiceDown", instance=host, service=name)
+        alert(alertname="ServiceDown", instance=host, service=name)
         for host, name in zip(hosts, names, strict=True)
     ]
-    no_host = alert("ServiceDown", instance="$(touch %s):9100" % mark, service=unique("shop-"))
+    no_host = alert(
+        alertname="ServiceDown", instance="$(touch %s):9100" % mark, service=unique("shop-")
+    )
     with enabled(world, "service_down"):
         request_id = world.accept(*alerts, no_host)
         row = world.completed(request_id)

@@ -17,7 +17,8 @@ from poundcake.sensor.publisher import BusBroken
 from poundcake.st2 import rows, triggers
 from poundcake.st2.client import StackStormError
 
-from tests.support.fakes import PROPERTY, Killed, alert, make_settings
+from tests.support.alerts import alert
+from tests.support.fakes import PROPERTY, Killed, make_settings
 from tests.support.pack import Pack
 
 # Two of one host, one of them with a second disk, and two further hosts.

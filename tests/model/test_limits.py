@@ -11,7 +11,7 @@ from poundcake.operators import commands, controls
 from poundcake.st2 import executions, rows, triggers
 from poundcake.views import queries
 
-from tests.support.fakes import alert
+from tests.support.alerts import alert
 from tests.support.pack import SCHEMAS, Pack
 
 MINUTE = 60

@@ -14,7 +14,7 @@ import pytest
 from poundcake import clock
 from poundcake.st2 import rows, triggers
 
-from tests.support.fakes import alert
+from tests.support.alerts import alert
 from tests.support.pack import Pack
 
 pytestmark = pytest.mark.soak

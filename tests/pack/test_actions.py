@@ -23,16 +23,9 @@ from poundcake.st2.client import StackStormError
 
 from tests.support import facts
 from tests.support.actions import PackActionTestCase
+from tests.support.alerts import alert, notification
 from tests.support.facts import fact
-from tests.support.fakes import (
-    JSON_VALUES,
-    PROPERTY,
-    alert,
-    assert_inert,
-    load_fixture,
-    make_settings,
-    notification,
-)
+from tests.support.fakes import JSON_VALUES, PROPERTY, assert_inert, load_fixture, make_settings
 
 
 class RowsTestCase(PackActionTestCase):

@@ -1,4 +1,4 @@
-"""What the unit tests put in StackStorm's place, all in memory, and Alertmanager's bodies."""
+"""What the unit tests put in StackStorm's place, all in memory."""
 
 import copy
 import itertools
@@ -69,37 +69,6 @@ def load_fixture(name):
     """Return one of tests/fixtures/<name>.json, decoded."""
     with open(os.path.join(FIXTURES, name + ".json"), encoding="utf-8") as handle:
         return json.load(handle)
-
-
-def alert(number=1, status="firing", starts_at="2026-11-21T08:00:00Z", **labels):
-    """Return an entry of ``alerts[]``, one identity a number."""
-    named = {"alertname": "ServiceDown", "instance": "web%d:9100" % number, "severity": "critical"}
-    return {
-        "status": status,
-        "labels": dict(named, **labels),
-        "annotations": {"summary": "the service is down"},
-        "startsAt": starts_at,
-        "endsAt": "0001-01-01T00:00:00Z",
-        "generatorURL": "http://prometheus.example.com/graph",
-    }
-
-
-def notification(*alerts, **more):
-    """Return an Alertmanager notification with some alerts."""
-    document = {
-        "version": "4",
-        "groupKey": '{}:{job="node"}',
-        "truncatedAlerts": 0,
-        "status": "firing",
-        "receiver": "poundcake",
-        "groupLabels": {},
-        "commonLabels": {},
-        "commonAnnotations": {},
-        "externalURL": "http://alertmanager.example.com",
-        "alerts": list(alerts),
-    }
-    document.update(more)
-    return document
 
 
 def strings_in(value):

@@ -8,7 +8,8 @@ from poundcake.sensor.controller import Controller
 from poundcake.sensor.metrics import Metrics
 from poundcake.st2 import inbox, rows, triggers
 
-from tests.support.fakes import PACK, Clock, FakeStackStorm, Killed, make_settings, notification
+from tests.support.alerts import notification
+from tests.support.fakes import PACK, Clock, FakeStackStorm, Killed, make_settings
 
 TOKEN = "t0ken-that-nobody-may-see"
 SCHEMAS = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))

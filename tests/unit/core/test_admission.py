@@ -31,8 +31,9 @@ from poundcake.core.facts import Dispatched
 from poundcake.matchers import parse
 from poundcake.sensor.ledger import Ledger
 
+from tests.support.alerts import alert, notification
 from tests.support.facts import fact as make
-from tests.support.fakes import NOW, PROPERTY, alert, make_settings, notification
+from tests.support.fakes import NOW, PROPERTY, make_settings
 
 START = "2026-11-21T08:00:00Z"
 LATER = "2026-11-21T09:00:00Z"

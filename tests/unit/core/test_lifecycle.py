@@ -22,7 +22,8 @@ from poundcake.core.alert import (
 from poundcake.core.history import transitions
 
 from tests.support import facts
-from tests.support.fakes import NOW, PROPERTY, alert, load_fixture, notification
+from tests.support.alerts import alert, notification
+from tests.support.fakes import NOW, PROPERTY, load_fixture
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 LATER_EPISODE = "2026-11-21T09:00:00.000000000Z"

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from poundcake.core import payload
 
-from tests.support.fakes import JSON_TEXT, JSON_VALUES, PROPERTY, alert, load_fixture, notification
+from tests.support.alerts import alert, notification
+from tests.support.fakes import JSON_TEXT, JSON_VALUES, PROPERTY, load_fixture
 
 REAL_BODIES = (
     "firing_group",

@@ -19,15 +19,8 @@ from poundcake.st2 import outbox, rows, triggers
 from st2tests.base import BaseActionTestCase
 
 from tests.support import facts
-from tests.support.fakes import (
-    NOW,
-    PROPERTY,
-    Clock,
-    FakeStackStorm,
-    alert,
-    make_settings,
-    notification,
-)
+from tests.support.alerts import alert, notification
+from tests.support.fakes import NOW, PROPERTY, Clock, FakeStackStorm, make_settings
 
 SETTINGS = make_settings()
 EPISODE = "2026-11-21T08:00:00.000000000Z"

@@ -17,17 +17,16 @@ from poundcake.sensor.relay import AGAIN_SECONDS as TRACK_AGAIN_SECONDS
 from poundcake.st2 import inbox, outbox, rows, triggers
 from poundcake.st2.client import StackStorm, StackStormError
 
+from tests.support.alerts import alert, notification
 from tests.support.fakes import (
     NOW,
     Clock,
     FakeContent,
     FakeStackStorm,
     Killed,
-    alert,
     assert_inert,
     load_fixture,
     make_settings,
-    notification,
 )
 from tests.support.pack import LOG, SCHEMAS, TOKEN, Pack
 

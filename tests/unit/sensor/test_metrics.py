@@ -14,7 +14,8 @@ from poundcake.sensor.metrics import Metrics
 from poundcake.st2 import inbox
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.fakes import FakeStackStorm, alert, make_settings, notification
+from tests.support.alerts import alert, notification
+from tests.support.fakes import FakeStackStorm, make_settings
 from tests.support.pack import LOG, Pack
 
 OLDER = {
@@ -128,12 +129,12 @@ def test_every_decision_has_one_of_the_causes():
     pack.settle()
     pack.post(alert(1))
     pack.post(alert(1, status="resolved"))
-    pack.post(alert(1, starts_at="2026-11-21T08:10:00Z"))
+    pack.post(alert(1, starts_at="2026-11-21T08:30:00Z"))
     pack.post(alert(2, status="resolved"), alert(2, status="resolved"))
     pack.settle()
     pack.order("acknowledge")
     pack.settle()
-    pack.post(alert(1, starts_at="2026-11-21T08:10:00Z"))
+    pack.post(alert(1, starts_at="2026-11-21T08:30:00Z"))
     pack.settle()
     counted = {
         (labels["decision"], labels["cause"]): number

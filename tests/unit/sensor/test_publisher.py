@@ -7,7 +7,8 @@ from poundcake.sensor.publisher import BROKEN_SECONDS, LOST_SECONDS, PROBE_SECON
 from poundcake.sensor.relay import STUCK_SECONDS
 from poundcake.st2 import executions, triggers
 
-from tests.support.fakes import Killed, alert
+from tests.support.alerts import alert
+from tests.support.fakes import Killed
 from tests.support.pack import Pack
 
 LONG_ENOUGH = executions.STUCK_SECONDS + LOST_SECONDS + PROBE_SECONDS

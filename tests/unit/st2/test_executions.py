@@ -8,17 +8,10 @@ from poundcake.core.alert import open_attempts
 from poundcake.st2 import executions, triggers
 
 from tests.support import facts as facts_module
+from tests.support.alerts import alert, notification
 from tests.support.facts import fact as make
 from tests.support.facts import kind_of
-from tests.support.fakes import (
-    JSON_VALUES,
-    NOW,
-    PROPERTY,
-    Clock,
-    FakeStackStorm,
-    alert,
-    notification,
-)
+from tests.support.fakes import JSON_VALUES, NOW, PROPERTY, Clock, FakeStackStorm
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 
