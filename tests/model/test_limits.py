@@ -107,7 +107,7 @@ def test_an_execution_that_never_ran_is_tried_again_without_counting(pack):
     assert len(pack.stackstorm.dispatched()) == 3
     pack.settle()
     assert pack.alert()["state"] == "remediated"
-    assert counted_attempts(pack.alert(), pack.alert()["starts_at"]) == 1
+    assert counted_attempts(pack.alert(), pack.alert()["episode"]) == 1
     assert pack.request(request_id)["alerts"][0]["outcome"] == "remediated"
 
 
@@ -127,7 +127,7 @@ def test_an_execution_that_stackstorm_lost_before_it_ran_is_canceled_and_tried_a
     assert len(pack.stackstorm.dispatched()) == 2
     pack.settle()
     assert pack.alert()["state"] == "remediated"
-    assert counted_attempts(pack.alert(), pack.alert()["starts_at"]) == 1
+    assert counted_attempts(pack.alert(), pack.alert()["episode"]) == 1
 
 
 def test_an_execution_that_got_lost_is_not_tried_again_when_its_alert_has_resolved(pack):
