@@ -287,7 +287,8 @@ def _add_result(described: Execution, execution: Document) -> None:
 
 
 def _line(value: Any) -> str:
-    return " ".join(value.split())[:ERROR_CHARACTERS] if isinstance(value, str) else ""
+    line = " ".join(value.split())[:ERROR_CHARACTERS] if isinstance(value, str) else ""
+    return "" if line == "none" else line
 
 
 def error_of(result: Any) -> str:
