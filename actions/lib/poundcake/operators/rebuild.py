@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from poundcake import clock
 from poundcake.arguments import moment
 from poundcake.core import lifecycle
-from poundcake.core.alert import ENDED_STATUSES, Attempt, Row, find_episode, open_attempts
+from poundcake.core.alert import ENDED_STATUSES, Attempt, Episode, Row, open_attempts
 from poundcake.core.decisions import DISPATCH
 from poundcake.core.facts import Dispatched, Fact, Notified, Settled
 from poundcake.core.requests import REBUILT, new_entry, new_request
@@ -32,6 +32,8 @@ _DESCRIBED = (
     "severity",
     "instance",
     "host",
+    "workload",
+    "target",
     "labels",
     "annotations",
     "generator_url",
@@ -85,27 +87,34 @@ class _Alerts:
     def add_dispatch(self, payload: Payload, at: str) -> None:
         """Add what the payload of a dispatch tells and the row does not know."""
         row = self.row(payload["fingerprint"])
-        if not (row and find_episode(row, payload["starts_at"])):
+        if not (row and _episode_in(row, payload)):
             self._notify(payload, payload["received_at"] or at, "firing")
-        known = {attempt["dispatch_id"] for attempt in row["attempts"]} if row else ()
-        if payload["dispatch_id"] not in known:
-            about = (payload["fingerprint"], payload["starts_at"], at, payload["dispatch_id"])
+        row = self.rows[payload["fingerprint"]]
+        if payload["dispatch_id"] not in {attempt["dispatch_id"] for attempt in row["attempts"]}:
+            episode = _episode_in(row, payload)
+            if episode is None:  # newer ones have replaced it
+                return
+            about = (payload["fingerprint"], episode["id"], at, payload["dispatch_id"])
             self._apply(Dispatched(*about, payload["attempt"], payload["request_id"]))
 
     def add_resolve(self, payload: Payload, at: str) -> None:
         """Add a resolve when the row knows the episode and not that it is over."""
         row = self.row(payload["fingerprint"])
-        episode = find_episode(row, payload["starts_at"]) if row else None
+        episode = _episode_in(row, payload) if row else None
         if episode and not episode["resolved_at"]:
             self._notify(payload, at, "resolved")
 
     def _notify(self, payload: Payload, at: str, status: str) -> None:
         # A stored row keeps its labels, which are not inert.
         source: Mapping[str, Any] = self.stored[payload["fingerprint"]] or payload
-        alert = {name: source[name] for name in _DESCRIBED}
+        alert = {name: source.get(name, "") for name in _DESCRIBED}
         alert.update(extra=source.get("extra", {}), ends_at=payload["ends_at"] or None)
-        about = (payload["fingerprint"], payload["starts_at"], at)
-        self._apply(Notified(*about, payload["request_id"], status, alert))
+        row = self.row(payload["fingerprint"])
+        known = _episode_in(row, payload) if row else None
+        episode = known["id"] if known else clock.canonical(payload["received_at"] or at)
+        about = (payload["fingerprint"], episode, at)
+        starts_at = payload["starts_at"] or None
+        self._apply(Notified(*about, payload["request_id"], status, starts_at, alert))
 
     def _apply(self, fact: Fact) -> None:
         self.rows[fact.fingerprint] = lifecycle.apply(self.rows.get(fact.fingerprint), fact)
@@ -132,6 +141,12 @@ class _Alerts:
                 if attempt["dispatch_id"] == payload["dispatch_id"]:
                     return row, attempt
         return None
+
+
+def _episode_in(row: Row, payload: Payload) -> Optional[Episode]:
+    """Return the episode of a payload in a row, None when the row does not keep it."""
+    received_at = payload["received_at"]
+    return next((e for e in row["episodes"] if e["received_at"] == received_at), None)
 
 
 def _payloads(stackstorm: StackStorm, trigger: str, since: str) -> List[Tuple[str, Payload]]:
@@ -215,7 +230,7 @@ def _request_row(request_id: str, dispatches: List[_Described]) -> Dict[str, Any
         new_entry(
             row["fingerprint"],
             row["alertname"],
-            attempt["starts_at"],
+            attempt["episode"],
             DISPATCH,
             f"attempt {attempt['attempt']}, from StackStorm's records",
             dispatch_id=attempt["dispatch_id"],

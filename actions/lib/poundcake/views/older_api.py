@@ -267,7 +267,7 @@ def _has_status(row: Row, status: str) -> bool:
 
 def _ran(row: Row) -> List[Tuple[Row, Attempt, Execution]]:
     """Return the executions of the present episode of an alert, newest first."""
-    return [i for i in overview.executions([row]) if i[1]["starts_at"] == row["starts_at"]]
+    return [i for i in overview.executions([row]) if i[1]["episode"] == row["episode"]]
 
 
 def _summary(row: Row) -> Answer:

@@ -107,8 +107,8 @@ def find_alert(
 
 
 def _places(row: Row) -> List[str]:
-    known = (row.get("target"), row["host"], row["instance"])
-    return [place for place in known if isinstance(place, str) and place]
+    known = (row.get("target"), row.get("workload"), row["host"], row["instance"])
+    return [str(place) for place in known if place]
 
 
 def _place(row: Row) -> str:
@@ -179,7 +179,7 @@ def list_alerts(
 
 def _line(row: Row) -> Answer:
     """Return the fields of an alert for a line of a list."""
-    attempts = attempts_of(row, row["starts_at"])
+    attempts = attempts_of(row, row["episode"])
     return {
         "fingerprint": row["fingerprint"],
         "state": row["state"],
