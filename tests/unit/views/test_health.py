@@ -96,7 +96,7 @@ def test_rules_that_remediate_are_listed(stackstorm):
     """Rules of every pack count; having none is a choice and not a fault."""
     found = health.check_remediations(stackstorm)
     assert found.status == health.INFO
-    assert found.detail == "enabled: my_pack.fix; disabled: poundcake.host_down"
+    assert found.detail == "1 enabled: my_pack.fix; 1 disabled: poundcake.host_down"
     stackstorm.remediations = []
     assert "nothing is remediated" in health.check_remediations(stackstorm).detail
 

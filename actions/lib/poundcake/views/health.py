@@ -173,9 +173,11 @@ def check_remediations(stackstorm):
     rules = stackstorm.list_resources("rules", trigger=triggers.ALERT)
     enabled = sorted(rule["ref"] for rule in rules if rule["enabled"])
     disabled = sorted(rule["ref"] for rule in rules if not rule["enabled"])
-    detail = "enabled: " + (", ".join(enabled) or "none, so nothing is remediated")
+    detail = "none enabled, so nothing is remediated"
+    if enabled:
+        detail = f"{len(enabled)} enabled: {', '.join(enabled)}"
     if disabled:
-        detail += "; disabled: " + ", ".join(disabled)
+        detail += f"; {len(disabled)} disabled: {', '.join(disabled)}"
     return Finding("remediations", INFO, detail)
 
 
