@@ -5,6 +5,7 @@ absent and when the API is unreachable, and PoundCake must know the difference. 
 token still come from the client that StackStorm hands to sensors and actions.
 """
 
+import functools
 import threading
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 from urllib.parse import quote
@@ -257,16 +258,24 @@ class StackStorm:
         """Make a request; return the answer whatever its status."""
         try:
             client = self._get_client()
-            url = client.endpoints["api"].rstrip("/") + path
-            return self._session().request(
+            send = functools.partial(
+                self._session().request,
                 method,
-                url,
+                client.endpoints["api"].rstrip("/") + path,
                 params=params,
                 json=body,
                 headers={"X-Auth-Token": client.token} if client.token else {},
                 verify=client.cacert or True,
                 timeout=timeout,
             )
+            try:
+                return send()
+            except requests.ConnectionError:
+                # The API closes a connection that was idle for two seconds, at times just as a
+                # request goes out on it. Only a POST may do something twice.
+                if method == "POST":
+                    raise
+                return send()
         except Exception as error:  # the token comes from the database, the call from the network
             raise StackStormError(f"{method} {path}: {error}") from error
 
