@@ -52,8 +52,15 @@ def test_a_listing_gives_every_document_once(count, pages):
 def test_a_listing_without_offset_and_without_a_total_ends():
     """It cannot know that something is missing, but it does not ask for ever."""
     listing = Listing(350, pages=False, total=False)
-    assert len(stackstorm(listing).list_resources("rules")) == PAGE
+    assert len(stackstorm(listing).list_resources("actions")) == PAGE
     assert len(listing.asked) == 2
+
+
+def test_rules_are_asked_for_at_most_twice():
+    """StackStorm ignores their offset, and each rule costs it ten milliseconds."""
+    listing = Listing(350, pages=False)
+    assert len(stackstorm(listing).list_resources("rules")) == 350
+    assert listing.asked == [(PAGE, 0), (-1, None)]
 
 
 def test_who_may_not_read_everything_is_told():
@@ -76,7 +83,7 @@ def test_a_listing_is_bounded(monkeypatch):
     """Even if every page brings something new."""
     monkeypatch.setattr(client, "MOST_PAGES", 3)
     with pytest.raises(StackStormError, match="more than 300 documents"):
-        stackstorm(Listing(1000)).list_resources("rules")
+        stackstorm(Listing(1000)).list_resources("actions")
 
 
 class Hangup:

@@ -39,7 +39,7 @@ class Installed(FakeStackStorm):
 
     def list_resources(self, kind, **filters):
         self._answer("list_resources")
-        assert (kind, filters) == ("rules", {"trigger": triggers.ALERT})
+        assert (kind, filters["trigger"]) == ("rules", triggers.ALERT)
         return self.remediations
 
     def probe(self, status="processed"):

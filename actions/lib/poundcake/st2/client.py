@@ -17,6 +17,8 @@ from poundcake.errors import StackStormError
 PAGE = 100  # StackStorm refuses a larger page unless its max_page_size allows it
 MOST_PAGES = 10000  # of one listing; it must end whatever the API answers
 TIMEOUT_SECONDS = 30
+# They ignore ``offset``. StackStorm takes 10 ms for a rule, so no page is asked for twice.
+WITHOUT_OFFSET = ("/rules", "/sensortypes", "/inquiries")
 
 
 class StackStorm:
@@ -191,9 +193,9 @@ class StackStorm:
     ) -> Iterator[Dict[str, Any]]:
         """Yield every document of a listing.
 
-        Some listings (rules, sensortypes, inquiries) ignore ``offset`` and answer the same page
-        again: a page that brings nothing new is the last one, and what the total says is missing
-        comes in one page without a limit, which StackStorm gives to administrators.
+        A page that brings nothing new is the last one, as some listings ignore ``offset``. What the
+        total says is missing comes in one page without a limit, which StackStorm gives to
+        administrators.
         """
         seen: Set[str] = set()
         total = None
@@ -206,7 +208,7 @@ class StackStorm:
             yield from new
             if len(page) < PAGE:
                 return
-            if not new:
+            if not new or path in WITHOUT_OFFSET:
                 break
         else:
             raise StackStormError(f"GET {path}: more than {MOST_PAGES * PAGE} documents")

@@ -170,7 +170,9 @@ def check_resources(stackstorm, kind):
 
 def check_remediations(stackstorm):
     """List the rules on alerts. Having none enabled is allowed, but remediates nothing."""
-    rules = stackstorm.list_resources("rules", trigger=triggers.ALERT)
+    rules = stackstorm.list_resources(
+        "rules", trigger=triggers.ALERT, include_attributes="ref,enabled"
+    )
     enabled = sorted(rule["ref"] for rule in rules if rule["enabled"])
     disabled = sorted(rule["ref"] for rule in rules if not rule["enabled"])
     detail = "none enabled, so nothing is remediated"
