@@ -6,9 +6,10 @@ import json
 import pytest
 import requests
 
+from tests.support.alerts import alert
 from tests.support.local_server import LocalServer, QuietHandler
 from tests.support.mapping_runs import ask
-from tests.support.world import alert, unique
+from tests.support.world import unique
 
 CROWD = 350
 PACK = "default"
