@@ -206,7 +206,7 @@ def test_an_approval_is_found_among_the_open_inquiries(world, crowd):
     """A person's yes lets it go on, and the crowd's questions stay open."""
     name = unique("CrowdAsk")
     with world.rule(name, "poundcake.service_down", APPROVAL):
-        request_id = world.accept(alert(name, instance=name.lower() + ":9100"))
+        request_id = world.accept(alert(alertname=name, instance=name.lower() + ":9100"))
         waits = "awaiting_approval"
         world.wait(lambda: state_of(world, request_id) == waits, waits)
         (execution,) = world.status(request_id)["executions"]
