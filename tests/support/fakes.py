@@ -455,6 +455,9 @@ class FakeContent:
 
     def list_resources(self, kind, **filters):
         items = copy.deepcopy(list(self.found[kind].values()))
+        if "trigger" in filters:
+            triggers = {id(item): (item.get("trigger") or {}).get("type") for item in items}
+            items = [item for item in items if triggers[id(item)] == filters["trigger"]]
         return [item for item in items if filters.get("pack", item["pack"]) == item["pack"]]
 
     def get_entry_point(self, action_ref):

@@ -112,6 +112,25 @@ def test_rules_that_name_alerts_which_nothing_fires_are_told():
     assert "my_pack.team takes no alert at all" in found["table"]
 
 
+@pytest.mark.parametrize("kind", ["eq", "in", "regex", "gt", "search", "exists", "bogus", None, 5])
+@pytest.mark.parametrize(
+    "pattern",
+    [None, 5, 0.5, True, "", [], [1, None, ["x"]], {}, {"item.a": {"type": "eq"}}],
+    ids=str,
+)
+def test_no_criterion_of_any_pack_ends_it(kind, pattern):
+    """Rules have patterns of every JSON type; older ones may have unknown types or none."""
+    odd = [rule("odd", **{key: (kind, pattern)}) for key in ("alertname", "team", "odd-name")]
+    without_pattern = dict(odd[0], criteria={"trigger.alertname": {"type": kind}})
+    without_type = dict(odd[0], criteria={"trigger.alertname": {}})
+    found = coverage.compare(
+        [alerting("A", {"team": "infra"})],
+        odd + [without_pattern, without_type, rule("good", alertname="A")],
+    )
+    (one,) = found["alerts"]
+    assert one["covered"] == "yes" and "my_pack.good" in one["by"]
+
+
 def test_percentages_count_what_can_fire():
     """None when there is nothing to count."""
     alerts = [alerting(name) for name in "ABC"] + [alerting("D", health="err")]

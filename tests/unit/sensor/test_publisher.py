@@ -145,6 +145,20 @@ def test_a_dispatch_over_which_the_rules_engine_died_is_sent_again_once(pack, st
     assert len(pack.stackstorm.dispatched()) == 2
 
 
+def test_a_dispatch_that_a_slow_rules_engine_works_on_is_not_sent_again(pack):
+    """It works on many at a time, so a probe that was sent later overtakes one with rules."""
+    pack.post(alert())
+    pack.tick()
+    (slow,) = alert_instances(pack)
+    pack.stackstorm.get_stuck(slow)
+    for _ in range(8):
+        tick_for(pack, 15)
+        pack.stackstorm.process()
+    slow.update(status="pending", stuck=False)
+    pack.settle()
+    assert len(pack.stackstorm.dispatched()) == len(pack.stackstorm.executions) == 1
+
+
 def test_a_stuck_dispatch_is_sent_again_by_a_sensor_that_was_started_meanwhile(pack):
     """Exactly once."""
     pack.post(alert())

@@ -1,8 +1,9 @@
-"""Every listing ends, and reads everything, whatever StackStorm's API answers."""
+"""Listings end and are whole, and requests are repeated only where that is harmless."""
 
 from types import SimpleNamespace
 
 import pytest
+import requests
 from poundcake.errors import StackStormError
 from poundcake.st2 import client
 from poundcake.st2.client import PAGE, StackStorm
@@ -51,8 +52,15 @@ def test_a_listing_gives_every_document_once(count, pages):
 def test_a_listing_without_offset_and_without_a_total_ends():
     """It cannot know that something is missing, but it does not ask for ever."""
     listing = Listing(350, pages=False, total=False)
-    assert len(stackstorm(listing).list_resources("rules")) == PAGE
+    assert len(stackstorm(listing).list_resources("actions")) == PAGE
     assert len(listing.asked) == 2
+
+
+def test_rules_are_asked_for_at_most_twice():
+    """StackStorm ignores their offset, and each rule costs it ten milliseconds."""
+    listing = Listing(350, pages=False)
+    assert len(stackstorm(listing).list_resources("rules")) == 350
+    assert listing.asked == [(PAGE, 0), (-1, None)]
 
 
 def test_who_may_not_read_everything_is_told():
@@ -75,4 +83,35 @@ def test_a_listing_is_bounded(monkeypatch):
     """Even if every page brings something new."""
     monkeypatch.setattr(client, "MOST_PAGES", 3)
     with pytest.raises(StackStormError, match="more than 300 documents"):
-        stackstorm(Listing(1000)).list_resources("rules")
+        stackstorm(Listing(1000)).list_resources("actions")
+
+
+class Hangup:
+    """An API that closes so many connections without an answer; it records the requests."""
+
+    def __init__(self, count):
+        self.left, self.methods = count, []
+
+    def request(self, method, url, **_):
+        self.methods.append(method)
+        if self.left:
+            self.left -= 1
+            raise requests.ConnectionError("Remote end closed connection without response")
+        return answer({"id": "1"}, {})
+
+
+def test_a_request_on_a_connection_that_was_just_closed_is_made_again():
+    """StackStorm's API closes idle connections; reading or writing twice changes nothing."""
+    api = Hangup(1)
+    stackstorm(api).set_key("k", "v")
+    assert api.methods == ["PUT", "PUT"]
+    with pytest.raises(StackStormError, match="without response"):
+        stackstorm(Hangup(2)).get_resource("rules", "a.b")
+
+
+def test_a_post_is_made_once():
+    """It would start a second execution."""
+    api = Hangup(1)
+    with pytest.raises(StackStormError, match="without response"):
+        stackstorm(api).run_action("core.noop", {})
+    assert api.methods == ["POST"]

@@ -41,7 +41,7 @@ class Installed(FakeStackStorm):
         self._answer("list_resources")
         if filters == {"pack": "poundcake"}:
             return super().list_resources(kind, **filters)
-        assert (kind, filters) == ("rules", {"trigger": triggers.ALERT})
+        assert (kind, filters["trigger"]) == ("rules", triggers.ALERT)
         return self.remediations
 
     def probe(self, status="processed"):
@@ -98,7 +98,7 @@ def test_rules_that_remediate_are_listed(stackstorm):
     """Rules of every pack count; having none is a choice and not a fault."""
     found = health.check_remediations(stackstorm)
     assert found.status == health.INFO
-    assert found.detail == "enabled: my_pack.fix; disabled: poundcake.host_down"
+    assert found.detail == "1 enabled: my_pack.fix; 1 disabled: poundcake.host_down"
     stackstorm.remediations = []
     assert "nothing is remediated" in health.check_remediations(stackstorm).detail
 

@@ -45,12 +45,8 @@ def check(settings: Settings, stackstorm: StackStorm) -> Dict[str, Any]:
         if rule["kind"] == prometheus_rules.ALERTING
         and not settings.admission.is_heartbeat(rule["name"])
     ]
-    ours = [
-        rule
-        for rule in stackstorm.list_resources("rules")
-        if (rule.get("trigger") or {}).get("type") == triggers.ALERT
-    ]
-    return compare(alerting, sorted(ours, key=_ref))
+    rules = stackstorm.list_resources("rules", trigger=triggers.ALERT)
+    return compare(alerting, sorted(rules, key=_ref))
 
 
 def compare(alerting: List[Dict[str, Any]], rules: List[Dict[str, Any]]) -> Dict[str, Any]:
@@ -147,7 +143,7 @@ def _names(criteria_of_rule):
     for key, criterion in criteria_of_rule.items():
         pattern = criterion.get("pattern")
         if key.split("#", 1)[0] in _KEYS and str(criterion.get("type")).lower() in _NAMING:
-            names += [pattern] if isinstance(pattern, str) else list(pattern or [])
+            names += pattern if isinstance(pattern, list) else [pattern]
     return [name for name in names if isinstance(name, str) and "{{" not in name]
 
 

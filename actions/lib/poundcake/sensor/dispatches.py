@@ -75,7 +75,9 @@ class Dispatches:
     def follow(self) -> None:
         """Look once what became of the dispatches, and do what follows from it."""
         dispatches = self._ledger.open_dispatches()
-        facts, lost = executions.observe(self._stackstorm, dispatches, self._now())
+        facts, lost = executions.observe(
+            self._stackstorm, dispatches, self._now(), self._publisher.patience
+        )
         for fact in facts:
             self._guard(fact.fingerprint, self._observed, fact)
         for fingerprint in {row["fingerprint"] for row, _ in dispatches}:

@@ -24,6 +24,9 @@ REPORTS_AT_ONCE_BUSY = 2
 PROBE_SECONDS = 60
 PROBE_AGAIN_SECONDS = 5
 LOST_SECONDS = 15
+# The rules engine works on 50 triggers at a time, and a probe, which has no rules, overtakes the
+# others. So one that is not done is given up only when it takes this much longer than a probe.
+TIMES_A_PROBE = 10
 TIDY_SECONDS = 10
 # StackStorm's publisher never recovers by itself from an outage of the message bus.
 BROKEN_SECONDS = 15
@@ -63,6 +66,7 @@ class Publisher:
         self._began_at = now()
         self._probe: Optional[Tuple[str, float]] = None  # (probe_id, sent_at) under way
         self._probe_due = 0.0
+        self._probe_took = 0.0  # seconds until the latest probe had arrived or was given up
         self._seen_at = 0.0  # when the latest probe that arrived was sent
         self._failing_since: Optional[float] = None
         self._saved: Tuple[str, int, float] = ("", 0, 0.0)  # last save: newest batch, unsent, when
@@ -127,6 +131,14 @@ class Publisher:
         """Forget a dispatch whose result StackStorm knows."""
         self._sent_at.pop(dispatch_id, None)
 
+    @property
+    def patience(self) -> float:
+        """How many seconds the rules engine may take over a trigger, at its present pace."""
+        took = self._probe_took
+        if self._probe:
+            took = max(took, self._now() - self._probe[1])
+        return max(executions.STUCK_SECONDS, TIMES_A_PROBE * took)
+
     def is_lost(self, dispatch_id: str) -> bool:
         """Return whether a dispatch that StackStorm does not know is lost.
 
@@ -157,6 +169,7 @@ class Publisher:
             if now < self._probe_due <= now + 1.0:
                 return
             self._probe_due = now + 1.0
+            self._probe_took = max(0.0, now - sent_at)
             if self._has_arrived(probe_id, sent_at):
                 self.state = {"ok": True, "detail": "a probe arrived"}
                 self._seen_at, self._probe = sent_at, None

@@ -5,6 +5,7 @@ absent and when the API is unreachable, and PoundCake must know the difference. 
 token still come from the client that StackStorm hands to sensors and actions.
 """
 
+import functools
 import threading
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from poundcake.errors import StackStormError
 PAGE = 100  # StackStorm refuses a larger page unless its max_page_size allows it
 MOST_PAGES = 10000  # of one listing; it must end whatever the API answers
 TIMEOUT_SECONDS = 30
+# They ignore ``offset``. StackStorm takes 10 ms for a rule, so no page is asked for twice.
+WITHOUT_OFFSET = ("/rules", "/sensortypes", "/inquiries")
 
 
 class StackStorm:
@@ -199,9 +202,9 @@ class StackStorm:
     ) -> Iterator[Dict[str, Any]]:
         """Yield every document of a listing.
 
-        Some listings (rules, sensortypes, inquiries) ignore ``offset`` and answer the same page
-        again: a page that brings nothing new is the last one, and what the total says is missing
-        comes in one page without a limit, which StackStorm gives to administrators.
+        A page that brings nothing new is the last one, as some listings ignore ``offset``. What the
+        total says is missing comes in one page without a limit, which StackStorm gives to
+        administrators.
         """
         seen: Set[str] = set()
         total = None
@@ -214,7 +217,7 @@ class StackStorm:
             yield from new
             if len(page) < PAGE:
                 return
-            if not new:
+            if not new or path in WITHOUT_OFFSET:
                 break
         else:
             raise StackStormError(f"GET {path}: more than {MOST_PAGES * PAGE} documents")
@@ -266,16 +269,24 @@ class StackStorm:
         """Make a request; return the answer whatever its status."""
         try:
             client = self._get_client()
-            url = client.endpoints["api"].rstrip("/") + path
-            return self._session().request(
+            send = functools.partial(
+                self._session().request,
                 method,
-                url,
+                client.endpoints["api"].rstrip("/") + path,
                 params=params,
                 json=body,
                 headers={"X-Auth-Token": client.token} if client.token else {},
                 verify=client.cacert or True,
                 timeout=timeout,
             )
+            try:
+                return send()
+            except requests.ConnectionError:
+                # The API closes a connection that was idle for two seconds, at times just as a
+                # request goes out on it. Only a POST may do something twice.
+                if method == "POST":
+                    raise
+                return send()
         except Exception as error:  # the token comes from the database, the call from the network
             raise StackStormError(f"{method} {path}: {error}") from error
 

@@ -29,7 +29,7 @@ Followed = Tuple[Row, Attempt, Execution, Optional[Fact]]
 CLOCK_MARGIN_SECONDS = 5
 WIDE_MARGIN_SECONDS = 600
 DONE = ("processed", "processing_failed")
-STUCK_SECONDS = 20  # a trigger instance that is not processed by then is behind, or never will be
+STUCK_SECONDS = 20  # a trigger instance that is not processed by then may never be
 # When StackStorm's services die between their database and their bus, an execution stays for good
 # in a state that lasts a moment, or as long as StackStorm is behind. Canceled in it, it never runs.
 UNSTARTED_SECONDS = {"requested": 90, "scheduled": 600}
@@ -46,18 +46,23 @@ _SAID_OUTCOMES = (REMEDIATED, NOT_NEEDED, ESCALATED, FAILED)  # by the output of
 
 
 def observe(
-    stackstorm: StackStorm, dispatches: List[Tuple[Row, Attempt]], now: Optional[float] = None
+    stackstorm: StackStorm,
+    dispatches: List[Tuple[Row, Attempt]],
+    now: Optional[float] = None,
+    patience: float = STUCK_SECONDS,
 ) -> Tuple[List[Fact], List[str]]:
     """Return ``(facts, lost)`` about dispatches that have not ended.
 
     :param stackstorm: client.StackStorm.
     :param dispatches: list of ``(row, attempt)``.
+    :param patience: how many seconds the rules engine may take over a trigger instance before it
+        counts as having died over it.
     :returns: lifecycle facts in the order in which they are to be applied, and the dispatch ids of
         which StackStorm has no trigger instance, or only ones over which its rules engine died.
     """
     now = time.time() if now is None else now
     unsettled = [(row, attempt) for row, attempt in dispatches if not attempt["settled_at"]]
-    settled, started, lost = _settle(stackstorm, unsettled, now)
+    settled, started, lost = _settle(stackstorm, unsettled, now, patience)
     for row, attempt in dispatches:
         for execution in attempt["executions"]:
             if execution["status"] not in ENDED_STATUSES:
@@ -76,7 +81,7 @@ def never_starts(execution: Execution, now: float) -> bool:
 
 
 def _settle(
-    stackstorm: StackStorm, unsettled: List[Tuple[Row, Attempt]], now: float
+    stackstorm: StackStorm, unsettled: List[Tuple[Row, Attempt]], now: float, patience: float
 ) -> Tuple[List[Fact], List[Started], List[str]]:
     """Find the executions of the dispatches whose rules have all been evaluated."""
     facts: List[Fact] = []
@@ -95,7 +100,7 @@ def _settle(
     for row, attempt in unsettled:
         found = instances.get(attempt["dispatch_id"], [])
         undone = [instance for instance in found if instance["status"] not in DONE]
-        if any(now - clock.to_seconds(i["occurrence_time"]) < STUCK_SECONDS for i in undone):
+        if any(now - clock.to_seconds(i["occurrence_time"]) < patience for i in undone):
             continue
         execution_ids, reason = _enforced(found, enforcements)
         for instance in undone:

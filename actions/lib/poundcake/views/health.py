@@ -179,12 +179,16 @@ def check_resources(stackstorm: StackStorm, kind: str) -> List[Finding]:
 
 def check_remediations(stackstorm: StackStorm) -> Finding:
     """List the rules on alerts. Having none enabled is allowed, but remediates nothing."""
-    rules = stackstorm.list_resources("rules", trigger=triggers.ALERT)
+    rules = stackstorm.list_resources(
+        "rules", trigger=triggers.ALERT, include_attributes="ref,enabled"
+    )
     enabled = sorted(rule["ref"] for rule in rules if rule["enabled"])
     disabled = sorted(rule["ref"] for rule in rules if not rule["enabled"])
-    detail = "enabled: " + (", ".join(enabled) or "none, so nothing is remediated")
+    detail = "none enabled, so nothing is remediated"
+    if enabled:
+        detail = f"{len(enabled)} enabled: {', '.join(enabled)}"
     if disabled:
-        detail += "; disabled: " + ", ".join(disabled)
+        detail += f"; {len(disabled)} disabled: {', '.join(disabled)}"
     return Finding("remediations", INFO, detail)
 
 

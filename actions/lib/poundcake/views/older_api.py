@@ -147,9 +147,7 @@ def list_handlers(stackstorm: StackStorm, query: Query) -> Answer:
             "criteria": rule.get("criteria") or {},
             "action": rule["action"]["ref"],
         }
-        for rule in stackstorm.list_resources("rules")
-        if (rule.get("trigger") or {}).get("type")
-        == triggers.ALERT  # the trigger of a rule may be gone
+        for rule in stackstorm.list_resources("rules", trigger=triggers.ALERT)
     ]
     return asked.answer("handlers", sorted(handlers, key=lambda item: item["name"]))
 
