@@ -6,6 +6,7 @@ value, and the page's content security policy allows no script but that one.
 """
 
 import base64
+import functools
 import hashlib
 import os
 import re
@@ -77,18 +78,7 @@ class StatusPage:
         self._snapshot = snapshot
         # This page must not hang when StackStorm does.
         self._health = TimeLimited(health, HEALTH_TIMEOUT_SECONDS, _health_timed_out)
-        folder = os.path.dirname(os.path.abspath(__file__))
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(folder),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        environment.filters.update(_FILTERS)
-        self._template = environment.get_template("status_page.html.j2")
-        self._headers = _headers(environment.loader.get_source(environment, self._template.name)[0])
+        self._template, self._headers = _load_template()
 
     def __call__(self, match, query):
         """Answer a GET. The query may have ``state``, ``alertname``, ``severity`` and ``page``."""
@@ -218,6 +208,22 @@ class StatusPage:
 
 def _health_timed_out(seconds):
     return {"stackstorm": {"ok": False, "detail": f"no answer for {int(seconds)} s"}}
+
+
+@functools.lru_cache(maxsize=None)
+def _load_template():
+    """Return the compiled template, and the headers that go with it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(_FILTERS)
+    template = environment.get_template("status_page.html.j2")
+    return template, _headers(environment.loader.get_source(environment, template.name)[0])
 
 
 def _headers(source):
