@@ -94,8 +94,10 @@ class World:
         """``st2 run`` an action of the pack; return ``(status, result)`` of the execution."""
         words = ["%s=%s" % item for item in parameters.items()]
         # In the background, because the command looks for the end only every two seconds.
-        printed = self.st2("run", "-a", "poundcake." + action, *words)
-        execution = self.finished(re.search(r"st2 execution get (\w+)", printed)[1])
+        done = self.st2_process("run", "-a", "poundcake." + action, *words)
+        told = re.search(r"st2 execution get (\w+)", done.stdout)
+        assert told, done.stdout + done.stderr
+        execution = self.finished(told[1])
         return execution["status"], execution["result"].get("result")
 
     def ask(self, action, **parameters):
