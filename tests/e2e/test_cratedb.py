@@ -98,7 +98,7 @@ def crate_alert(alertname="CrateDBContainerRestart", **labels):
     """An alert as the Prometheus rules of the fixtures produce it, for a unique pod."""
     given = {"kube_context": "eks1", "namespace": "ns-1", "pod": unique("crate-"), "sts": "sts-1"}
     given.update(labels)
-    entry = alert(alertname=alertname, **given)
+    entry = alert(alertname=alertname, starts_at="2026-01-31T12:00:00.123Z", **given)
     del entry["labels"]["instance"]
     entry["labels"] = {name: value for name, value in entry["labels"].items() if value}
     return entry

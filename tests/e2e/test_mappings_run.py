@@ -107,7 +107,12 @@ def test_a_hundred_mappings_apply_run_and_export_to_the_same(world):
         assert yaml.safe_load(exported)["alerts"].keys() == alerts.keys()
         assert len(ask(world, "apply", exported)["unchanged"]) == 100
         fired = [
-            alert(alertname=name, instance="host-%d:9100" % number, n=str(number))
+            alert(
+                alertname=name,
+                instance="host-%d:9100" % number,
+                severity="warning",
+                n=str(number),
+            )
             for number, name in enumerate(sorted(alerts))
         ]
         row = world.completed(world.accept(*fired), timeout=400)
