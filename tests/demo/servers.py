@@ -34,7 +34,7 @@ import yaml
 from tests.engine import testing
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 30
+READY_SECONDS = 120  # on a busy machine
 STOP_SECONDS = 10
 # Where Debian puts sshd is not on every user's path.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])

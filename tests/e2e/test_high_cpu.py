@@ -218,7 +218,7 @@ def test_the_service_that_burns_is_restarted(place):
             **LOW,
         )
         assert execution["status"] == "succeeded", execution["result"]
-        burner.wait(10)
+        burner.wait(60)
     output = output_of(execution)
     assert output["remediation"] == "restarted"
     assert marked(output["evidence"]) == [str(burner.pid)]

@@ -50,6 +50,7 @@ def test_the_alert_says_that_the_host_does_not_answer(world):
 def test_the_rule_takes_a_host_down_alert(world):
     """A host that answers again: the workflow ends well and the alert is remediated."""
     made = alert(alertname="HostDown", instance="127.0.0.1:9100", tag=unique("host-"))
+    made["annotations"] = {"summary": "HostDown on 127.0.0.1:9100"}
     with enabled(world, "host_down"):
         request_id = world.accept(made)
         execution = started_for(world, request_id)

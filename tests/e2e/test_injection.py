@@ -156,7 +156,7 @@ def test_no_alert_text_is_evaluated(world, secret, index):
         status, answer = world.post(body)
         assert status == 202
         row = world.completed(answer["request_id"])
-        assert row["alerts"][0]["outcome"] == "succeeded", world.ask(
+        assert row["alerts"][0]["outcome"] == "remediated", world.ask(
             "get_alert", fingerprint=fingerprint
         )["reason"]
         executions = _executions_of(world, answer["request_id"])

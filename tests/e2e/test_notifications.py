@@ -23,7 +23,7 @@ def test_alert_becomes_a_tracked_remediation(world):
     assert row["counts"] == {"alerts": 1, "dispatch": 1}
     assert row["source"] == "listener"
     entry = row["alerts"][0]
-    assert (entry["decision"], entry["outcome"]) == ("dispatch", "succeeded")
+    assert (entry["decision"], entry["outcome"]) == ("dispatch", "remediated")
 
     found = world.ask("get_request", request_id=request_id)
     assert found["status"] == "complete"
@@ -36,7 +36,7 @@ def test_alert_becomes_a_tracked_remediation(world):
     shown = world.ask("get_alert", fingerprint=entry["fingerprint"])
     assert states_of(shown) == ["received", "remediating", "remediated", "resolved"]
     assert shown["labels"]["service"] == "nginx"
-    assert shown["attempts"][0]["outcome"] == "succeeded"
+    assert shown["attempts"][0]["outcome"] == "remediated"
     listed = world.ask("list_alerts", state="resolved", alertname=name)
     assert [item["fingerprint"] for item in listed["alerts"]] == [entry["fingerprint"]]
     tracked = world.ask("list_executions", request_id=request_id)["executions"]
@@ -149,7 +149,7 @@ def test_one_bad_alert_does_not_sink_the_others(world):
         assert (answer["alerts_received"], answer["alerts_rejected"]) == (10, 1)
         row = world.completed(answer["request_id"])
     outcomes = [entry["outcome"] for entry in row["alerts"]]
-    assert outcomes.count("succeeded") == 9
+    assert outcomes.count("remediated") == 9
     rejected = row["alerts"][4]
     assert rejected["decision"] == "rejected"
     assert rejected["reason"].startswith('alerts[4].startsAt: "yesterday"')
@@ -191,7 +191,7 @@ def test_a_burst_stays_in_the_window_and_loses_nothing(world):
         rows = [world.completed(a["request_id"], timeout=600) for _, a in answers]
         entries = [entry for row in rows for entry in row["alerts"]]
         assert len(entries) == 400
-        assert {entry["outcome"] for entry in entries} == {"succeeded"}
+        assert {entry["outcome"] for entry in entries} == {"remediated"}
         executions = executions_of(world, action)
         fingerprints = [e["trigger_instance"]["payload"]["fingerprint"] for e in executions]
         assert len(fingerprints) == len(set(fingerprints)) == 400

@@ -47,7 +47,7 @@ def test_a_storm_is_remediated_to_the_last_alert(world):
 
     entries = [entry for request in requests for entry in request["alerts"]]
     assert sorted(entry["fingerprint"] for entry in entries) == sorted(remediated)
-    assert {entry["outcome"] for entry in entries} == {"succeeded"}
+    assert {entry["outcome"] for entry in entries} == {"remediated"}
     counts = [request["counts"] for request in requests]
     assert sum(count["alerts"] for count in counts) == ALERTS
     assert sum(count.get("dispatch", 0) + count.get("pend", 0) for count in counts) == ALERTS

@@ -1,6 +1,7 @@
 """The tests' own house: shared code stands in tests/support, and folders decide what runs where."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,13 @@ def test_modules_and_functions_stay_short(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno + 1 < 50, node.name
+
+
+def test_make_help_lists_every_target():
+    """And what tests says at its start how long it usually takes."""
+    makefile = Path(PACK, "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE)
+    told = re.findall(r'^\t@echo "make ([a-z-]+) ', makefile, re.MULTILINE)
+    assert sorted(set(told)) == sorted(set(targets) - {"help"})
+    for target in ("test-unit", "test", "soak", "lint"):
+        assert f'@echo "make {target} usually takes' in makefile

@@ -136,3 +136,9 @@ class Pack:
         named = (row["fingerprint"], "", "")
         answer = commands.command(self.stackstorm, do, named, reason, by, self.clock())
         return answer["request_id"]
+
+
+def steps_of(told, fingerprint):
+    """Return the reported states of one alert, each once, in the order of their first report."""
+    events = {item["event_id"]: item["to"] for item in told if item["fingerprint"] == fingerprint}
+    return list(events.values())

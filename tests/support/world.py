@@ -8,16 +8,16 @@ http://127.0.0.1:8090 and nothing); else the embedded engine.
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
 
 import requests
 
+from tests.engine import testing
 from tests.support.alerts import notification
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,8 +36,6 @@ def open_world(folder, **config):
         listener = os.environ.get("LISTENER_URL", "http://127.0.0.1:8090")
         yield World(real, os.environ["ST2_API_KEY"], listener, dict(os.environ))
         return
-    from tests.engine import testing
-
     pack = copy_pack(folder / "packs" / "poundcake")
     port = free_port()
     engine = testing.start(folder / "state", [pack], {"poundcake": dict(config, port=port)})
@@ -90,21 +88,16 @@ class World:
         return done.stdout
 
     def st2_process(self, *arguments):
-        beside = os.path.join(os.path.dirname(sys.executable), "st2")
-        command = beside if os.path.exists(beside) else shutil.which("st2")
-        return subprocess.run(
-            [command] + list(arguments),
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_SECONDS,
-        )
+        return testing.st2(arguments, self._environment)
 
     def run(self, action, **parameters):
         """``st2 run`` an action of the pack; return ``(status, result)`` of the execution."""
         words = ["%s=%s" % item for item in parameters.items()]
-        done = self.st2_process("run", "-j", "poundcake." + action, *words)
-        execution = json.loads(done.stdout)
+        # In the background, because the command looks for the end only every two seconds.
+        done = self.st2_process("run", "-a", "poundcake." + action, *words)
+        told = re.search(r"st2 execution get (\w+)", done.stdout)
+        assert told, done.stdout + done.stderr
+        execution = self.finished(told[1])
         return execution["status"], execution["result"].get("result")
 
     def ask(self, action, **parameters):
@@ -204,12 +197,14 @@ class World:
     def wait(self, check, what, timeout=WAIT_SECONDS):
         """Return the first true answer of ``check``; fails with ``what`` was awaited."""
         deadline = time.monotonic() + timeout
+        pause = 0.02
         while True:
             answer = check()
             if answer:
                 return answer
             assert time.monotonic() < deadline, "waited in vain for " + what
-            time.sleep(0.25)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.25)
 
 
 def free_port():

@@ -8,8 +8,7 @@ from poundcake.sensor.relay import STUCK_SECONDS
 from poundcake.st2 import executions, triggers
 
 from tests.support.alerts import alert
-from tests.support.fakes import Killed
-from tests.support.pack import Pack
+from tests.support.pack import Pack, steps_of
 
 LONG_ENOUGH = executions.STUCK_SECONDS + LOST_SECONDS + PROBE_SECONDS
 
@@ -28,12 +27,6 @@ def tick_for(pack, seconds):
 
 def alert_instances(pack):
     return [i for i in pack.stackstorm.instances if i["trigger"] == triggers.ALERT]
-
-
-def steps_of(told, fingerprint):
-    """Return the reported states of one alert, each once, in the order of their first report."""
-    events = {item["event_id"]: item["to"] for item in told if item["fingerprint"] == fingerprint}
-    return list(events.values())
 
 
 # --- reports --------------------------------------------------------------------------------------
@@ -62,43 +55,6 @@ def test_what_is_told_again_after_a_kill_has_the_same_event_id(pack):
     pack.settle()
     again = [item for item in pack.told() if item["event_id"] == first[0]["event_id"]]
     assert len(again) == 2 and again[0] == again[1] == first[0]
-
-
-def a_busy_while(pack):
-    """Changes come faster than they are reported, while ``track`` runs all the time."""
-    for start in range(0, 40, 10):
-        pack.post(*[alert(number) for number in range(start, start + 10)])
-        pack.steps(3)
-        for execution_id in pack.stackstorm.running()[:4]:
-            pack.stackstorm.finish(execution_id)
-    pack.settle()
-    pack.steps(60)
-
-
-def a_busy_pack():
-    pack = Pack(max_concurrent=10)
-    pack.stackstorm.rule("mine.fix")
-    return pack
-
-
-@pytest.mark.parametrize("part", range(4))
-def test_wherever_the_process_is_killed_every_change_is_told_in_its_order(part):
-    """At least once, even when ``track`` has removed the batch that contained it."""
-    pack = a_busy_pack()
-    first = pack.stackstorm.calls
-    a_busy_while(pack)
-    for call in range(first + 1 + part * 10, pack.stackstorm.calls, 40):
-        killed = a_busy_pack()
-        killed.stackstorm.die_at = call
-        try:
-            a_busy_while(killed)
-        except Killed:
-            killed.restart()
-            killed.settle()
-            killed.steps(60)
-        for row in killed.alerts():
-            told = steps_of(killed.told(), row["fingerprint"])
-            assert told == [entry["state"] for entry in row["history"]], call
 
 
 def test_what_has_been_told_is_not_told_again_although_its_batch_still_waits(pack):

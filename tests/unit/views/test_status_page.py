@@ -516,7 +516,7 @@ def test_it_is_read_while_the_sensor_decides():
     stop, errors = threading.Event(), []
 
     def look():
-        while not stop.is_set():
+        while not stop.wait(0.005):
             try:
                 assert site.get("state=all")[0] == 200
             except BaseException as error:

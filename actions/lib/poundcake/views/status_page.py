@@ -6,6 +6,7 @@ value, and the page's content security policy allows no script but that one.
 """
 
 import base64
+import functools
 import hashlib
 import os
 import re
@@ -96,19 +97,7 @@ class StatusPage:
         self._snapshot = snapshot
         # This page must not hang when StackStorm does.
         self._health = TimeLimited(health, HEALTH_TIMEOUT_SECONDS, _health_timed_out)
-        folder = os.path.dirname(os.path.abspath(__file__))
-        loader = jinja2.FileSystemLoader(folder)
-        environment = jinja2.Environment(
-            loader=loader,
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        environment.filters.update(_FILTERS)
-        self._template = environment.get_template(TEMPLATE)
-        self._headers = _headers(loader.get_source(environment, TEMPLATE)[0])
+        self._template, self._headers = _load_template()
 
     def __call__(self, match: Match[str], query: Mapping[str, str]) -> Tuple[int, bytes, Headers]:
         """Answer a GET. The query may have the FILTERS and ``page``."""
@@ -242,6 +231,22 @@ class StatusPage:
 
 def _health_timed_out(seconds: float) -> Health:
     return {"stackstorm": {"ok": False, "detail": f"no answer for {int(seconds)} s"}}
+
+
+@functools.lru_cache(maxsize=None)
+def _load_template() -> Tuple[jinja2.Template, Headers]:
+    """Return the compiled template, and the headers that go with it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(_FILTERS)
+    template = environment.get_template("status_page.html.j2")
+    return template, _headers(environment.loader.get_source(environment, template.name)[0])
 
 
 def _headers(source: str) -> Headers:
