@@ -20,6 +20,7 @@ import requests
 
 HERE = Path(__file__).parent
 TIMED_OUT = -9
+MAX_PARAM_LENGTH = 131072 - 15  # StackStorm's
 # Like StackStorm, any host key will do; the user's known_hosts stays as it is.
 SSH_OPTIONS = shlex.split(
     "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
@@ -83,20 +84,26 @@ def run_python(job):
     params = job.runner_parameters
     timeout = params.get("timeout", 600)
     delimiter = f"%%%%%~{uuid.uuid4().hex}~%%%%"
-    request = {
+    arguments = {
         "pack": job.execution["action"]["pack"],
-        "file_path": job.entry_point,
-        "config": job.config,
-        "parameters": job.action_parameters,
-        "log_level": params.get("log_level") or "DEBUG",
+        "file-path": job.entry_point,
+        "log-level": params.get("log_level") or "DEBUG",
         "delimiter": delimiter,
+        "config": json.dumps(job.config),
     }
+    # As StackStorm does it: on the command line, where `ps` shows it, unless it is too long.
+    action_parameters, stdin = json.dumps(job.action_parameters), None
+    if len(action_parameters) < MAX_PARAM_LENGTH:
+        arguments["parameters"] = action_parameters
+    else:
+        stdin = action_parameters.encode()
     env = {k: str(v) for k, v in (params.get("env") or {}).items() if k.lower() != "pythonpath"}
     code, stdout, stderr = _run(
-        [sys.executable, "-u", str(HERE / "action_wrapper.py")],
+        [sys.executable, "-u", str(HERE / "action_wrapper.py")]
+        + [f"--{name}={value}" for name, value in arguments.items()],
         timeout,
         {**job.environment, **env},
-        stdin=json.dumps(request).encode(),
+        stdin=stdin,
     )
     if code == 220:
         raise ValueError(stderr)
