@@ -128,6 +128,8 @@ class ServerSettings:
     token: str
     username: str
     password: str
+    ca_path: str
+    verify: bool
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,10 @@
 
 The settings are s3_*. Without keys in them, boto3 looks in its usual places: environment,
 ``~/.aws``, the role of the machine.
+
+boto3 has its own HTTP client, so its own options bound it: seconds to connect and for each read,
+and the number of tries. It follows no redirect to another host, and no answer that is read here has
+a body of any length. StackStorm ends an upload that takes longer than its action may.
 """
 
 import contextlib

@@ -20,7 +20,7 @@ from poundcake.errors import ExpectedError, SettingsError
 from poundcake.ids import new_uuid7
 from poundcake.st2 import executions, rows, triggers
 from poundcake.st2.client import StackStormError
-from poundcake.upstream import client
+from poundcake.upstream import bounded, client
 from poundcake.views import queries
 
 OK, FAULT, INFO = "ok", "fault", "info"
@@ -240,12 +240,14 @@ def check_listener(settings):
     url = f"http://{_reachable(settings.listener.host)}:{settings.listener.port}"
     elsewhere = f"; if the sensor runs on another node, run there: curl {url}/ready"
     try:
-        requests.get(url + "/health", timeout=HTTP_SECONDS).raise_for_status()
+        health = bounded.request("GET", url + "/health", HTTP_SECONDS)
+        why = "" if health.status == 200 else f"answers {health.status}"
     except requests.RequestException as error:
-        detail = f"{url}/health: {_why(error)}"
+        why = _why(error)
+    if why:
+        detail = f"{url}/health: {why}"
         return [Finding("listener", FAULT, detail, _START_SENSOR + elsewhere)]
-    answer = requests.get(url + "/ready", timeout=HTTP_SECONDS)
-    parts = answer.json()["parts"]
+    parts = bounded.request("GET", url + "/ready", HTTP_SECONDS).json()["parts"]
     faults = [
         Finding(
             "listener",
@@ -351,7 +353,5 @@ def _reachable(host):
 
 def _why(error):
     """Return why a call failed in a few words, those of the operating system if there are any."""
-    if isinstance(error, requests.HTTPError):
-        return f"answers {error.response.status_code}"
     match = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
     return match.group(1) if match else f"{type(error).__name__}: {error}"

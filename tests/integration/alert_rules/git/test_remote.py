@@ -1,6 +1,7 @@
 """Git over HTTP and SSH: it gets in with the secrets of the config, and shows them nowhere."""
 
 import datetime
+import hashlib
 import ipaddress
 import os
 import subprocess
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from poundcake.alert_rules import change
-from poundcake.alert_rules.git import hosts, url
+from poundcake.alert_rules.git import hosts, remote, url
 from poundcake.alert_rules.git import propose as gitops
 from poundcake.errors import ExpectedError
 
@@ -137,7 +138,7 @@ def test_without_a_token_nobody_is_asked_for_one(repository):
 
 
 def test_another_server_does_not_get_the_token(repository, tmp_path):
-    """A redirect to another origin: that one is answered nothing."""
+    """A redirect to another origin is not followed: what it serves is not believed either."""
     (tmp_path / "other").mkdir()
     other = Repository(tmp_path / "other", files={"prometheus/rules/hosts.yaml": RULES}.items())
     seen = []
@@ -154,9 +155,35 @@ def test_another_server_does_not_get_the_token(repository, tmp_path):
             {"Location": "%s%s?%s" % (far.url, path, query)},
             b"",
         )
-        with pytest.raises(ExpectedError):
+        with pytest.raises(ExpectedError) as caught:
             propose(**near.settings())
-    assert seen and set(seen) == {None}
+    assert "git_repo_url: git ls-remote " in str(caught.value) and not seen
+
+
+def test_a_server_cannot_fill_disk_or_memory(repository, monkeypatch):
+    """A list of branches without end; git's files and its output have a limit."""
+    monkeypatch.setattr(remote, "LARGEST_PACK", 1 << 20)
+
+    def flood(request, path, query, body):
+        line = b"003d" + b"a" * 40 + b" refs/heads/main\n"
+        return 200, {"Content-Type": "application/x-git-upload-pack-advertisement"}, line * 100000
+
+    with GitHost(repository) as host:
+        host.serve_git = flood
+        with pytest.raises(ExpectedError) as caught:
+            propose(**host.settings())
+    assert str(caught.value).startswith("git_repo_url: git ")
+
+
+def test_git_writes_no_file_above_the_limit(repository, tmp_path, monkeypatch):
+    """What it fetches is such a file."""
+    big = ("big.bin", "".join(hashlib.sha256(b"%d" % n).hexdigest() for n in range(40000)))
+    (tmp_path / "big").mkdir()
+    monkeypatch.setattr(remote, "LARGEST_PACK", 1 << 20)
+    with GitHost(Repository(tmp_path / "big", files=[big])) as host:
+        with pytest.raises(ExpectedError) as caught:
+            propose(**host.settings())
+    assert str(caught.value).startswith("git_repo_url: git fetch ")
 
 
 @pytest.fixture(scope="module")
