@@ -109,7 +109,7 @@ def _client(settings: Settings) -> Any:
         region_name=settings.s3.region or None,
         endpoint_url=settings.s3.endpoint_url or None,
         aws_access_key_id=settings.s3.access_key_id or None,
-        aws_secret_access_key=settings.s3.secret_access_key or None,
+        aws_secret_access_key=settings.s3.secret_access_key.value or None,
         config=Config(**options),
     )
 

@@ -22,7 +22,7 @@ class PackAction(Action):
     @property
     def settings(self) -> Settings:
         """The pack's config; SettingsError when it cannot be used."""
-        return from_config(self.config)
+        return from_config(self.config, lambda key: self.stackstorm.get_secret(key))
 
     def acting_person(self, by: str) -> str:
         """Return who acts: ``by`` if it is given, otherwise the user of this execution."""

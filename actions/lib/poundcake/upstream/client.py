@@ -141,9 +141,9 @@ def _reason(answer: bounded.Answer) -> str:
 
 def _login(server: ServerSettings) -> Any:
     """Return ``auth`` for requests: the token, the user's name and password, or None."""
-    token = server.token.strip()
+    token = server.token.value.strip()
     if token:
         return logins.with_token(token)
     if server.username:
-        return server.username.encode("utf-8"), server.password.encode("utf-8")
+        return server.username.encode("utf-8"), server.password.value.encode("utf-8")
     return None

@@ -28,7 +28,7 @@ def api_client(cluster: KubernetesSettings) -> Any:
     try:
         if cluster.api_url:
             configuration.host = cluster.api_url.rstrip("/")
-            configuration.api_key["authorization"] = "Bearer " + cluster.token.strip()
+            configuration.api_key["authorization"] = "Bearer " + cluster.token.value.strip()
             if cluster.ca_path:
                 open(cluster.ca_path, "rb").close()  # the client would open it only to connect
                 configuration.ssl_ca_cert = cluster.ca_path

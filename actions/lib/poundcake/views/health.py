@@ -44,7 +44,7 @@ _API = "sudo st2ctl status; check the logs of st2api and of the database"
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a check: ``status`` is OK, FAULT or INFO; a fault has a ``remedy``."""
+    """The result of a check: ``status`` is OK, FAULT or INFO; a fault always has a ``remedy``."""
 
     name: str
     status: str
@@ -104,11 +104,15 @@ def checks(stackstorm, config):
     """Return all checks as ``(name, callable that returns a list of Findings)``."""
     config = config or {}
 
+    def made():
+        return settings.from_config(config, stackstorm.get_secret)
+
     def server(name, path):
-        return check_server(settings.from_config(config), name, path)
+        return check_server(made(), name, path)
 
     return [
         ("config", lambda: [check_config(config)]),
+        ("secrets", lambda: check_secrets(made())),
         ("api", lambda: [check_api(stackstorm)]),
         ("datastore", lambda: [check_datastore(stackstorm)]),
         ("rules", lambda: check_resources(stackstorm, "rules")),
@@ -117,7 +121,7 @@ def checks(stackstorm, config):
         ("coordination", lambda: [check_coordination()]),
         ("sensor", lambda: [check_sensor(stackstorm)]),
         ("bus", lambda: [check_bus(stackstorm)]),
-        ("listener", lambda: check_listener(settings.from_config(config))),
+        ("listener", lambda: check_listener(made())),
         ("controls", lambda: check_controls(stackstorm)),
         ("alertmanager", lambda: [server("alertmanager", "/api/v2/status")]),
         ("prometheus", lambda: [server("prometheus", "/api/v1/query?query=vector(1)")]),
@@ -132,6 +136,33 @@ def check_config(config):
     except SettingsError as error:
         return Finding("config", FAULT, str(error), remedy)
     return Finding("config", OK, "valid")
+
+
+def check_secrets(made):
+    """Check that the keys of secrets can be read, and that no secret is in the config itself.
+
+    :param made: the Settings.
+    """
+    findings = []
+    secrets = settings.secrets_of(made)
+    plain = [secret.setting for secret in secrets if secret.plain]
+    if plain:
+        detail = (
+            f"{', '.join(plain)}: StackStorm hands the config to actions on their command line, "
+            "where ps shows it"
+        )
+        remedy = (
+            f"keep each under a datastore key: st2 key set poundcake_{plain[0]} <value> --encrypt, "
+            f"and in the config {plain[0]}_key: poundcake_{plain[0]} instead of {plain[0]}"
+        )
+        findings.append(Finding("secrets", INFO, detail, remedy))
+    for secret in secrets:
+        try:
+            secret.value  # noqa: B018 - reads the key
+        except ExpectedError as error:
+            remedy = f"st2 key set {secret.key} <value> --encrypt"
+            findings.append(Finding("secrets", FAULT, str(error), remedy))
+    return findings or [Finding("secrets", OK, "none is in the config itself")]
 
 
 def check_api(stackstorm):

@@ -49,7 +49,7 @@ class _Host:
     _scheme = "Bearer"
 
     def __init__(self, settings: Settings, url: GitUrl):
-        self._token = settings.git.token.strip()  # a token from a file ends with a line break
+        self._token = settings.git.token.value.strip()  # a token from a file ends with a line break
         self._base = settings.git.branch
         self._api = (settings.git.api_url or self._api_of(url)).rstrip("/")
         self._project = url.path

@@ -130,18 +130,15 @@ class Remote:
             entries[path] = Entry(mode, id, int(size) if size.isdigit() else 0)
         return entries
 
-    def contents(self, entries: Mapping[str, Entry]) -> Dict[str, Optional[str]]:
-        """Return ``{path: content}`` of files; None for a file that is not UTF-8."""
+    def contents(self, entries: Mapping[str, Entry]) -> Dict[str, bytes]:
+        """Return ``{path: content}`` of files."""
         ids = "".join(entry.id + "\n" for entry in entries.values()).encode()
         output = self.git("cat-file", "--batch", stdin=ids)
-        contents: Dict[str, Optional[str]] = {}
+        contents = {}
         for path in entries:
             head, _, output = output.partition(b"\n")
             size = int(head.split()[-1])
-            try:
-                contents[path] = output[:size].decode("utf-8")
-            except UnicodeDecodeError:
-                contents[path] = None
+            contents[path] = output[:size]
             output = output[size + 1 :]
         return contents
 
@@ -290,7 +287,7 @@ def _environment(settings: Settings, url: GitUrl, folder: str) -> Dict[str, str]
         variables["GIT_SSL_CAINFO"] = settings.git.ca_path
     if settings.git.token:
         variables["POUNDCAKE_GIT_USERNAME"] = settings.git.username or "oauth2"
-        variables["POUNDCAKE_GIT_TOKEN"] = settings.git.token
+        variables["POUNDCAKE_GIT_TOKEN"] = settings.git.token.value
     return variables
 
 
@@ -303,7 +300,7 @@ def _ssh(settings: Settings, folder: str) -> str:
         path = _write(folder, "known_hosts", settings.git.known_hosts)
         command += ["-o", 'UserKnownHostsFile="%s"' % path, "-o", "GlobalKnownHostsFile=/dev/null"]
     if settings.git.ssh_key:
-        path = _write(folder, "ssh_key", settings.git.ssh_key)
+        path = _write(folder, "ssh_key", settings.git.ssh_key.value)
         command += ["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
         command += ["-i", path]
     return " ".join(shlex.quote(argument) for argument in command)
@@ -324,10 +321,10 @@ def _secrets(settings: Settings) -> List[str]:
     secrets = []
     if settings.git.token:
         user = settings.git.username or "oauth2"
-        basic = f"{user}:{settings.git.token}".encode()
-        secrets += [base64.b64encode(basic).decode(), settings.git.token]
-        secrets.append(urllib.parse.quote(settings.git.token, safe=""))
-    return secrets + [line for line in settings.git.ssh_key.splitlines() if len(line) > 20]
+        token = settings.git.token.value
+        basic = f"{user}:{token}".encode()
+        secrets += [base64.b64encode(basic).decode(), token, urllib.parse.quote(token, safe="")]
+    return secrets + [line for line in settings.git.ssh_key.value.splitlines() if len(line) > 20]
 
 
 def _failure(command: str, status: int, output: str) -> ExpectedError:
