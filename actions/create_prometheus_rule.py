@@ -1,5 +1,5 @@
 from poundcake.alert_rules import edit
-from poundcake.alert_rules.change import CREATE
+from poundcake.alert_rules.change import CREATE, make
 from poundcake.st2.action import PackAction
 
 
@@ -7,6 +7,9 @@ class CreatePrometheusRule(PackAction):
     def run(
         self, resource, group, rule, expr, for_duration, severity, labels, annotations, reason, by
     ):
-        change = (CREATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
-        person = self.acting_person(by)
-        return self.answer(edit.change, self.settings, change, "", reason, person)
+        def create():
+            texts = (resource, group, rule, expr, for_duration, severity)
+            wanted = make(CREATE, *texts, labels, annotations)
+            return edit.change(self.settings, wanted, "", reason, self.acting_person(by))
+
+        return self.answer(create)

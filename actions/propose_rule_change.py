@@ -1,4 +1,5 @@
-from poundcake.alert_rules import edit
+from poundcake.alert_rules.change import make
+from poundcake.alert_rules.git import propose as pull_requests
 from poundcake.st2.action import PackAction
 
 
@@ -17,6 +18,9 @@ class ProposeRuleChange(PackAction):
         reason,
         by,
     ):
-        made = (operation, resource, group, rule, expr, for_duration)
-        made += (severity, labels, annotations)
-        return self.answer(edit.propose, self.settings, made, reason, self.acting_person(by))
+        def propose():
+            texts = (resource, group, rule, expr, for_duration, severity)
+            wanted = make(operation, *texts, labels, annotations)
+            return pull_requests.propose(self.settings, wanted, reason, self.acting_person(by))
+
+        return self.answer(propose)

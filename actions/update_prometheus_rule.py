@@ -1,5 +1,5 @@
 from poundcake.alert_rules import edit
-from poundcake.alert_rules.change import UPDATE
+from poundcake.alert_rules.change import UPDATE, make
 from poundcake.st2.action import PackAction
 
 
@@ -18,6 +18,9 @@ class UpdatePrometheusRule(PackAction):
         reason,
         by,
     ):
-        change = (UPDATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
-        person = self.acting_person(by)
-        return self.answer(edit.change, self.settings, change, expected, reason, person)
+        def update():
+            texts = (resource, group, rule, expr, for_duration, severity)
+            wanted = make(UPDATE, *texts, labels, annotations)
+            return edit.change(self.settings, wanted, expected, reason, self.acting_person(by))
+
+        return self.answer(update)

@@ -110,13 +110,13 @@ class Remote:
     def fetch(self, branches: Iterable[str]) -> Dict[str, str]:
         """Fetch the newest commit of each branch that exists; return ``{branch: commit id}``."""
         refs = {"refs/heads/" + branch: branch for branch in branches}
-        output = self.git("ls-remote", "--", self._url.text, *refs).decode("utf-8", "replace")
+        output = self.git("ls-remote", "--", self._url.address, *refs).decode("utf-8", "replace")
         remote_refs = [line.split("\t")[-1] for line in output.splitlines()]
         present = [ref for ref in refs if ref in remote_refs]
         if present:
             options = ("--quiet", "--no-tags", "--depth=1", "--no-recurse-submodules")
             refspecs = [f"+{ref}:{ref}" for ref in present]
-            self.git("fetch", *options, "--", self._url.text, *refspecs)
+            self.git("fetch", *options, "--", self._url.address, *refspecs)
         return {refs[ref]: self.git("rev-parse", ref).decode().strip() for ref in present}
 
     def entries(self, commit: str, *paths: str, whole: bool = False) -> Dict[str, Entry]:
@@ -181,7 +181,7 @@ class Remote:
         """
         ref = "refs/heads/" + branch
         arguments = ["push", "--porcelain", "--no-verify", "--recurse-submodules=no"]
-        arguments += [f"--force-with-lease={ref}:{replaces}", "--", self._url.text]
+        arguments += [f"--force-with-lease={ref}:{replaces}", "--", self._url.address]
         try:
             self.git(*arguments, f"{commit}:{ref}")
         except ExpectedError as error:
