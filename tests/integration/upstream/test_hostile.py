@@ -2,6 +2,9 @@
 
 import functools
 import gzip
+import os
+import subprocess
+import sys
 
 import pytest
 import requests
@@ -12,7 +15,7 @@ from poundcake.errors import ExpectedError
 from poundcake.flight_recorder import s3
 from poundcake.upstream import bounded, client
 
-from tests.support.fakes import make_settings
+from tests.support.fakes import PACK, make_settings
 from tests.support.hostile_server import (
     OK,
     HostileServer,
@@ -164,3 +167,23 @@ def test_s3_follows_no_redirect(monkeypatch):
         with HostileServer(redirect(other.url)) as server, pytest.raises(ExpectedError):
             ask_s3(server.url)
         assert other.connections == 0
+
+
+@pytest.mark.parametrize("answer", ["body", "headers", "nothing"])
+def test_the_time_is_limited_in_a_sensor_too(answer):
+    """There, eventlet replaces sockets, threads and time."""
+    code = (
+        "import eventlet, sys; eventlet.monkey_patch(); import requests\n"
+        "from poundcake.upstream import bounded\n"
+        "try: bounded.request('GET', sys.argv[1], 0.5)\n"
+        "except requests.RequestException as error: print(type(error).__name__)"
+    )
+    with HostileServer(NEVER_ENDS[answer]) as server:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, server.url],
+            env=dict(os.environ, PYTHONPATH=os.path.join(PACK, "actions", "lib")),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.stdout in ("LimitExceeded\n", "ReadTimeout\n"), done.stderr
