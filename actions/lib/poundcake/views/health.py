@@ -105,7 +105,7 @@ def checks(stackstorm, config):
     config = config or {}
 
     def made():
-        return settings.from_config(config, stackstorm.get_secret)
+        return settings.from_config(config, lambda key: stackstorm.get_secret(key))
 
     def server(name, path):
         return check_server(made(), name, path)
