@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.alerts import alert
 from tests.support.local_server import LocalServer, QuietHandler
-from tests.support.world import alert, open_world, unique
+from tests.support.world import open_world, unique
 
 pytestmark = pytest.mark.skipif(
     bool(os.environ.get("ST2_API_URL")), reason="a real StackStorm has its own config"
@@ -94,7 +95,7 @@ def test_secrets_reach_servers_and_nothing_else(tmp_path):
             world._listener.headers["Authorization"] = f"Bearer {MARK}-poundcake_token"
             name = unique("Secret")
             with world.rule(name, "core.noop"):
-                world.completed(world.accept(alert(name)))
+                world.completed(world.accept(alert(alertname=name)))
             world.run("list_silences")
             world.run("check_expression", alert=SOURCE, wait_seconds=0)
             world.run("list_prometheus_rules")

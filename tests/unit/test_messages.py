@@ -81,3 +81,9 @@ def test_one_long_value_leaves_room_for_the_others():
         "… on web-1 (critical): needs help (st2 run poundcake.get_alert fingerprint=f1)"
     )
     assert len(text) < 450
+
+
+def test_what_is_no_host_is_named_too():
+    """Such as a workload."""
+    event = {"alertname": "PodDown", "host": "", "target": "shop/cart", "to": "failed"}
+    assert messages.of_event(event) == "PodDown on shop/cart: failed"

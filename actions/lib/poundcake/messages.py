@@ -31,7 +31,8 @@ def of_event(event: Mapping[str, Any]) -> str:
     """
     parts = {name: value(str(item)) for name, item in event.items() if item}
     text = parts.get("alertname", "")
-    text += f" on {parts['host']}" if "host" in parts else ""
+    place = parts.get("host") or parts.get("target")
+    text += f" on {place}" if place else ""
     text += f" ({parts['severity']})" if "severity" in parts else ""
     text += f": {parts.get('to', '').replace('_', ' ')}"
     text += f" at attempt {parts['attempt']}" if "attempt" in parts else ""
