@@ -14,7 +14,7 @@ help:
 	@echo "make test-unit    what needs no process and no socket (under a minute)"
 	@echo "make test         everything a change can break, real servers included (about 20 minutes)"
 	@echo "make soak         kills, storms, mutations, an hour of traffic (about 8 minutes)"
-	@echo "make lint         ruff, mypy, and whether docs/reference is up to date"
+	@echo "make lint         ruff, mypy, docs/reference, known faults of the packages"
 	@echo "make format       let ruff repair what it can"
 	@echo "make docs         write docs/reference from the metadata"
 	@echo "make screenshots  write docs/images from the real status page"
@@ -63,6 +63,7 @@ lint: $(READY)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m tests.support.reference --check
+	$(PY) -m tests.support.audit
 
 docs: $(READY)
 	$(PY) -m tests.support.reference

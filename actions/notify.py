@@ -3,5 +3,5 @@ from poundcake.st2.action import PackAction
 
 
 class Notify(PackAction):
-    def run(self, message):
-        return self.answer(notify.notify, self.stackstorm, message, self.settings)
+    def run(self, message, event):
+        return self.answer(notify.notify, self.stackstorm, message, event, self.settings)

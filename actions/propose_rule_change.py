@@ -1,4 +1,5 @@
-from poundcake.alert_rules import edit
+from poundcake.alert_rules.change import make
+from poundcake.alert_rules.git import propose as pull_requests
 from poundcake.st2.action import PackAction
 
 
@@ -17,6 +18,9 @@ class ProposeRuleChange(PackAction):
         reason,
         by,
     ):
-        made = (operation, resource, group, rule, expr, for_duration)
-        made += (severity, labels, annotations)
-        return self.act(edit.propose, self.settings, made, reason, by=by)
+        def propose(by):
+            texts = (resource, group, rule, expr, for_duration, severity)
+            change = make(operation, *texts, labels, annotations)
+            return pull_requests.propose(self.settings, change, reason, by)
+
+        return self.act(propose, by=by)

@@ -1,5 +1,5 @@
 from poundcake.alert_rules import edit
-from poundcake.alert_rules.change import UPDATE
+from poundcake.alert_rules.change import UPDATE, make
 from poundcake.st2.action import PackAction
 
 
@@ -18,5 +18,9 @@ class UpdatePrometheusRule(PackAction):
         reason,
         by,
     ):
-        change = (UPDATE, resource, group, rule, expr, for_duration, severity, labels, annotations)
-        return self.act(edit.change, self.settings, change, expected, reason, by=by)
+        def update(by):
+            texts = (resource, group, rule, expr, for_duration, severity)
+            change = make(UPDATE, *texts, labels, annotations)
+            return edit.change(self.settings, change, expected, reason, by)
+
+        return self.act(update, by=by)

@@ -44,13 +44,13 @@ class AlertmanagerSensor(Sensor):
         self._born = time.time()
         self._server: Any = None
         self._controller: Any = None
-        self._settings = pack_settings.from_config(self.config)
+        self._client = StackStorm(lambda: sensor_service.datastore_service.get_api_client())
+        self._settings = pack_settings.from_config(self.config, self._client.get_secret)
         pack_settings.check_exposure(self._settings)
 
     def setup(self) -> None:
         metrics = Metrics()
-        client = StackStorm(self.sensor_service.datastore_service.get_api_client)
-        stackstorm = metrics.measured(client)
+        stackstorm = metrics.measured(self._client)
         schemas = triggers.Schemas(triggers.sensor_yaml(__file__))
         self._controller = Controller(
             self._settings,

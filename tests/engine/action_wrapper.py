@@ -1,8 +1,9 @@
 """The child process of a python action: load the class, call `run`, hand back its result.
 
-Reads one JSON object on stdin: {"pack", "file_path", "config", "parameters", "log_level",
-"delimiter"}, and writes the result between two delimiters on stdout. A script, not a module of
-the engine: it runs with the pack's paths and imports nothing that makes every action slower.
+Arguments: --pack, --file-path, --config (JSON), --parameters (JSON; on stdin when they are too
+long), --log-level and --delimiter. It writes the result between two delimiters on stdout. A script,
+not a module of the engine: it runs with the pack's paths and imports nothing that makes every
+action slower.
 """
 
 import importlib.util
@@ -68,15 +69,17 @@ def load(path):
 
 
 def main():
-    """Run the one action that stdin asks for."""
-    request = json.loads(sys.stdin.buffer.read())
-    action_class = load(request["file_path"])
+    """Run the one action that the arguments ask for."""
+    request = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
+    parameters = json.loads(request.get("parameters") or sys.stdin.buffer.read())
+    action_class = load(request["file-path"])
     wrapper = types.SimpleNamespace(
-        _pack=request["pack"], _log_level=request["log_level"], _class_name=action_class.__name__
+        _pack=request["pack"], _log_level=request["log-level"], _class_name=action_class.__name__
     )
-    action = action_class(config=request["config"], action_service=ActionService(wrapper))
+    config = json.loads(request["config"])
+    action = action_class(config=config, action_service=ActionService(wrapper))
     assert isinstance(action, Action), f"{action_class.__name__} is not an Action"
-    output = action.run(**request["parameters"])
+    output = action.run(**parameters)
     status = None
     if isinstance(output, tuple) and len(output) == 2:
         status, output = output

@@ -21,6 +21,10 @@ from tests.engine import preloaded
 
 HERE = Path(__file__).parent
 TIMED_OUT = preloaded.TIMED_OUT
+MAX_PARAM_LENGTH = 131072 - 15  # StackStorm's
+# Set, it makes each action a process of its own, which takes longer. The command line of one that is
+# forked is not its own, and only tests that look at command lines need it.
+NEW_PROCESSES = "ENGINE_NEW_PROCESSES"
 # What most actions import, and what takes longest.
 PYTHON = preloaded.Python("requests", "jsonschema", "yaml", "orjson")
 # Like StackStorm, any host key will do; the user's known_hosts stays as it is.
@@ -86,21 +90,28 @@ def run_python(job):
     params = job.runner_parameters
     timeout = params.get("timeout", 600)
     delimiter = f"%%%%%~{uuid.uuid4().hex}~%%%%"
-    request = {
+    arguments = {
         "pack": job.execution["action"]["pack"],
-        "file_path": job.entry_point,
-        "config": job.config,
-        "parameters": job.action_parameters,
-        "log_level": params.get("log_level") or "DEBUG",
+        "file-path": job.entry_point,
+        "log-level": params.get("log_level") or "DEBUG",
         "delimiter": delimiter,
+        "config": json.dumps(job.config),
     }
+    # As StackStorm does it: on the command line, where `ps` shows it, unless it is too long.
+    action_parameters, stdin = json.dumps(job.action_parameters), None
+    if len(action_parameters) < MAX_PARAM_LENGTH:
+        arguments["parameters"] = action_parameters
+    else:
+        stdin = action_parameters.encode()
     env = {k: str(v) for k, v in (params.get("env") or {}).items() if k.lower() != "pythonpath"}
-    code, stdout, stderr = PYTHON.run(
-        [str(HERE / "action_wrapper.py")],
-        {**job.environment, **env},
-        stdin=json.dumps(request).encode(),
-        timeout=timeout,
-    )
+    command = [str(HERE / "action_wrapper.py")]
+    command += [f"--{name}={value}" for name, value in arguments.items()]
+    environment = {**job.environment, **env}
+    if os.environ.get(NEW_PROCESSES):
+        command = [sys.executable, "-u", *command]
+        code, stdout, stderr = _run(command, timeout, environment, stdin=stdin)
+    else:
+        code, stdout, stderr = PYTHON.run(command, environment, stdin=stdin or b"", timeout=timeout)
     if code == 220:
         raise ValueError(stderr)
     # What StackStorm shows for an action that ended without a result.

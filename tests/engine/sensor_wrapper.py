@@ -1,6 +1,6 @@
 """The process of one sensor: eventlet's monkey patch, the sensor's class, its service.
 
-Arguments: one JSON object {"pack", "file_path", "class_name", "poll_interval", "config",
+On stdin: one JSON object {"pack", "file_path", "class_name", "poll_interval", "config",
 "triggers", "api_url"}; the token is in ST2_ACTION_AUTH_TOKEN. Exits non-zero when `run`
 raises, 0 when it returns.
 """
@@ -128,4 +128,4 @@ if __name__ == "__main__":
     )
     # urllib3 logs each new connection.
     logging.getLogger("urllib3").setLevel(logging.WARNING)
-    run(json.loads(sys.argv[1]))
+    run(json.loads(sys.stdin.buffer.read()))

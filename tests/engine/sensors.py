@@ -107,12 +107,15 @@ class SensorContainer:
         token = self._access.new_token("sensors_container", YEAR)
         environment["ST2_ACTION_AUTH_TOKEN"] = token["token"]
         process = subprocess.Popen(
-            [sys.executable, "-u", str(WRAPPER), json.dumps(request)],
+            [sys.executable, "-u", str(WRAPPER)],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            # StackStorm's sensors read their config from its database: it is no argument.
+            stdin=subprocess.PIPE,
             # What a sensor prints belongs into the log.
             stdout=2,
         )
+        with process.stdin:
+            process.stdin.write(json.dumps(request).encode())
         self._running[sensor["ref"]] = (process, time.monotonic(), respawns)
         LOG.info("Sensor %s started", sensor["ref"])
 

@@ -155,6 +155,10 @@ class FakeStackStorm:
         self._answer("get_key")
         return self.keys.get(name)
 
+    def get_secret(self, name):
+        self._answer("get_secret")
+        return self.keys.get(name)
+
     def set_key(self, name, value, ttl=None):
         self._answer("set_key")
         assert isinstance(value, str), "the datastore keeps text"

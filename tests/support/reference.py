@@ -17,6 +17,7 @@ from tests.conftest import ROOT  # it puts the pack's folders on the path
 
 # isort: split
 from poundcake import settings
+from poundcake.secret import SUFFIX
 from poundcake.sensor import log
 from poundcake.sensor.metrics import Metrics
 
@@ -146,8 +147,10 @@ def pack_settings():
     """Return the page of the settings, in the sections of poundcake.settings."""
     sections = []
     known = set()
+    described = settings.schema()
     for section, (_, kind) in settings._SECTIONS.items():
         names = [settings.name_of(section, field.name) for field in fields(kind)]
+        names = [name for field in names for name in (field, field + SUFFIX) if name in described]
         known.update(names)
         purpose = inspect.getdoc(kind).splitlines()[0]
         sections.append(f"## {section}\n\n{prose(purpose)}\n\n" + _settings_table(names))
@@ -158,8 +161,8 @@ def pack_settings():
         "Settings",
         "Set them in `/opt/stackstorm/configs/poundcake.yaml`, all on one level: the sections "
         "below only group them. All of them are optional. Keep secret ones encrypted in "
-        "StackStorm's datastore and refer to them, as `poundcake.yaml.example` does. Times are in "
-        "seconds, sizes in bytes. After a change run "
+        "StackStorm's datastore, and name their keys with the settings that end in `_key`. Times "
+        "are in seconds, sizes in bytes. After a change run "
         "`sudo st2ctl reload --register-configs` and "
         "`sudo st2ctl restart-component st2sensorcontainer`.",
         *sections,

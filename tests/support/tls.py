@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import ipaddress
 import signal
 import socket
 import ssl
@@ -38,6 +39,29 @@ def make_certificate(folder, days, organisation="PoundCake"):
     path = Path(folder, "certificate.pem")
     path.write_bytes(text + made.public_bytes(serialization.Encoding.PEM))
     return path
+
+
+def certificate_of_this_host(folder):
+    """Write a key with its certificate for 127.0.0.1, and the certificate; return both paths."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    forms = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = key.private_bytes(serialization.Encoding.PEM, *forms)
+    server, authority = Path(folder, "server.pem"), Path(folder, "ca.pem")
+    server.write_bytes(pem + made)
+    authority.write_bytes(made)
+    return server, authority
 
 
 def main(folder, port, *options):

@@ -19,7 +19,7 @@ def test_an_empty_config_works(config):
 def test_what_is_set_is_taken():
     """And the rest keeps its default."""
     made = settings.from_config({"port": 9999, "token": "t", "notify_parameters": {"a": 1}})
-    assert (made.listener.port, made.listener.token, made.notify.parameters) == (
+    assert (made.listener.port, made.listener.token.value, made.notify.parameters) == (
         9999,
         "t",
         {"a": 1},

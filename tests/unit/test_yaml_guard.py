@@ -3,7 +3,7 @@
 import pytest
 import yaml
 from poundcake import yaml_guard
-from poundcake.yaml_guard import UnsafeYaml
+from poundcake.errors import UnsafeYaml
 from ruamel.yaml import YAML
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(

@@ -5,6 +5,7 @@ PoundCakeError
 ├── SettingsError        a setting cannot be used
 ├── PayloadError         a notification can never be accepted
 ├── StackStormError      StackStorm's API is unreachable, or answered with an error
+├── UnsafeYaml           a YAML document must not be unfolded
 ├── SchemaError          a trigger payload does not match its schema
 └── BusBroken            only a new process can send triggers again
 """
@@ -55,6 +56,17 @@ class StackStormError(PoundCakeError):
     def __init__(self, text: str, brief: str = ""):
         super().__init__(text)
         self.brief = brief or text
+
+
+class UnsafeYaml(PoundCakeError, ValueError):
+    """A YAML document that must not be unfolded.
+
+    :param line: of the value, counted from 1.
+    """
+
+    def __init__(self, problem: str, line: int):
+        super().__init__(problem)
+        self.line = line
 
 
 class SchemaError(PoundCakeError, ValueError):

@@ -38,8 +38,8 @@ def _files(path: str) -> List[str]:
 
 
 def _content(path: str) -> str:
-    with open(path, encoding="utf-8") as handle:
+    with open(path, "rb") as handle:
         content = handle.read(LARGEST_BYTES + 1)
     if len(content) > LARGEST_BYTES:
-        raise ValueError(f"{path} has more than {LARGEST_BYTES} characters")
-    return content
+        raise ValueError(f"{path} has more than {LARGEST_BYTES} bytes")
+    return content.decode("utf-8")

@@ -15,6 +15,7 @@ import yaml
 
 from poundcake import clock
 from poundcake.errors import SettingsError
+from poundcake.secret import SUFFIX, ReadKey, Secret
 
 SCHEMA_PATH = Path(__file__).resolve().parents[3] / "config.schema.yaml"
 # The rates and the highest count of each. A row keeps 50 earlier attempts, so the first, which may
@@ -33,9 +34,9 @@ class ListenerSettings:
 
     host: str
     port: int
-    token: str
+    token: Secret
     username: str
-    password: str
+    password: Secret
     allow_unauthenticated: bool
     st2_web_url: str
     max_body_bytes: int
@@ -44,7 +45,7 @@ class ListenerSettings:
 
     @property
     def has_credentials(self) -> bool:
-        return bool(self.token or (self.username and self.password))
+        return bool(self.token) or bool(self.username and self.password)
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,11 @@ class ServerSettings:
     """A server of Prometheus or Alertmanager, and how to log in to it."""
 
     url: str
-    token: str
+    token: Secret
     username: str
-    password: str
+    password: Secret
+    ca_path: str
+    verify: bool
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ class S3Settings:
     region: str
     endpoint_url: str
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: Secret
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ class KubernetesSettings:
     """The cluster, and how to log in to it."""
 
     api_url: str
-    token: str
+    token: Secret
     ca_path: str
     config: str
     context: str
@@ -206,8 +209,8 @@ class GitSettings:
     provider: str
     api_url: str
     username: str
-    token: str
-    ssh_key: str
+    token: Secret
+    ssh_key: Secret
     known_hosts: str
     ca_path: str
     user_name: str
@@ -324,12 +327,22 @@ def name_of(section: str, field_name: str) -> str:
     return str(found.metadata.get("name", prefix + found.name))
 
 
-def from_config(config: Optional[Mapping[str, Any]]) -> Settings:
+def secrets_of(settings: Settings) -> List[Secret]:
+    """Return the secret settings, whether they are set or not."""
+    return [value_of(settings, name) for name, entry in schema().items() if entry.get("secret")]
+
+
+def from_config(config: Optional[Mapping[str, Any]], read: Optional[ReadKey] = None) -> Settings:
     """Return Settings from the pack's config; an absent or null setting takes its default.
 
+    :param read: reads the datastore keys that secret settings name; nothing is read before a secret
+        is used.
     :raises SettingsError: for a value of the wrong type or out of range.
     """
     values = {name: _value(name, (config or {}).get(name)) for name in schema()}
+    for name, described in schema().items():
+        if described.get("secret"):
+            values[name] = Secret(name, values[name], values[name + SUFFIX], read)
     for pair in _PAIRS:
         missing = [name for name in pair if not values[name]]
         if len(missing) == 1:

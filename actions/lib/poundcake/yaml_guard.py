@@ -2,19 +2,10 @@
 
 from typing import Any, Dict, Iterable, Optional
 
+from poundcake.errors import UnsafeYaml
+
 # A file of aliases to aliases is small, yet may unfold to more values than any memory holds.
 MOST_VALUES = 200000
-
-
-class UnsafeYaml(ValueError):
-    """A document that must not be unfolded.
-
-    :param line: of the value, counted from 1.
-    """
-
-    def __init__(self, problem: str, line: int):
-        super().__init__(problem)
-        self.line = line
 
 
 def check(node: Any) -> None:

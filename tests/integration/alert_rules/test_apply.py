@@ -78,6 +78,15 @@ def test_a_rule_file_becomes_a_resource(cluster):
     assert found["metadata"]["labels"]["release"] == "prom"
 
 
+def test_labels_without_quotes_reach_the_cluster_as_prometheus_reads_them(cluster):
+    """Alerts are routed by them."""
+    rules = HOSTS.replace("tier: 1", "version: 1.10, page: true, zone: 010")
+    cluster.applied(rules, resource="hosts")
+    rule = cluster.api.objects["hosts"]["spec"]["groups"][0]["rules"][0]
+    expected = {"severity": "critical", "version": "1.10", "page": "true", "zone": "010"}
+    assert rule["labels"] == expected
+
+
 def test_what_is_the_same_is_left_alone(cluster):
     """Nothing is written, not even the resource."""
     cluster.applied(HOSTS, resource="hosts")

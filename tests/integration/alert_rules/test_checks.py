@@ -4,6 +4,7 @@ by the real Prometheus where there is none."""
 import copy
 import shutil
 import subprocess
+import urllib.parse
 
 import pytest
 import yaml
@@ -244,3 +245,49 @@ def test_a_prometheus_that_does_not_answer_is_no_fault_of_the_rule():
     with pytest.raises(ExpectedError) as caught:
         checks.check(settings, GOOD)
     assert str(caught.value).startswith("prometheus_url: ")
+
+
+UTF8 = [
+    {
+        "name": "shop",
+        "rules": [
+            {
+                "alert": "CartSlow",
+                "expr": '{"http.duration", "service.name"="cart"} > 1',
+                "labels": {"service.name": "cart"},
+            },
+            {"record": 'http.duration:"rate5m', "expr": 'rate({"http.duration"}[5m])'},
+        ],
+    }
+]
+
+
+@pytest.mark.parametrize("takes_utf8", [True, False])
+def test_prometheus_decides_on_names(takes_utf8):
+    """Prometheus 3 takes any name, Prometheus 2 only letters, digits, _ and : in them."""
+    asked = []
+
+    class Handler(QuietHandler):
+        def do_POST(self):
+            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            query = dict(urllib.parse.parse_qsl(form))["query"]
+            asked.append(query)
+            good = takes_utf8 or not query.startswith('{"')
+            body = b'{"status": "success", "data": "ok"}' if good else b'{"error": "unexpected"}'
+            self.send_response(200 if good else 400)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with LocalServer(Handler) as server:
+        settings = make_settings(promtool_path="/no/promtool", prometheus_url=server.url)
+        if takes_utf8:
+            assert checks.check(settings, UTF8) == checks.PROMETHEUS
+        else:
+            with pytest.raises(BrokenRules) as caught:
+                checks.check(settings, UTF8)
+            assert [one["reason"] for one in caught.value.details["errors"]] == [
+                "labels: service.name is not a valid label name",
+                "record is not a valid metric name",
+            ]
+    assert asked[:2] == ['{"service.name"="x"}', '{"http.duration:\\"rate5m"="x"}']

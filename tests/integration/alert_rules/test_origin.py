@@ -87,6 +87,14 @@ def test_a_rule_that_was_edited_since_is_found_by_what_stayed(place):
     assert answer["expression"] == answer["prometheus"] == ""
 
 
+@pytest.mark.parametrize("url", ["", "http://vmalert:8880/vmalert/alert?group_id=1&alert_id=2"])
+def test_an_expression_that_is_not_known_has_not_changed(place, url):
+    """vmalert does not put it into the URL."""
+    labels = {"alertname": "Twins", "severity": "page"}
+    answer = show(place[0], generator_url=url, labels=labels)
+    assert answer["match"] == origin.UNCOMPARED and answer["expression"] == ""
+
+
 def test_a_label_that_a_template_made_is_no_difference(place):
     """The rule has the template, the alert what became of it."""
     (one,) = alerts(place, "Made")

@@ -1,22 +1,18 @@
 """PrometheusRules through Kubernetes' API: login, permissions, and errors."""
 
-import datetime
-import ipaddress
 import os
 import subprocess
 import sys
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from poundcake.alert_rules.errors import WriteConflict
 from poundcake.alert_rules.resources import Resources
 from poundcake.errors import ExpectedError
 
 from tests.support.fakes import PACK, make_settings
 from tests.support.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
+from tests.support.tls import certificate_of_this_host
 
 # kube_api_url and kube_token are set together, or neither is.
 NO_SERVER = {"kube_api_url": "", "kube_token": ""}
@@ -177,7 +173,7 @@ def test_inside_a_cluster_the_pod_s_service_account_is_taken(tmp_path, monkeypat
     """Over TLS with the cluster's own authority; another authority is not trusted."""
     from kubernetes.config import incluster_config
 
-    server, authority = certificate(tmp_path)
+    server, authority = certificate_of_this_host(tmp_path)
     (tmp_path / "token").write_text(TOKEN)
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(authority))
@@ -215,25 +211,3 @@ def test_the_client_is_loaded_where_it_is_needed():
         check=True,
     )
     assert done.stdout == "False\n"
-
-
-def certificate(folder):
-    """Write a key with its certificate for 127.0.0.1, and the certificate; return both paths."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubernetes")])
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-    forms = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    pem = key.private_bytes(serialization.Encoding.PEM, *forms)
-    (folder / "server.pem").write_bytes(pem + made)
-    (folder / "ca.pem").write_bytes(made)
-    return folder / "server.pem", folder / "ca.pem"

@@ -1,11 +1,14 @@
 """Credentials for Alertmanager and Prometheus, and the errors about them."""
 
+import ssl
+
 import pytest
 from poundcake.errors import ExpectedError
 from poundcake.upstream import client
 
 from tests.support.fakes import make_settings
 from tests.support.local_server import LocalServer, QuietHandler
+from tests.support.tls import certificate_of_this_host
 
 
 class Echo(QuietHandler):
@@ -37,3 +40,34 @@ def test_an_invalid_token_is_not_shown(token):
     with LocalServer(Echo) as server, pytest.raises(ExpectedError) as caught:
         ask(server, token)
     assert "s3cret" not in str(caught.value) and "value" not in str(caught.value)
+
+
+@pytest.fixture
+def tls(tmp_path):
+    """An HTTPS server, and the file of the authority that signed its certificate."""
+    file, authority = certificate_of_this_host(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    with LocalServer(Echo) as server:
+        server._server.socket = context.wrap_socket(
+            server._server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        yield server.url.replace("http:", "https:"), str(authority)
+
+
+@pytest.mark.parametrize("name", ["prometheus", "alertmanager"])
+def test_an_authority_of_ones_own_is_trusted_when_the_config_says_so(tls, name, recwarn):
+    """Or no certificate is checked; otherwise the server gets no token."""
+    url, authority = tls
+
+    def ask(**more):
+        config = {"url": url, "token": "t0ken", **more}
+        settings = make_settings(**{f"{name}_{key}": value for key, value in config.items()})
+        return client.call(settings, name, "GET", "/")["got"]
+
+    assert ask(ca_path=authority) == "Bearer t0ken"
+    assert ask(verify=False) == "Bearer t0ken"
+    with pytest.raises(ExpectedError, match=f"{name}_ca_path: .* is not trusted"):
+        ask()
+    with pytest.raises(ExpectedError, match=f"{name}_ca_path: .*/gone"):
+        ask(ca_path="/gone")

@@ -12,6 +12,33 @@ from poundcake.errors import ExpectedError
 
 from tests.support.fakes import PROPERTY
 
+ODD = """\
+groups:
+  - name: 2024
+    limit: 5
+    labels: {team: 007}
+    rules:
+      - alert: OddLabels
+        expr: 1e3
+        labels: &odd
+          page: true
+          inhibit: False
+          quiet: off
+          version: 1.10
+          ratio: 0.90
+          zone: 010
+          big: 1e3
+          hexa: 0x1F
+          under: 1_000
+          since: 2024-01-01
+          010: yes
+          empty:
+        annotations:
+          runbook: 0042
+      - record: 1
+        expr: 0x1F
+        labels: {<<: *odd, list: [1.10]}
+"""
 RULES = """\
 # Alerts of the hosts. Owner: team-infra
 
@@ -225,11 +252,10 @@ def test_windows_line_ends_stay():
 
 
 def test_a_rule_is_in_a_file_or_not():
-    """By resource, group and name; what is no YAML has none."""
+    """By resource, group and name; YAML that is no rule file has none."""
     assert files.has(change("delete"), RULES) and files.has(change("delete"), MANIFESTS)
     assert not files.has(change("delete", "DiskFull"), RULES)
     assert not files.has(change("delete"), MANIFESTS.replace("node-alerts", "x"))
-    assert not files.has(change("delete"), RULES + "{{- end }}")
     assert not files.has(change("delete"), "groups: HostDown")
 
 
@@ -333,3 +359,60 @@ def test_whatever_is_written_reads_as_what_was_wanted(data):
     for line in text.splitlines():
         if "#" in line and "as the scrape sees it" not in line:
             assert line in after.splitlines()
+
+
+def test_texts_of_rules_are_read_as_they_are_written():
+    """As Prometheus reads them: alerts are routed by these values. Numbers stay numbers."""
+    (document,) = files.documents(ODD)
+    (group,) = document["groups"]
+    alert, record = group["rules"]
+    labels = {
+        "page": "true",
+        "inhibit": "False",
+        "quiet": "off",
+        "version": "1.10",
+        "ratio": "0.90",
+        "zone": "010",
+        "big": "1e3",
+        "hexa": "0x1F",
+        "under": "1_000",
+        "since": "2024-01-01",
+        "010": "yes",
+        "empty": None,
+    }
+    assert (group["name"], group["limit"], group["labels"]) == ("2024", 5, {"team": "007"})
+    assert alert["labels"] == labels and alert["annotations"] == {"runbook": "0042"}
+    assert (alert["expr"], record["record"], record["expr"]) == ("1e3", "1", "0x1F")
+    assert record["labels"] == dict(labels, list=[1.1])
+
+
+@pytest.mark.parametrize("wrap", ["spec: {%s}", "items: [{spec: {%s}}]"])
+def test_so_are_those_of_resources(wrap):
+    """PrometheusRules have the same rules, and lists of them, too."""
+    text = "groups: [{name: g, rules: [{alert: A, labels: {v: 1.10}}]}]"
+    (document,) = files.documents(wrap % text)
+    holder = document["spec"] if "spec" in document else document["items"][0]["spec"]
+    assert holder["groups"][0]["rules"][0]["labels"] == {"v": "1.10"}
+
+
+def test_a_label_without_quotes_is_kept_by_a_change():
+    """And a change can name its rule by it."""
+    source = ODD[: ODD.index("      - record")].replace("page: true", "severity: 010")
+    source = source.replace("          empty:\n", "")
+    change = rule_change.make("update", "r", "2024", "OddLabels", severity="010", expr="up")
+    edited, _ = files.apply(change, source)
+    assert edited == source.replace("expr: 1e3", "expr: up")
+
+
+@pytest.mark.parametrize("written", ["It's", "'It''s'", '"It\'s"', '"It\\u0027s"'])
+def test_a_name_is_found_however_it_is_written(written):
+    """YAML has several ways."""
+    change = rule_change.make("delete", "r", "g", "It's")
+    source = "groups: [{name: g, rules: [{alert: %s, expr: up}]}]" % written
+    assert files.may_have(change, source.encode()) and files.has(change, source)
+
+
+def test_a_file_that_cannot_be_read_is_no_file_without_the_rule():
+    """It may have it."""
+    with pytest.raises(ExpectedError, match="file: not valid YAML"):
+        files.has(rule_change.make("delete", "r", "g", "A"), "{{- if x }}\n- alert: A\n")

@@ -45,7 +45,7 @@ class Phone(FakeStackStorm):
 
 
 def tell(phone, message="the house is on fire", settings=SLACK):
-    return notify.notify(phone, message, settings, phone.sleep)
+    return notify.notify(phone, message, {}, settings, phone.sleep)
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,77 @@ def test_an_execution_that_is_gone_is_a_failure():
     assert "execution e1 is gone" in str(caught.value)
 
 
+def test_a_message_is_made_fit():
+    """Slack would take the label for a mention, and refuse the length."""
+    phone = Phone()
+    tell(phone, "<!channel>\n" + "a" * 300000)
+    text = phone.started[0][1]["text"]
+    assert text.startswith("‹!channel› aaa") and len(text) == 3000
+
+
+def test_an_event_becomes_a_message():
+    """When there is no message; one of the two is needed."""
+    phone = Phone()
+    event = {"alertname": "HostDown", "host": "web-1", "to": "failed", "reason": "no route"}
+    notify.notify(phone, "", event, SLACK, phone.sleep)
+    assert phone.started[0][1]["text"] == "HostDown on web-1: failed: no route"
+    with pytest.raises(ExpectedError, match="message, event: both are empty"):
+        notify.notify(phone, "", {}, SLACK, phone.sleep)
+
+
+KEYED = make_settings(
+    notify_action="slack.post_message",
+    notify_parameters={"webhook_url": "$key(slack_url)", "message": "x: $message"},
+)
+
+
+def with_action(**secret):
+    phone = Phone()
+    phone.keys["slack_url"] = "https://hooks.example/s3cret"
+    parameters = {"webhook_url": {"type": "string", **secret}, "message": {"type": "string"}}
+    phone.get_resource = lambda kind, ref: {"parameters": parameters}
+    return phone
+
+
+def test_a_parameter_can_come_from_the_datastore():
+    """Where executions mask it."""
+    phone = with_action(secret=True)
+    tell(phone, "M", KEYED)
+    expected = {"webhook_url": "https://hooks.example/s3cret", "message": "x: M"}
+    assert phone.started == [("slack.post_message", expected)]
+
+
+def test_a_key_is_not_passed_where_executions_would_show_it():
+    """The error names the action that keeps it."""
+    phone = with_action()
+    with pytest.raises(ExpectedError) as caught:
+        tell(phone, "M", KEYED)
+    assert "webhook_url of slack.post_message is no secret parameter" in str(caught.value)
+    assert "poundcake.notify_webhook" in str(caught.value) and phone.started == []
+
+
+def test_a_key_that_is_missing_is_told():
+    """With its name, and nothing is sent."""
+    phone = with_action(secret=True)
+    phone.keys.clear()
+    with pytest.raises(ExpectedError, match="notify_parameters: .* has no key slack_url"):
+        tell(phone, "M", KEYED)
+    assert phone.started == []
+
+
+def test_an_alert_names_no_key():
+    """A message is filled in last, and what is in it stays as it is."""
+    read = mock.Mock(return_value="s3cret")
+    filled = notify.parameters_for("$key(x) $message", {"text": "$message"}, read)
+    assert filled == {"text": "$key(x) $message"} and not read.called
+
+
 class NotifyTestCase(BaseActionTestCase):
     action_cls = notify_action.Notify
 
     def run_action(self, phone):
         with mock.patch("poundcake.st2.action.StackStorm", lambda get_client: phone):
-            return self.get_action_instance({}).run(message="{{ 7 * 7 }}")
+            return self.get_action_instance({}).run(message="{{ 7 * 7 }}", event={})
 
     def test_it_runs_the_action_of_the_config(self):
         """The default action writes a log line."""

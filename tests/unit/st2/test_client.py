@@ -115,3 +115,28 @@ def test_a_post_is_made_once():
     with pytest.raises(StackStormError, match="without response"):
         stackstorm(api).run_action("core.noop", {})
     assert api.methods == ["POST"]
+
+
+@pytest.mark.parametrize("status, value", [(200, "s3cret"), (404, None)])
+def test_a_secret_is_asked_for_in_the_clear(status, value):
+    """By its exact name; an absent key is told apart from an API that is away."""
+    asked = []
+
+    class Keys:
+        def request(self, method, url, params, **_):
+            asked.append((method, url, params))
+            return answer({"value": value}, {}, status)
+
+    assert stackstorm(Keys()).get_secret("a:b") == value
+    assert asked == [("GET", "http://api/keys/a%3Ab", {"decrypt": "true"})]
+
+
+def test_a_secret_that_may_not_be_read_is_an_error():
+    """StackStorm's roles may forbid it."""
+
+    class Keys:
+        def request(self, *_, **__):
+            return answer({"faultstring": "no"}, {}, 403)
+
+    with pytest.raises(StackStormError, match="GET /keys/a: 403"):
+        stackstorm(Keys()).get_secret("a")

@@ -44,7 +44,8 @@ def check(settings: Settings, groups: Any) -> str:
                 f"{settings.promtool_path} does not exist, so no expression can be checked",
                 remedy="Install promtool, or set prometheus_url in the config of poundcake",
             )
-        errors = text_errors(groups) or _expression_errors(settings, groups)
+        errors = text_errors(groups, lambda name: _is_name(settings, name))
+        errors = errors or _expression_errors(settings, groups)
         checked_by = PROMETHEUS
     if errors:
         raise BrokenRules(errors)
@@ -98,6 +99,11 @@ def _expression_errors(settings, groups):
             if reason:
                 errors.append(error_of(group["name"], name_of(rule, number), reason))
     return errors
+
+
+def _is_name(settings: Settings, name: str) -> bool:
+    """Return whether Prometheus takes a name for a label or metric."""
+    return bool(name) and _parse_error(settings, '{%s="x"}' % _quoted(name)) is None
 
 
 def _parse_error(settings, expression):

@@ -103,7 +103,8 @@ def _known(value: str) -> Optional[str]:
 
 def _alert(rule, rules):
     """Return whether StackStorm rules cover the alerts of a Prometheus rule."""
-    payload, by = payload_of(rule), {YES: [], MAYBE: [], NO: []}
+    payload = payload_of(rule)
+    by: Dict[str, List[str]] = {YES: [], MAYBE: [], NO: []}
     depends, disabled = [], []
     for one in rules:
         answer, on = criteria.holds(one.get("criteria") or {}, payload)
@@ -156,22 +157,22 @@ def _percent(count, alerts):
 
 
 def _table(answer):
-    lines = [("alert", "severity", "group", "remediated", "by")]
+    rows = [("alert", "severity", "group", "remediated", "by")]
     for one in answer["alerts"]:
         by = ", ".join(one["by"])
         if one["depends_on"]:
             by += " if " + " and ".join(one["depends_on"])
         elif one["disabled"]:
             by = f"{', '.join(one['disabled'])}, which is not enabled"
-        lines.append((one["name"], one["severity"], one["group"], one["covered"], by))
-    text = [tables.text(lines)]
+        rows.append((one["name"], one["severity"], one["group"], one["covered"], by))
+    lines = [tables.text(rows)]
     if answer["alerts"]:
         shown = (answer["percent_certain"], answer["percent_possible"], len(answer["alerts"]))
-        text.append("%s %% certain, %s %% possible, of %d alerts" % shown)
+        lines.append("%s %% certain, %s %% possible, of %d alerts" % shown)
     for one in answer["broken"]:
-        text.append("cannot fire: %(name)s in %(group)s: %(error)s" % one)
+        lines.append("cannot fire: %(name)s in %(group)s: %(error)s" % one)
     for one in answer["rules"]:
         names = ", ".join(one["missing"])
         what = "names alerts that nothing fires: " + names if names else "takes no alert at all"
-        text.append("%s %s" % (one["rule"], what))
-    return "\n".join(text)
+        lines.append("%s %s" % (one["rule"], what))
+    return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Reads and changes one alert rule in Kubernetes, and in git too where that is enabled."""
 
 import copy
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional
 
 from poundcake.alert_rules import change as rule_change
 from poundcake.alert_rules import files, manifests, ownership, plan
@@ -53,7 +53,7 @@ def read(
 
 
 def change(
-    settings: Settings, fields: Sequence[Any], expected: str = "", reason: str = "", by: str = ""
+    settings: Settings, wanted: RuleChange, expected: str = "", reason: str = "", by: str = ""
 ) -> Dict[str, Any]:
     """Change one alert rule: in its resource, and as a pull request where git is enabled.
 
@@ -61,14 +61,13 @@ def change(
     git does not stop anyone from fixing an alert. The same change made again then only opens the
     pull request.
 
-    :param fields: the arguments of ``rule_change.make``, operation first.
+    :param wanted: as ``rule_change.make`` makes it.
     :param expected: the version of the rule, when somebody else wrote it last.
     :param reason, by: for the pull request.
     :returns: ``changed``, ``cluster`` (resource, namespace, changed and state; None when it is not
         enabled) and ``pull_request`` (what ``propose`` returns; None when git is not enabled).
     :raises ExpectedError: whose ``details`` say what was done in spite of it.
     """
-    wanted = rule_change.make(*fields)
     if not settings.crd.enabled and not settings.git.repo_url:
         raise ExpectedError(
             "crd_enabled",
@@ -98,17 +97,6 @@ def change(
     return _answer(wanted, changed, cluster, pull_request)
 
 
-def propose(
-    settings: Settings, fields: Sequence[Any], reason: str = "", by: str = ""
-) -> Dict[str, Any]:
-    """Open the pull request of a change, and leave the cluster alone.
-
-    :param fields, reason, by: as those of ``change``.
-    :returns: what ``git.propose.propose`` returns.
-    """
-    return pull_requests.propose(settings, rule_change.make(*fields), reason, by)
-
-
 def _answer(wanted, changed, cluster, pull_request):
     return {
         "change": str(wanted),
@@ -123,8 +111,8 @@ def _with_cluster(
 ) -> ExpectedError:
     """Return git's error, with what was done in the cluster."""
     done = "was changed" if cluster["changed"] else "already had this change"
-    text = f"{error}. The cluster {done}, but the pull request failed; run it again to open it"
-    combined = ExpectedError(text)
+    problem = f"{error}. The cluster {done}, but the pull request failed; run it again to open it"
+    combined = ExpectedError(problem)
     combined.details = _answer(wanted, cluster["changed"], cluster, error.details)
     return combined
 

@@ -28,6 +28,8 @@ from poundcake.alert_rules.change import RuleChange
 from poundcake.errors import ExpectedError
 
 RULES, RESOURCE = FORMS = ("rules", "PrometheusRule")
+_MERGE = "tag:yaml.org,2002:merge"
+_NOT_STRINGS = ["tag:yaml.org,2002:" + name for name in ("bool", "int", "float", "timestamp")]
 _BLANK_LINE = re.compile(r"\n[ \t]*\r?\n")
 
 
@@ -39,14 +41,21 @@ def documents(source: str) -> List[Any]:
     return _read(source)[0]
 
 
+def may_have(change: RuleChange, source: bytes) -> bool:
+    """Return whether a file is worth reading for a change's rule.
+
+    Only part of the name is looked for, because YAML has several ways to write the rest.
+    """
+    words = re.findall("[A-Za-z0-9]+", change.rule)
+    return not words or max(words, key=len).encode() in source
+
+
 def has(change: RuleChange, source: str) -> bool:
-    """Return whether a file has a rule that a change may mean; invalid YAML has none."""
-    if change.rule not in source:
-        return False
-    try:
-        return any(_has(change, document) for document in _read(source)[0])
-    except ExpectedError:
-        return False
+    """Return whether a file has a rule that a change may mean.
+
+    :raises ExpectedError: when the file cannot be read.
+    """
+    return any(_has(change, document) for document in _read(source)[0])
 
 
 def apply(change: RuleChange, source: str) -> Tuple[Optional[str], List[Dict[str, Any]]]:
@@ -121,7 +130,10 @@ def _has(change, document):
     holder = _holder(change, document)
     if holder is None or holder["groups"] is None:
         return False
-    return rule_change.has(change, holder["groups"])
+    try:
+        return rule_change.has(change, holder["groups"])
+    except ExpectedError:  # other YAML may have groups, too
+        return False
 
 
 def _holder(change, document):
@@ -141,6 +153,7 @@ def _read(source):
         nodes = list(reader.compose_all(source))
         for node in nodes:
             yaml_guard.check(node)
+            _keep_texts(node)
         values = [reader.constructor.construct_document(node) for node in nodes]
         return [_unshared(value) for value in values], nodes
     except (YAMLError, ValueError, RecursionError) as error:
@@ -148,6 +161,52 @@ def _read(source):
         line = f" (line {mark.line + 1})" if mark else ""
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ExpectedError("file", f"not valid YAML: {reason}{line}")
+
+
+def _keep_texts(node):
+    """Have the texts of rules below a node read as they are written.
+
+    Prometheus does so: for ``version: 1.10`` in labels it takes 1.10, where YAML reads 1.1.
+    """
+    for key, value in _pairs(node):
+        if key.value == "spec":
+            _keep_texts(value)
+        elif key.value == "items" and isinstance(value, SequenceNode):
+            for item in value.value:
+                _keep_texts(item)
+        elif key.value == "groups" and isinstance(value, SequenceNode):
+            for group in value.value:
+                _keep_texts_of(group, ["name"])
+                for name, rules in _pairs(group):
+                    if name.value == "rules" and isinstance(rules, SequenceNode):
+                        for rule in rules.value:
+                            _keep_texts_of(rule, ["alert", "record", "expr"])
+
+
+def _keep_texts_of(node, fields):
+    """Mark the values of these fields, and all in labels and annotations, as strings."""
+    for key, value in _pairs(node):
+        if key.value in fields:
+            _mark(value)
+        elif key.value in ("labels", "annotations"):
+            for name, item in _pairs(value):
+                _mark(name)
+                _mark(item)
+
+
+def _pairs(node):
+    """Yield the keys and values of a mapping node, those that it merges (``<<``) included."""
+    for key, value in node.value if isinstance(node, MappingNode) else ():
+        if key.tag != _MERGE:
+            yield key, value
+            continue
+        for merged in value.value if isinstance(value, SequenceNode) else [value]:
+            yield from _pairs(merged)
+
+
+def _mark(node):
+    if isinstance(node, ScalarNode) and node.tag in _NOT_STRINGS:
+        node.tag = "tag:yaml.org,2002:str"
 
 
 def _unshared(value):

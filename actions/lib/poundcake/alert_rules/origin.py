@@ -13,6 +13,7 @@ from poundcake.views import queries
 
 EXACT = "the rule has the alert's expression and labels"
 EDITED = "the rule has the alert's labels, but its expression has changed"
+UNCOMPARED = "the rule has the alert's labels; the expression is not in the alert's generator_url"
 NAME_ALONE = "the rule has the alert's name, but a label has changed"
 
 
@@ -72,7 +73,7 @@ def _best_matches(
     """Return how well rules with an alert's name match it, and the ones that match best."""
     same_labels = [rule for rule in rules if _has_labels_of(rule, labels)]
     exact = [rule for rule in same_labels if _same(expression, rule["expression"])]
-    for match, matching in ((EXACT, exact), (EDITED, same_labels)):
+    for match, matching in ((EXACT, exact), (EDITED if expression else UNCOMPARED, same_labels)):
         if matching:
             return match, matching
     return NAME_ALONE, rules

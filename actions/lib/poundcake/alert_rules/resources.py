@@ -8,18 +8,19 @@ https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1
 import json
 from typing import Any, Dict, List, Optional
 
+import requests
 import urllib3
 
+from poundcake import logins
 from poundcake.alert_rules.errors import WriteConflict
 from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
+from poundcake.upstream import kubernetes
 
 GROUP, VERSION, PLURAL = ("monitoring.coreos.com", "v1", "prometheusrules")
 API_VERSION, KIND = GROUP + "/" + VERSION, "PrometheusRule"
 PAGE = 100
-TIMEOUT_SECONDS = 30
 _ROLE = "Grant the role in the pack's rbac/prometheusrules.yaml"
-_CLUSTER = "kube_api_url and kube_token, or kube_config, in the config of poundcake"
 
 
 class Resources:
@@ -30,7 +31,10 @@ class Resources:
 
     def __init__(self, settings: Settings):
         self.namespace = settings.crd.namespace
-        self._api = _custom_objects(settings)
+        api = kubernetes.api_client(settings.kubernetes)
+        from kubernetes.client import CustomObjectsApi
+
+        self._api = CustomObjectsApi(api)
 
     def get(self, name: str) -> Optional[Dict[str, Any]]:
         """Return a resource, None when it does not exist."""
@@ -79,9 +83,12 @@ class Resources:
         from kubernetes.client.exceptions import ApiException
 
         method = getattr(self._api, verb + "_namespaced_custom_object")
-        options["_request_timeout"] = TIMEOUT_SECONDS
+        host = self._api.api_client.configuration.host
         try:
-            return method(GROUP, VERSION, self.namespace, PLURAL, *args, **options)
+            answer = method(GROUP, VERSION, self.namespace, PLURAL, *args, **options)
+            if not isinstance(answer, dict):
+                raise logins.not_json("kube_api_url", host, "Kubernetes' API")
+            return answer
         except ApiException as error:
             status = _status(error)
             if error.status == 404 and (status.get("details") or {}).get("kind") == PLURAL:
@@ -90,9 +97,10 @@ class Resources:
                 raise WriteConflict(status.get("message") or error.reason)
             reason = f"{status.get('message') or error.reason} ({error.status})"[:1000]
             raise self._refusal(verb, error.status, reason)
-        except urllib3.exceptions.HTTPError as error:
-            host = self._api.api_client.configuration.host
+        except (urllib3.exceptions.HTTPError, requests.RequestException) as error:
             raise ExpectedError("kube_api_url", f"Kubernetes at {host} cannot be reached: {error}")
+        except (UnicodeDecodeError, RecursionError):
+            raise logins.not_json("kube_api_url", host, "Kubernetes' API")
         except ValueError:  # its message has the token in it
             raise ExpectedError(
                 "kube_token",
@@ -104,7 +112,7 @@ class Resources:
         """Return the error for an answer of Kubernetes, by its HTTP status."""
         if status == 401:
             problem = f"Kubernetes does not accept the credentials: {reason}"
-            return ExpectedError("kube_token", problem, remedy=f"Set {_CLUSTER}")
+            return ExpectedError("kube_token", problem, remedy=f"Set {kubernetes.LOGIN}")
         if status == 403:
             # Roles name their verbs as the client names its methods, except for this one.
             verb = "update" if verb == "replace" else verb
@@ -126,42 +134,6 @@ def _status(error: Any) -> Dict[str, Any]:
     """Return Kubernetes' Status object, which gives the reason; ``{}`` when there is none."""
     try:
         status = json.loads(error.body)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return {}
     return status if isinstance(status, dict) else {}
-
-
-def _custom_objects(settings: Settings) -> Any:
-    """Return the client for custom resources, logged in as the config says."""
-    try:  # imported here, because it takes a second
-        from kubernetes import client, config
-    except ImportError as error:
-        raise ExpectedError(
-            "kubernetes",
-            f"missing in the pack's virtualenv ({error})",
-            remedy="Run st2 run packs.setup_virtualenv packs=poundcake",
-        )
-    cluster = settings.kubernetes
-    configuration = client.Configuration()
-    configuration.retries = False  # a write without an answer must not be repeated unnoticed
-    try:
-        if cluster.api_url:
-            configuration.host = cluster.api_url.rstrip("/")
-            configuration.api_key["authorization"] = "Bearer " + cluster.token.strip()
-            if cluster.ca_path:
-                open(cluster.ca_path, "rb").close()  # the client would open it only to connect
-                configuration.ssl_ca_cert = cluster.ca_path
-        elif cluster.config:
-            context = cluster.context or None
-            config.load_kube_config(cluster.config, context, client_configuration=configuration)
-        else:
-            config.load_incluster_config(configuration)
-        return client.CustomObjectsApi(client.ApiClient(configuration))
-    except config.ConfigException as error:
-        raise ExpectedError(
-            "kube_config" if cluster.config else "kube_api_url",
-            f"no connection to Kubernetes is configured: {error}",
-            remedy=f"Set {_CLUSTER}, or run StackStorm in the cluster, or set crd_enabled to false",
-        )
-    except OSError as error:
-        raise ExpectedError("kube_ca_path", str(error))

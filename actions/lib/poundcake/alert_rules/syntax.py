@@ -4,7 +4,7 @@ https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/
 """
 
 import re
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 _DURATION = re.compile(
     r"0\Z|(?=\d)(\d+y)?(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?\Z"  # as Prometheus parses them
@@ -81,26 +81,35 @@ def _form_errors_of(rule):
                 yield f"a record takes no {field}"
 
 
-def text_errors(groups: List[Dict[str, Any]]) -> List[Dict[str, str]]:
-    """Return the errors in names and templates that can be found without promtool."""
+def text_errors(
+    groups: List[Dict[str, Any]], is_name: Callable[[str], bool]
+) -> List[Dict[str, str]]:
+    """Return the errors in names and templates that can be found without promtool.
+
+    :param is_name: whether a label or metric may have a name that Prometheus 2 would refuse;
+        Prometheus 3 takes any UTF-8.
+    """
     errors = []
     for group in groups:
         for field in sorted(set(group) - _GROUP_FIELDS - {THANOS}):
             errors.append(error_of(group["name"], "", f"unknown field {field}"))
         for number, rule in enumerate(group.get("rules") or [], 1):
             rule_name = name_of(rule, number)
-            errors += [error_of(group["name"], rule_name, one) for one in _text_errors_of(rule)]
+            errors += [
+                error_of(group["name"], rule_name, one) for one in _text_errors_of(rule, is_name)
+            ]
     return errors
 
 
-def _text_errors_of(rule):
+def _text_errors_of(rule, is_name):
     for field in sorted(set(rule) - _RULE_FIELDS):
         yield f"unknown field {field}"
-    if "record" in rule and not _METRIC.match(rule["record"]):
+    if "record" in rule and not _METRIC.match(rule["record"]) and not is_name(rule["record"]):
         yield "record is not a valid metric name"
     for field in ("labels", "annotations"):
         for name, value in (rule.get(field) or {}).items():
-            if not _LABEL.match(name) or (field == "labels" and name == "__name__"):
+            is_valid = _LABEL.match(name) or is_name(name)
+            if not is_valid or (field == "labels" and name == "__name__"):
                 yield f"{field}: {name} is not a valid label name"
             if "alert" in rule and not _is_template(str(value)):
                 yield f"{field}: {name} has {{{{ without }}}}, or nothing between them"

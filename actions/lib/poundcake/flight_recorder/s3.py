@@ -2,6 +2,10 @@
 
 The settings are s3_*. Without keys in them, boto3 looks in its usual places: environment,
 ``~/.aws``, the role of the machine.
+
+boto3 has its own HTTP client, so its own options bound it: seconds to connect and for each read,
+and the number of tries. It follows no redirect to another host, and no answer that is read here has
+a body of any length. StackStorm ends an upload that takes longer than its action may.
 """
 
 import contextlib
@@ -105,7 +109,7 @@ def _client(settings: Settings) -> Any:
         region_name=settings.s3.region or None,
         endpoint_url=settings.s3.endpoint_url or None,
         aws_access_key_id=settings.s3.access_key_id or None,
-        aws_secret_access_key=settings.s3.secret_access_key or None,
+        aws_secret_access_key=settings.s3.secret_access_key.value or None,
         config=Config(**options),
     )
 

@@ -162,11 +162,11 @@ class Listener:
         scheme, _, value = header.partition(" ")
         # Always make every comparison, so that the time reveals nothing.
         good_token = scheme.lower() == "bearer" and _same(
-            value.strip().encode("latin-1"), settings.listener.token
+            value.strip().encode("latin-1"), settings.listener.token.value
         )
         user, _, password = _basic(value if scheme.lower() == "basic" else "").partition(b":")
         good_user = _same(user, settings.listener.username)
-        good_password = _same(password, settings.listener.password)
+        good_password = _same(password, settings.listener.password.value)
         by_token = bool(settings.listener.token) and good_token
         by_password = bool(settings.listener.username) and good_user and good_password
         return by_token or by_password

@@ -22,7 +22,7 @@ class PackAction(Action):
     @property
     def settings(self) -> Settings:
         """The pack's config; SettingsError when it cannot be used."""
-        return from_config(self.config)
+        return from_config(self.config, lambda key: self.stackstorm.get_secret(key))
 
     def operator(self, by: str, chat_user: str = "") -> people.Operator:
         """Return who acts (see ``people.operator``)."""

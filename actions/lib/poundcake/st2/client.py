@@ -49,6 +49,12 @@ class StackStorm:
         answer = self._call("GET", "/keys/" + _quote(name), missing_ok=True)
         return None if answer is None else str(answer.json()["value"])
 
+    def get_secret(self, name: str) -> Optional[str]:
+        """Return the value of a key in system scope, decrypted, or None when it does not exist."""
+        params = {"decrypt": "true"}
+        answer = self._call("GET", "/keys/" + _quote(name), params=params, missing_ok=True)
+        return None if answer is None else str(answer.json()["value"])
+
     def set_key(self, name: str, value: str, ttl: Optional[float] = None) -> None:
         """Write a datastore key in system scope. ``ttl`` is in seconds; None means forever."""
         body: Dict[str, Any] = {"name": name, "value": value, "scope": "system"}

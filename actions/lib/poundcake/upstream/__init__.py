@@ -1,1 +1,1 @@
-"""Prometheus and Alertmanager as clients."""
+"""Prometheus, Alertmanager and Kubernetes as clients, bounded in time and size."""

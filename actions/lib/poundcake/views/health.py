@@ -22,7 +22,7 @@ from poundcake.ids import new_uuid7
 from poundcake.settings import Settings
 from poundcake.st2 import enabled_rules, executions, rows, triggers
 from poundcake.st2.client import StackStorm, StackStormError
-from poundcake.upstream import client
+from poundcake.upstream import bounded, client
 from poundcake.views import queries
 
 OK, FAULT, INFO = "ok", "fault", "info"
@@ -46,7 +46,7 @@ _API = "sudo st2ctl status; check the logs of st2api and of the database"
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a check: ``status`` is OK, FAULT or INFO; a fault has a ``remedy``."""
+    """The result of a check: ``status`` is OK, FAULT or INFO; a fault always has a ``remedy``."""
 
     name: str
     status: str
@@ -112,11 +112,15 @@ def checks(stackstorm: StackStorm, config: Config) -> List[Tuple[str, Check]]:
     """Return all checks as ``(name, callable that returns a list of Findings)``."""
     config = config or {}
 
+    def made() -> Settings:
+        return settings.from_config(config, lambda key: stackstorm.get_secret(key))
+
     def server(name: str, path: str) -> Finding:
-        return check_server(settings.from_config(config), name, path)
+        return check_server(made(), name, path)
 
     return [
         ("config", lambda: [check_config(config)]),
+        ("secrets", lambda: check_secrets(made())),
         ("api", lambda: [check_api(stackstorm)]),
         ("datastore", lambda: [check_datastore(stackstorm)]),
         ("rules", lambda: check_resources(stackstorm, "rules")),
@@ -126,7 +130,7 @@ def checks(stackstorm: StackStorm, config: Config) -> List[Tuple[str, Check]]:
         ("coordination", lambda: [check_coordination()]),
         ("sensor", lambda: [check_sensor(stackstorm)]),
         ("bus", lambda: [check_bus(stackstorm)]),
-        ("listener", lambda: check_listener(settings.from_config(config))),
+        ("listener", lambda: check_listener(made())),
         ("controls", lambda: check_controls(stackstorm)),
         ("alertmanager", lambda: [server("alertmanager", "/api/v2/status")]),
         ("prometheus", lambda: [server("prometheus", "/api/v1/query?query=vector(1)")]),
@@ -141,6 +145,33 @@ def check_config(config: Config) -> Finding:
     except SettingsError as error:
         return Finding("config", FAULT, str(error), remedy)
     return Finding("config", OK, "valid")
+
+
+def check_secrets(made: Settings) -> List[Finding]:
+    """Check that the keys of secrets can be read, and that no secret is in the config itself.
+
+    :param made: the Settings.
+    """
+    findings = []
+    secrets = settings.secrets_of(made)
+    plain = [secret.setting for secret in secrets if secret.plain]
+    if plain:
+        detail = (
+            f"{', '.join(plain)}: StackStorm hands the config to actions on their command line, "
+            "where ps shows it"
+        )
+        remedy = (
+            f"keep each under a datastore key: st2 key set poundcake_{plain[0]} <value> --encrypt, "
+            f"and in the config {plain[0]}_key: poundcake_{plain[0]} instead of {plain[0]}"
+        )
+        findings.append(Finding("secrets", INFO, detail, remedy))
+    for secret in secrets:
+        try:
+            secret.value  # noqa: B018 - reads the key
+        except ExpectedError as error:
+            remedy = f"st2 key set {secret.key} <value> --encrypt"
+            findings.append(Finding("secrets", FAULT, str(error), remedy))
+    return findings or [Finding("secrets", OK, "none is in the config itself")]
 
 
 def check_api(stackstorm: StackStorm) -> Finding:
@@ -275,12 +306,14 @@ def check_listener(settings: Settings) -> List[Finding]:
     url = f"http://{_reachable(settings.listener.host)}:{settings.listener.port}"
     elsewhere = f"; if the sensor runs on another node, run there: curl {url}/ready"
     try:
-        requests.get(url + "/health", timeout=HTTP_SECONDS).raise_for_status()
+        health = bounded.request("GET", url + "/health", HTTP_SECONDS)
+        why = "" if health.status == 200 else f"answers {health.status}"
     except requests.RequestException as error:
-        detail = f"{url}/health: {_why(error)}"
+        why = _why(error)
+    if why:
+        detail = f"{url}/health: {why}"
         return [Finding("listener", FAULT, detail, _START_SENSOR + elsewhere)]
-    answer = requests.get(url + "/ready", timeout=HTTP_SECONDS)
-    parts = answer.json()["parts"]
+    parts = bounded.request("GET", url + "/ready", HTTP_SECONDS).json()["parts"]
     faults = [
         Finding(
             "listener",
@@ -386,7 +419,5 @@ def _reachable(host: str) -> str:
 
 def _why(error: Exception) -> str:
     """Return why a call failed in a few words, those of the operating system if there are any."""
-    if isinstance(error, requests.HTTPError):
-        return f"answers {error.response.status_code}"
     match = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
     return match.group(1) if match else f"{type(error).__name__}: {error}"

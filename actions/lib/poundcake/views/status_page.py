@@ -236,8 +236,9 @@ def _health_timed_out(seconds: float) -> Health:
 @functools.lru_cache(maxsize=None)
 def _load_template() -> Tuple[jinja2.Template, Headers]:
     """Return the compiled template, and the headers that go with it."""
+    loader = jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__)))
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
+        loader=loader,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -245,8 +246,8 @@ def _load_template() -> Tuple[jinja2.Template, Headers]:
         auto_reload=False,
     )
     environment.filters.update(_FILTERS)
-    template = environment.get_template("status_page.html.j2")
-    return template, _headers(environment.loader.get_source(environment, template.name)[0])
+    source = loader.get_source(environment, TEMPLATE)[0]
+    return environment.get_template(TEMPLATE), _headers(source)
 
 
 def _headers(source: str) -> Headers:

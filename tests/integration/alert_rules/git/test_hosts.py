@@ -152,7 +152,7 @@ def test_a_redirect_does_not_get_the_token(host):
     host.serve_api = elsewhere
     with pytest.raises(ExpectedError) as caught:
         client(host).propose("change", "t", "b")
-    assert " answers 307: Moved" in str(caught.value)
+    assert " answers 307 and points to " in str(caught.value)
     assert len(seen) == 1 and seen[0] != "/elsewhere"
 
 

@@ -234,6 +234,25 @@ def test_files_that_are_none_of_ours_are_passed_over(repository):
     assert propose(repository)["file"] == FOLDER + "hosts.yaml"
 
 
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        ("{{- if x }}\n- alert: Other\n{{- end }}\n", "not valid YAML"),
+        (b"\xff\n- alert: Other\n", "is not UTF-8"),
+        ("# Other\n" * 140000, "has more than 1048576 bytes"),
+    ],
+    ids=["template", "no_text", "large"],
+)
+@pytest.mark.parametrize("operation", ["create", "update", "delete"])
+def test_a_rule_that_may_be_in_an_unreadable_file_is_left_to_a_person(
+    repository, operation, content, reason
+):
+    """A second one of it would fire, too; and it is not missing."""
+    repository.write({FOLDER + "helm.yaml": content})
+    error = fail(repository, change(operation, "Other"))
+    assert error.startswith("file: ") and reason in error and FOLDER + "helm.yaml" in error
+
+
 def test_a_folder_that_is_too_large_is_not_searched(repository, monkeypatch):
     """All its files would be read into memory."""
     monkeypatch.setattr(gitops, "MOST_BYTES", 100)

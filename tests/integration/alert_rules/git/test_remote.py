@@ -1,24 +1,20 @@
 """Git over HTTP and SSH: it gets in with the secrets of the config, and shows them nowhere."""
 
-import datetime
-import ipaddress
+import hashlib
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from poundcake.alert_rules import change
-from poundcake.alert_rules.git import hosts, url
+from poundcake.alert_rules.git import hosts, remote, url
 from poundcake.alert_rules.git import propose as gitops
 from poundcake.errors import ExpectedError
 
 from tests.demo import servers
 from tests.support.fakes import make_settings
 from tests.support.git_servers import TOKEN, GiteaHost, GitHost, GitHubHost, GitLabHost, Repository
+from tests.support.tls import certificate_of_this_host
 
 RULES = "groups:\n- name: hosts\n  rules:\n  - alert: HostDown\n    expr: up == 0\n"
 BASIC = "b2F1dGgyOnQwa2VuL29mK3RoZT10ZXN0cw=="  # oauth2:<TOKEN> as HTTP sends it
@@ -137,7 +133,7 @@ def test_without_a_token_nobody_is_asked_for_one(repository):
 
 
 def test_another_server_does_not_get_the_token(repository, tmp_path):
-    """A redirect to another origin: that one is answered nothing."""
+    """A redirect to another origin is not followed: what it serves is not believed either."""
     (tmp_path / "other").mkdir()
     other = Repository(tmp_path / "other", files={"prometheus/rules/hosts.yaml": RULES}.items())
     seen = []
@@ -154,44 +150,51 @@ def test_another_server_does_not_get_the_token(repository, tmp_path):
             {"Location": "%s%s?%s" % (far.url, path, query)},
             b"",
         )
-        with pytest.raises(ExpectedError):
+        with pytest.raises(ExpectedError) as caught:
             propose(**near.settings())
-    assert seen and set(seen) == {None}
+    assert "git_repo_url: git ls-remote " in str(caught.value) and not seen
+
+
+def test_a_server_cannot_fill_disk_or_memory(repository, monkeypatch):
+    """A list of branches without end; git's files and its output have a limit."""
+    monkeypatch.setattr(remote, "LARGEST_PACK", 1 << 20)
+
+    def flood(request, path, query, body):
+        line = b"003d" + b"a" * 40 + b" refs/heads/main\n"
+        return 200, {"Content-Type": "application/x-git-upload-pack-advertisement"}, line * 100000
+
+    with GitHost(repository) as host:
+        host.serve_git = flood
+        with pytest.raises(ExpectedError) as caught:
+            propose(**host.settings())
+    assert str(caught.value).startswith("git_repo_url: git ")
+
+
+def test_git_writes_no_file_above_the_limit(repository, tmp_path, monkeypatch):
+    """What it fetches is such a file."""
+    big = ("big.bin", "".join(hashlib.sha256(b"%d" % n).hexdigest() for n in range(40000)))
+    (tmp_path / "big").mkdir()
+    monkeypatch.setattr(remote, "LARGEST_PACK", 1 << 20)
+    with GitHost(Repository(tmp_path / "big", files=[big])) as host:
+        with pytest.raises(ExpectedError) as caught:
+            propose(**host.settings())
+    assert str(caught.value).startswith("git_repo_url: git fetch ")
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """Of 127.0.0.1, signed by itself: (certificate, key)."""
-    folder = tmp_path_factory.mktemp("certificate")
-    paths = folder / "certificate.pem", folder / "key.pem"
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    today = datetime.datetime.now(datetime.timezone.utc)
-    made = x509.CertificateBuilder(
-        issuer_name=name,
-        subject_name=name,
-        public_key=key.public_key(),
-        serial_number=x509.random_serial_number(),
-        not_valid_before=today - datetime.timedelta(days=1),
-        not_valid_after=today + datetime.timedelta(days=1),
-    )
-    made = made.add_extension(here, False)
-    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-    paths[0].write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    paths[1].write_bytes(key.private_bytes(*plain))
-    return paths
+    """The file of a server, and the authority to trust it by."""
+    return certificate_of_this_host(tmp_path_factory.mktemp("certificate"))
 
 
 def test_a_certificate_of_ones_own_is_trusted_when_the_config_says_so(repository, certificate):
     """By git and for the API; without it neither gets the token."""
     with GitLabHost(repository) as host:
-        host.speak_tls(*certificate)
+        host.speak_tls(certificate[0], certificate[0])
         with pytest.raises(ExpectedError) as caught:
             propose(**host.settings())
         assert str(caught.value).startswith("git_ca_path: git ls-remote ")
-        found = propose(**host.settings(git_ca_path=str(certificate[0])))
+        found = propose(**host.settings(git_ca_path=str(certificate[1])))
         assert found["url"].startswith("https://127.0.0.1:") and found["state"] == "opened"
         settings = make_settings(**host.settings())
         client = hosts.host_of(settings, url.parse(settings.git.repo_url))

@@ -20,7 +20,7 @@ from poundcake.errors import ExpectedError
 def test_a_url_has_its_parts(text, scheme, host, origin, path):
     """The origin is where the API is; the port of SSH is not the port of the API."""
     found = url.parse(text, has_token=True)
-    assert (found.text, found.scheme, found.host) == (text, scheme, host)
+    assert (found.address, found.scheme, found.host) == (text, scheme, host)
     assert (found.origin, found.path) == (origin, path)
 
 

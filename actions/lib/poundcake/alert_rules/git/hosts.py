@@ -8,18 +8,17 @@ https://docs.gitea.com/api/ (repository: repoCreatePullRequest, repoListPullRequ
 import urllib.parse
 from typing import Any, Callable, Dict, Iterable, Optional
 
-import requests
-
 from poundcake import logins
 from poundcake.alert_rules.errors import PullRequestExists
 from poundcake.alert_rules.git.url import GitUrl
 from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
+from poundcake.upstream.bounded import Answer
+from poundcake.upstream.client import Server
 
 PullRequest = Dict[str, Any]  # number and url
 
 NONE = "none"
-TIMEOUT_SECONDS = 30
 MOST_PAGES = 40
 _PAGE = 50  # the default limit of Gitea
 
@@ -50,9 +49,7 @@ class _Host:
     _scheme = "Bearer"
 
     def __init__(self, settings: Settings, url: GitUrl):
-        self._token = settings.git.token.strip()  # a token from a file ends with a line break
-        self._login = logins.with_token(self._token, self._scheme)
-        self._trusted = settings.git.ca_path or True  # True: the authorities that requests brings
+        self._token = settings.git.token.value.strip()  # a token from a file ends with a line break
         self._base = settings.git.branch
         self._api = (settings.git.api_url or self._api_of(url)).rstrip("/")
         self._project = url.path
@@ -62,6 +59,15 @@ class _Host:
         parts = urllib.parse.urlsplit(self._api)
         if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
             raise logins.unencrypted("git_api_url", "git_token")
+        self._server = Server(
+            "the API",
+            self._api,
+            auth=logins.with_token(self._token, self._scheme),
+            verify=settings.git.ca_path or True,  # True: the authorities that requests brings
+            url_setting="git_api_url",
+            token_setting="git_token",
+            ca_setting="git_ca_path",
+        )
 
     def propose(self, branch: str, title: str, body: str) -> PullRequest:
         """Open the pull request of a branch, or give the open one this title and body.
@@ -96,33 +102,13 @@ class _Host:
 
     def _request(self, method: str, path: str, **options: Any) -> Any:
         """Return the decoded answer of the API."""
-        url = self._api + path
-        try:
-            answer = requests.request(
-                method,
-                url,
-                auth=self._login,
-                verify=self._trusted,
-                timeout=TIMEOUT_SECONDS,
-                allow_redirects=False,  # another server must not get the token
-                **options,
-            )
-        except requests.exceptions.SSLError as error:
-            raise ExpectedError("git_ca_path", f"{url} is not trusted: {error}")
-        except (requests.RequestException, OSError, UnicodeError) as error:
-            raise ExpectedError("git_api_url", f"{url} cannot be reached: {error}")
-        except ValueError:  # its message has the token in it
-            raise logins.malformed("git_token")
-        if 200 <= answer.status_code < 300:
-            try:
-                return answer.json()
-            except ValueError:
-                raise logins.not_json("git_api_url", url, "the API")
-        raise self._error(answer)
+        answer = self._server.request(method, path, **options)
+        if answer.status < 300:
+            return self._server.json(answer, path)
+        raise self._error(f"{method} {self._api}{path}", answer)
 
-    def _error(self, answer: requests.Response) -> ExpectedError:
-        message, status = self._message(answer), answer.status_code
-        asked = f"{answer.request.method} {answer.url.split('?')[0]}"
+    def _error(self, asked: str, answer: Answer) -> ExpectedError:
+        message, status = self._message(answer), answer.status
         problem = f"{asked} answers {status}: {message.replace(self._token, '***')}"
         if status in (409, 422) and "already exists" in message.lower():
             return PullRequestExists("git_provider", problem)
@@ -134,7 +120,7 @@ class _Host:
         return ExpectedError("git_api_url", problem)
 
     @staticmethod
-    def _message(answer: requests.Response) -> str:
+    def _message(answer: Answer) -> str:
         """Return the message of an error, in any of the forms that these APIs use."""
         try:
             body = answer.json()

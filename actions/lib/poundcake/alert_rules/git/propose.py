@@ -30,7 +30,7 @@ from poundcake.alert_rules.git.remote import (
 )
 from poundcake.errors import ExpectedError
 from poundcake.people import LONGEST_REASON
-from poundcake.settings import Settings, value_of
+from poundcake.settings import Settings
 
 MOST_BYTES = 64 << 20  # of all files that are searched for a rule together
 _BRANCH = re.compile(r"(?!-)[A-Za-z0-9._/-]{1,200}\Z")
@@ -151,12 +151,13 @@ def _check(settings: Settings) -> None:
     form = settings.git.file_form
     if form not in files.FORMS:
         raise ExpectedError("git_file_form", f'unknown "{form}"', rule_change.one_of(files.FORMS))
-    for name in ("git_token", "git_username"):
-        if not value_of(settings, name).isprintable():
+    logins = {"git_token": settings.git.token.value, "git_username": settings.git.username}
+    for name, value in logins.items():
+        if not value.isprintable():
             problem = "has a character that cannot be sent, such as a line break"
             raise ExpectedError(name, problem)
-    for name in ("git_user_name", "git_user_email"):
-        value = value_of(settings, name)
+    authors = {"git_user_name": settings.git.user_name, "git_user_email": settings.git.user_email}
+    for name, value in authors.items():
         if not value.strip() or not value.isprintable() or set(value) & set("<>"):
             expected = "a value on one line without < or >, which git requires"
             raise ExpectedError(name, f'"{value}"' if value else "empty", expected)
@@ -185,13 +186,17 @@ def _find_place(settings: Settings, change: RuleChange, remote: Remote, base: st
     """Return the file that has the rule, otherwise the file of git_file_pattern."""
     path = path_of(change, settings)
     default = _place_at(path, remote, base)
-    if default.content is not None and files.has(change, default.content):
+    if default.content is not None and _has(change, path, default.content):
         return default
-    others = _other_places(settings, change, remote, base, path)
+    others, unreadable = _other_places(settings, change, remote, base, path)
     if len(others) > 1:
         problem = f"{change.rule} is in {', '.join(one.path for one in others)}"
         raise ExpectedError("rule", problem, remedy="Delete all but one by hand")
-    return others[0] if others else default
+    if others:
+        return others[0]
+    if unreadable:
+        raise unreadable[0]  # the rule may be in it, so another file must not get it
+    return default
 
 
 def _place_at(path: str, remote: Remote, base: str) -> _Place:
@@ -205,9 +210,8 @@ def _place_at(path: str, remote: Remote, base: str) -> _Place:
         if one == path and entry.mode in (FILE, EXECUTABLE):
             if entry.size > LARGEST_FILE:
                 raise ExpectedError("file", f"{path} has more than {LARGEST_FILE} bytes")
-            place = _Place(path, remote.contents({path: entry})[path], entry.mode)
-            if place.content is None:
-                raise ExpectedError("file", f"{path} is not UTF-8")
+            content = _decoded(path, remote.contents({path: entry})[path])
+            place = _Place(path, content, entry.mode)
         elif entry.mode != FOLDER or one == path:
             kind = "a symlink" if entry.mode == SYMLINK else "not a regular file or folder"
             raise ExpectedError(
@@ -220,14 +224,17 @@ def _place_at(path: str, remote: Remote, base: str) -> _Place:
 
 def _other_places(
     settings: Settings, change: RuleChange, remote: Remote, base: str, path: str
-) -> List[_Place]:
-    """Return the files in the folder of the rules that have the rule, except the one at path."""
+) -> Tuple[List[_Place], List[ExpectedError]]:
+    """Return where else below the folder of the rules the rule is, except for the file at path.
+
+    :returns: the files that have it; and an error for each that may have it and cannot be read.
+    """
     folder = _folder(settings)
     entries = {
         one: entry
         for one, entry in remote.entries(base, *([folder] if folder else []), whole=True).items()
         if one.endswith((".yaml", ".yml")) and one.isprintable() and one != path
-        if entry.mode in (FILE, EXECUTABLE) and entry.size <= LARGEST_FILE
+        if entry.mode in (FILE, EXECUTABLE)
     }
     if sum(entry.size for entry in entries.values()) > MOST_BYTES:
         raise ExpectedError(
@@ -236,11 +243,35 @@ def _other_places(
             "a smaller folder",
         )
     contents = remote.contents(entries) if entries else {}
-    return [
-        _Place(one, content, entries[one].mode)
-        for one, content in sorted(contents.items())
-        if content is not None and files.has(change, content)
-    ]
+    places, unreadable = [], []
+    for one, content in sorted(contents.items()):
+        if not files.may_have(change, content):
+            continue
+        try:
+            source = _decoded(one, content)
+            if _has(change, one, source):
+                places.append(_Place(one, source, entries[one].mode))
+        except ExpectedError as error:
+            unreadable += [error] if change.rule.encode("utf-8") in content else []
+    return places, unreadable
+
+
+def _decoded(path: str, content: bytes) -> str:
+    if len(content) > LARGEST_FILE:
+        raise ExpectedError("file", f"{path} has more than {LARGEST_FILE} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ExpectedError("file", f"{path} is not UTF-8")
+
+
+def _has(change: RuleChange, path: str, source: str) -> bool:
+    """Return whether a file has the rule; ExpectedError when it cannot be read."""
+    try:
+        return files.may_have(change, source.encode("utf-8")) and files.has(change, source)
+    except ExpectedError as error:
+        add_context(error, f" ({path}, which may have {change.rule}; please change it by hand)")
+        raise
 
 
 def _edit(

@@ -17,6 +17,7 @@ import base64
 import contextlib
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -24,7 +25,7 @@ import tempfile
 import time
 import urllib.parse
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import IO, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from poundcake.alert_rules.errors import BranchMoved
 from poundcake.alert_rules.git.url import GitUrl
@@ -32,6 +33,8 @@ from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
 
 LARGEST_FILE = 1 << 20  # bytes; a rule file usually has a few kilobytes
+LARGEST_PACK = 512 << 20  # bytes; of any file that git writes, such as what a server sends
+LARGEST_OUTPUT = 96 << 20  # bytes; more than all files that are read together
 FILE, EXECUTABLE, SYMLINK, FOLDER = "100644", "100755", "120000", "040000"
 # The variables of StackStorm's environment that git and ssh need. Other variables of git could name
 # another repository, or write secrets to a trace.
@@ -96,6 +99,8 @@ class Remote:
         self._secrets = _secrets(settings)
         self._options = ["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0"]
         self._options += ["-c", "maintenance.auto=false", "-c", "credential.helper="]
+        # Another host must not answer; and what is fetched stays in one file.
+        self._options += ["-c", "http.followRedirects=false", "-c", "fetch.unpackLimit=1"]
         self._environment = _environment(settings, url, folder)
         if settings.git.token and url.scheme in ("http", "https"):
             self._options += ["-c", f"credential.{url.origin}.helper={_HELPER}"]
@@ -105,13 +110,13 @@ class Remote:
     def fetch(self, branches: Iterable[str]) -> Dict[str, str]:
         """Fetch the newest commit of each branch that exists; return ``{branch: commit id}``."""
         refs = {"refs/heads/" + branch: branch for branch in branches}
-        output = self.git("ls-remote", "--", self._url.text, *refs).decode("utf-8", "replace")
+        output = self.git("ls-remote", "--", self._url.address, *refs).decode("utf-8", "replace")
         remote_refs = [line.split("\t")[-1] for line in output.splitlines()]
         present = [ref for ref in refs if ref in remote_refs]
         if present:
             options = ("--quiet", "--no-tags", "--depth=1", "--no-recurse-submodules")
             refspecs = [f"+{ref}:{ref}" for ref in present]
-            self.git("fetch", *options, "--", self._url.text, *refspecs)
+            self.git("fetch", *options, "--", self._url.address, *refspecs)
         return {refs[ref]: self.git("rev-parse", ref).decode().strip() for ref in present}
 
     def entries(self, commit: str, *paths: str, whole: bool = False) -> Dict[str, Entry]:
@@ -125,18 +130,15 @@ class Remote:
             entries[path] = Entry(mode, id, int(size) if size.isdigit() else 0)
         return entries
 
-    def contents(self, entries: Mapping[str, Entry]) -> Dict[str, Optional[str]]:
-        """Return ``{path: content}`` of files; None for a file that is not UTF-8."""
+    def contents(self, entries: Mapping[str, Entry]) -> Dict[str, bytes]:
+        """Return ``{path: content}`` of files."""
         ids = "".join(entry.id + "\n" for entry in entries.values()).encode()
         output = self.git("cat-file", "--batch", stdin=ids)
-        contents: Dict[str, Optional[str]] = {}
+        contents = {}
         for path in entries:
             head, _, output = output.partition(b"\n")
             size = int(head.split()[-1])
-            try:
-                contents[path] = output[:size].decode("utf-8")
-            except UnicodeDecodeError:
-                contents[path] = None
+            contents[path] = output[:size]
             output = output[size + 1 :]
         return contents
 
@@ -179,7 +181,7 @@ class Remote:
         """
         ref = "refs/heads/" + branch
         arguments = ["push", "--porcelain", "--no-verify", "--recurse-submodules=no"]
-        arguments += [f"--force-with-lease={ref}:{replaces}", "--", self._url.text]
+        arguments += [f"--force-with-lease={ref}:{replaces}", "--", self._url.address]
         try:
             self.git(*arguments, f"{commit}:{ref}")
         except ExpectedError as error:
@@ -198,22 +200,43 @@ class Remote:
         :param environment: variables to add.
         :raises ExpectedError: with git's messages and the setting that is wrong.
         """
-        command = ["git"] + self._options + list(arguments)
+        variables = dict(self._environment, **(environment or {}))
+        # Files, not pipes: the limit for files holds for them, too.
+        with tempfile.TemporaryFile(dir=self._folder) as out, tempfile.TemporaryFile(
+            dir=self._folder
+        ) as err:
+            status = self._run(arguments, variables, stdin, out, err)
+            output, messages = _content(out), _content(err)
+        if status:
+            shown = self._scrub((messages + output).decode("utf-8", "replace"))
+            raise _failure(arguments[0], status, shown)
+        return output
+
+    def _run(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        stdin: bytes,
+        out: IO[bytes],
+        err: IO[bytes],
+    ) -> int:
+        """Run git within the limits and return its exit status."""
         try:
             process = subprocess.Popen(
-                command,
+                ["git", *self._options, *arguments],
                 cwd=self._folder,
-                env=dict(self._environment, **(environment or {})),
+                env=environment,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stdout=out,
+                stderr=err,
                 start_new_session=True,  # so that its child processes can be ended with it
+                preexec_fn=_limit_files,
             )
         except OSError as error:
             problem = f"cannot be run on this StackStorm node: {error}"
             raise ExpectedError("git", problem, remedy="Install git")
         try:
-            out, err = process.communicate(stdin, max(0, self._end - time.monotonic()))
+            process.communicate(stdin, max(0, self._end - time.monotonic()))
         except subprocess.TimeoutExpired:
             problem = f"git {arguments[0]} did not finish within {self._seconds} s in all"
             raise ExpectedError("git_timeout_seconds", problem)
@@ -221,16 +244,27 @@ class Remote:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-        if process.returncode:
-            output = self._scrub((err + out).decode("utf-8", "replace"))
-            raise _failure(arguments[0], process.returncode, output)
-        return out
+        return process.returncode
 
     def _scrub(self, output: str) -> str:
         """Return git's output without the secrets of the config."""
         for secret in self._secrets:
             output = output.replace(secret, "***")
         return output
+
+
+def _limit_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_PACK, LARGEST_PACK))
+
+
+def _content(file: IO[bytes]) -> bytes:
+    """Return the content of a file that git has written to."""
+    file.seek(0)
+    content = file.read(LARGEST_OUTPUT + 1)
+    if len(content) > LARGEST_OUTPUT:
+        problem = f"git wrote more than {LARGEST_OUTPUT} bytes"
+        raise ExpectedError("git_repo_url", problem, "a repository of rule files")
+    return content
 
 
 def _environment(settings: Settings, url: GitUrl, folder: str) -> Dict[str, str]:
@@ -253,7 +287,7 @@ def _environment(settings: Settings, url: GitUrl, folder: str) -> Dict[str, str]
         variables["GIT_SSL_CAINFO"] = settings.git.ca_path
     if settings.git.token:
         variables["POUNDCAKE_GIT_USERNAME"] = settings.git.username or "oauth2"
-        variables["POUNDCAKE_GIT_TOKEN"] = settings.git.token
+        variables["POUNDCAKE_GIT_TOKEN"] = settings.git.token.value
     return variables
 
 
@@ -266,7 +300,7 @@ def _ssh(settings: Settings, folder: str) -> str:
         path = _write(folder, "known_hosts", settings.git.known_hosts)
         command += ["-o", 'UserKnownHostsFile="%s"' % path, "-o", "GlobalKnownHostsFile=/dev/null"]
     if settings.git.ssh_key:
-        path = _write(folder, "ssh_key", settings.git.ssh_key)
+        path = _write(folder, "ssh_key", settings.git.ssh_key.value)
         command += ["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
         command += ["-i", path]
     return " ".join(shlex.quote(argument) for argument in command)
@@ -287,10 +321,10 @@ def _secrets(settings: Settings) -> List[str]:
     secrets = []
     if settings.git.token:
         user = settings.git.username or "oauth2"
-        basic = f"{user}:{settings.git.token}".encode()
-        secrets += [base64.b64encode(basic).decode(), settings.git.token]
-        secrets.append(urllib.parse.quote(settings.git.token, safe=""))
-    return secrets + [line for line in settings.git.ssh_key.splitlines() if len(line) > 20]
+        token = settings.git.token.value
+        basic = f"{user}:{token}".encode()
+        secrets += [base64.b64encode(basic).decode(), token, urllib.parse.quote(token, safe="")]
+    return secrets + [line for line in settings.git.ssh_key.value.splitlines() if len(line) > 20]
 
 
 def _failure(command: str, status: int, output: str) -> ExpectedError:

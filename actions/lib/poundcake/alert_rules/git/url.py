@@ -25,29 +25,29 @@ class GitUrl:
     https://git.example.com:8443. ``path`` is that of the repository, such as team/rules.
     """
 
-    text: str
+    address: str
     scheme: str
     host: str
     origin: str
     path: str
 
 
-def parse(text: str, has_token: bool = False) -> GitUrl:
+def parse(address: str, has_token: bool = False) -> GitUrl:
     """Return the GitUrl of a setting.
 
     :param has_token: whether a token will be sent there.
     :raises ExpectedError: when it is not a URL, or would show a secret. The URL is not repeated
         where it may contain a secret.
     """
-    if not text:
+    if not address:
         remedy = "Set it in the config of poundcake, such as https://github.com/example/rules.git"
         raise ExpectedError("git_repo_url", "not set", remedy=remedy)
-    short = _SHORT.match(text)
+    short = _SHORT.match(address)
     if short:
         user, host, path = short.groups()
-        return GitUrl(text, "ssh", host, "https://" + host, _path(path))
+        return GitUrl(address, "ssh", host, "https://" + host, _path(path))
     try:
-        parts = urllib.parse.urlsplit(text)
+        parts = urllib.parse.urlsplit(address)
         host, port, user = parts.hostname or "", parts.port, parts.username or ""
     except ValueError:
         raise ExpectedError("git_repo_url", "not a URL", _EXPECTED)
@@ -57,7 +57,7 @@ def parse(text: str, has_token: bool = False) -> GitUrl:
             "has a user or password in it, which anyone could read in the list of processes",
             remedy="Remove it from the URL, and set git_token and git_username",
         )
-    odd = any(not one.isprintable() or one.isspace() for one in text)
+    odd = any(not one.isprintable() or one.isspace() for one in address)
     hostless = not host and parts.scheme != "file"
     if odd or hostless or parts.scheme not in _SCHEMES or not parts.path.strip("/"):
         shown = f"{parts.scheme}://{host}{parts.path}"[:200]
@@ -66,7 +66,7 @@ def parse(text: str, has_token: bool = False) -> GitUrl:
         raise ExpectedError("git_repo_url", "it must not have ?, # or a name that begins with -")
     if parts.scheme == "http" and has_token and host not in _LOOPBACK:
         raise logins.unencrypted("git_repo_url", "git_token")
-    return GitUrl(text, parts.scheme, host, _origin(parts.scheme, host, port), _path(parts.path))
+    return GitUrl(address, parts.scheme, host, _origin(parts.scheme, host, port), _path(parts.path))
 
 
 def _origin(scheme, host, port):
