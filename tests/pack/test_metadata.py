@@ -102,9 +102,9 @@ def test_pack_yaml_has_the_fields_that_stackstorm_needs():
 
 
 def test_the_newest_version_in_the_changes_is_the_pack_version():
-    """CHANGES.md and pack.yaml change together."""
+    """CHANGES.md and pack.yaml change together; what is not released comes before it."""
     with open(os.path.join(PACK, "CHANGES.md"), encoding="utf-8") as handle:
-        versions = re.findall(r"^##.*?(\d+\.\d+\.\d+)", handle.read(), re.MULTILINE)
+        versions = re.findall(r"^## (\d+\.\d+\.\d+) - ", handle.read(), re.MULTILINE)
     assert versions[0] == load_yaml("pack.yaml")["version"]
 
 

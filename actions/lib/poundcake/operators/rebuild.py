@@ -18,8 +18,8 @@ from poundcake.core.alert import ENDED_STATUSES, open_attempts
 from poundcake.core.decisions import DISPATCH
 from poundcake.core.facts import Dispatched, Notified, Settled
 from poundcake.core.requests import REBUILT, new_entry, new_request
-from poundcake.errors import ExpectedError
-from poundcake.st2 import executions, outbox, rows, triggers
+from poundcake.errors import ExpectedError, UnwritableRow
+from poundcake.st2 import aside, executions, outbox, rows, triggers
 
 _DESCRIBED = (
     "alertname",
@@ -44,7 +44,8 @@ def rebuild(stackstorm, since, settings, now=None):
 
     :param since: a duration such as ``24h``, or an RFC 3339 time.
     :returns: counts: instances (of poundcake.alert since then), alerts_written, executions_written,
-        requests_written, and unchanged (rows that were complete).
+        requests_written, unchanged (rows that were complete), and set_aside (rows that the
+        datastore does not take) when there are any.
     :raises ExpectedError: when ``since`` is neither.
     """
     now = time.time() if now is None else now
@@ -70,7 +71,8 @@ class _Alerts:
     def row(self, fingerprint):
         """Return the row of an alert so far, None when there is none."""
         if fingerprint not in self.stored:
-            stored = rows.read(self._stackstorm, rows.ALERT, fingerprint)
+            # An unreadable row counts as absent: this is a way to get it back.
+            stored = rows.read(self._stackstorm, rows.ALERT, fingerprint, rows.ignore)
             self.stored[fingerprint] = stored
             if stored:
                 self.rows[fingerprint] = stored
@@ -174,24 +176,29 @@ def _write(stackstorm, alerts, dispatches, settings):
             counts["unchanged"] += 1
             return
         ttl = outbox.time_to_live(kind, row, settings)
-        rows.write(stackstorm, rows.KINDS[kind], name, row, ttl=ttl)
-        counts[kind + "_written"] += 1
+        try:
+            rows.write(stackstorm, rows.KINDS[kind], name, row, ttl=ttl)
+            counts[kind + "_written"] += 1
+        except UnwritableRow as error:
+            entry = aside.of_row(error.subject, error.reason, row, time.time())
+            aside.write(stackstorm, entry, settings.retention.request_seconds)
+            counts["set_aside"] = counts.get("set_aside", 0) + 1
 
     for fingerprint, row in alerts.rows.items():
-        known = rows.read(stackstorm, rows.ALERT, fingerprint)
+        known = rows.read(stackstorm, rows.ALERT, fingerprint, rows.ignore)
         seen = alerts.stored[fingerprint]
         # One that has been written since it was read comes from the sensor, which knows more.
         overtaken = known and _rev(known) != _rev(seen)
         put("alerts", fingerprint, known if overtaken else row, known)
     for execution_id, row in _execution_rows(alerts, dispatches):
-        known = rows.read(stackstorm, rows.EXECUTION, execution_id)
+        known = rows.read(stackstorm, rows.EXECUTION, execution_id, rows.ignore)
         ended = known and known["status"] in ENDED_STATUSES
         put("executions", execution_id, known if ended else row, known)
     for request_id, row in _request_rows(alerts, dispatches):
-        known = rows.read(stackstorm, rows.REQUEST, request_id)
+        known = rows.read(stackstorm, rows.REQUEST, request_id, rows.ignore)
         # A notification that still is in the inbox is not decided to its end; the sensor takes
         # the row of a request for the proof that it is.
-        if known or not rows.read(stackstorm, rows.INBOX, request_id):
+        if known or not rows.exists(stackstorm, rows.INBOX, request_id):
             put("requests", request_id, known or row, known)
     return counts
 

@@ -11,11 +11,14 @@ from urllib.parse import quote
 
 import requests
 
-from poundcake.errors import StackStormError
+from poundcake.errors import RefusedError, StackStormError
 
 PAGE = 100  # StackStorm refuses a larger page unless its max_page_size allows it
 MOST_PAGES = 10000  # of one listing; it must end whatever the API answers
 TIMEOUT_SECONDS = 30
+UNENDED = ("requested", "scheduled", "delayed", "running")  # of an execution that may still run
+# Statuses that say that the request itself is at fault, whenever it is made.
+REFUSED = (400, 413, 414, 422)
 
 
 class StackStorm:
@@ -53,6 +56,8 @@ class StackStorm:
             body["ttl"] = int(ttl)
         try:
             self._call("PUT", "/keys/" + _quote(name), body=body)
+        except RefusedError:
+            raise
         except StackStormError:
             # After a message bus outage the API's own publisher stays broken until the API is
             # restarted: it writes a changed value, cannot publish the change, and answers 500.
@@ -123,6 +128,16 @@ class StackStorm:
         body = {"id": inquiry_id, "response": response}
         path = "/inquiries/" + _quote(inquiry_id)
         return self._request("PUT", path, body=body).status_code < 400
+
+    def list_unended(self, action_ref: str) -> List[Dict[str, Any]]:
+        """Return id, status, start and parameters of an action's executions that may still run."""
+        attributes = "id,status,start_timestamp,parameters"
+        params = {"action": action_ref, "include_attributes": attributes}
+        return [
+            execution
+            for status in UNENDED
+            for execution in self._pages("/executions", dict(params, status=status))
+        ]
 
     def last_execution(self, action_ref: str) -> Optional[Dict[str, Any]]:
         """Return the newest execution of an action (id, status, times), or None."""
@@ -243,7 +258,11 @@ class StackStorm:
         if answer.status_code < 400:
             return answer
         brief = f"{method} {path}: {answer.status_code}"
-        kind = _NotFound if answer.status_code == 404 else StackStormError
+        kind = StackStormError
+        if answer.status_code == 404:
+            kind = _NotFound
+        elif answer.status_code in REFUSED:
+            kind = RefusedError
         raise kind(f"{brief} {answer.text[:200]}", brief)
 
     def _request(

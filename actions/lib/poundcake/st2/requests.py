@@ -26,7 +26,7 @@ def status(
         fingerprint = entry["fingerprint"]
         row = (alerts or {}).get(fingerprint)
         if row is None and fingerprint:
-            row = rows.read(stackstorm, rows.ALERT, fingerprint)
+            row = rows.read(stackstorm, rows.ALERT, fingerprint, rows.ignore)
         entries.append(dict(entry, state=row["state"] if row else None))
         if row is not None:
             executions += _executions(row, request_id)

@@ -18,7 +18,7 @@ import yaml
 from poundcake import clock, settings
 from poundcake.errors import ExpectedError, SettingsError
 from poundcake.ids import new_uuid7
-from poundcake.st2 import executions, rows, triggers
+from poundcake.st2 import aside, executions, rows, triggers
 from poundcake.st2.client import StackStormError
 from poundcake.upstream import client
 from poundcake.views import queries
@@ -31,6 +31,7 @@ HTTP_SECONDS = 10
 PROBE_SILENCE_SECONDS = 180  # the sensor sends a probe every minute
 BEHIND_SECONDS = 30
 LONGEST_DETAIL = 300
+MOST_SET_ASIDE = 5
 
 _START_SENSOR = "sudo st2ctl restart-component st2sensorcontainer; its log says why it stopped"
 _RELOAD = "sudo st2ctl reload --register-all"
@@ -119,6 +120,7 @@ def checks(stackstorm, config):
         ("bus", lambda: [check_bus(stackstorm)]),
         ("listener", lambda: check_listener(settings.from_config(config))),
         ("controls", lambda: check_controls(stackstorm)),
+        ("set_aside", lambda: check_set_aside(stackstorm)),
         ("alertmanager", lambda: [server("alertmanager", "/api/v2/status")]),
         ("prometheus", lambda: [server("prometheus", "/api/v1/query?query=vector(1)")]),
     ]
@@ -256,7 +258,7 @@ def check_listener(settings):
             ),
         )
         for name, part in sorted(parts.items())
-        if not part["ok"]
+        if not part["ok"] and name != "set_aside"  # a check of its own names each
     ]
     return faults or [Finding("listener", OK, "ready at " + url)]
 
@@ -279,6 +281,19 @@ def check_controls(stackstorm):
         detail = f"{len(windows)} active maintenance windows; st2 run poundcake.list_maintenance"
         findings.append(Finding("controls", INFO, detail))
     return findings or [Finding("controls", OK, "nothing is paused or in maintenance")]
+
+
+def check_set_aside(stackstorm):
+    """Name what is set aside because it cannot be read, decided or written."""
+    entries = queries.list_set_aside(stackstorm)["set_aside"]
+    findings = [
+        Finding("set_aside", FAULT, f"{item['key']}: {item['reason']}", aside.LIST_COMMAND)
+        for item in entries[:MOST_SET_ASIDE]
+    ]
+    rest = len(entries) - MOST_SET_ASIDE
+    if rest > 0:
+        findings.append(Finding("set_aside", FAULT, f"and {rest} more", aside.LIST_COMMAND))
+    return findings or [Finding("set_aside", OK, "nothing is set aside")]
 
 
 def check_server(settings, name, path):

@@ -1,6 +1,7 @@
 """Answers to "what happened?" from the rows. It only reads the datastore.
 
 Each function returns a JSON value. An ExpectedError about an unknown value lists the known ones.
+What is told of rows leaves out those that cannot be read, and names their keys in ``unreadable``.
 """
 
 import collections
@@ -19,7 +20,10 @@ from poundcake.core.alert import (
     is_dismissed,
 )
 from poundcake.core.controls import unreadable_text
-from poundcake.st2 import controls, requests, rows
+from poundcake.st2 import aside, controls, requests, rows
+
+UNREADABLE = "unreadable"
+LONGEST_CONTENT = 1000
 
 
 def get_request(stackstorm, request_id):
@@ -35,11 +39,11 @@ def get_request(stackstorm, request_id):
 
 def list_requests(stackstorm, limit):
     """Return the newest requests, newest first, each with the fields for a line of a list."""
-    requests = rows.read_all(stackstorm, rows.REQUEST)
+    requests, unreadable = _rows(stackstorm, rows.REQUEST)
     requests.sort(key=lambda row: row["request_id"], reverse=True)
     names = ("request_id", "received_at", "completed_at", "source", "receiver", "counts")
     shown = [{name: row[name] for name in names} for row in requests[:limit]]
-    return {"total": len(requests), "shown": len(shown), "requests": shown}
+    return dict(unreadable, total=len(requests), shown=len(shown), requests=shown)
 
 
 def get_alert(stackstorm, fingerprint):
@@ -70,7 +74,7 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
     if state:
         one_of("state", state, STATES)
     wanted_labels = label_pairs(label)
-    alerts = rows.read_all(stackstorm, rows.ALERT)
+    alerts, unreadable = _rows(stackstorm, rows.ALERT)
     check_exists("alertname", alertname, alerts)
     check_exists("severity", severity, alerts)
     chosen = [
@@ -97,12 +101,12 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
         }
         for row in chosen[:limit]
     ]
-    return {"total": len(chosen), "shown": len(shown), "alerts": shown}
+    return dict(unreadable, total=len(chosen), shown=len(shown), alerts=shown)
 
 
 def list_executions(stackstorm, request_id, fingerprint, status, limit):
     """Return the executions that PoundCake tracked, newest first."""
-    executions = rows.read_all(stackstorm, rows.EXECUTION)
+    executions, unreadable = _rows(stackstorm, rows.EXECUTION)
     for name, value in (
         ("request_id", request_id),
         ("fingerprint", fingerprint),
@@ -117,7 +121,7 @@ def list_executions(stackstorm, request_id, fingerprint, status, limit):
     ]
     chosen.sort(key=lambda row: row["started_at"] or "", reverse=True)
     shown = chosen[:limit]
-    return {"total": len(chosen), "shown": len(shown), "executions": shown}
+    return dict(unreadable, total=len(chosen), shown=len(shown), executions=shown)
 
 
 def get_stats(stackstorm):
@@ -127,11 +131,14 @@ def get_stats(stackstorm):
     attempts succeeded while their alert kept firing. Durations are in seconds, over executions that
     have ended and have both times.
     """
-    alerts = rows.read_all(stackstorm, rows.ALERT)
+    alerts, unreadable_alerts = _rows(stackstorm, rows.ALERT)
+    executions, unreadable = _rows(stackstorm, rows.EXECUTION)
+    unreadable = unreadable_alerts.get(UNREADABLE, []) + unreadable.get(UNREADABLE, [])
     by_action = {}
-    for row in rows.read_all(stackstorm, rows.EXECUTION):
+    for row in executions:
         by_action.setdefault(row["action_ref"], []).append(row)
     return {
+        **({UNREADABLE: unreadable} if unreadable else {}),
         "alerts": len(alerts),
         "by_state": {state: _count(alerts, "state", state) for state in STATES},
         "by_severity": {
@@ -161,6 +168,33 @@ def list_maintenance(stackstorm, now=None):
         for w in current.windows
     ]
     return {"paused": list(current.pauses.values()) + unreadable, "maintenance": windows}
+
+
+def list_set_aside(stackstorm):
+    """Return what is set aside, oldest first, with its content in short, and the commands."""
+    entries = [
+        {
+            "id": entry["id"],
+            "key": entry["key"],
+            "at": entry["at"],
+            "reason": entry["reason"],
+            "alertname": entry["alertname"],
+            "fingerprint": entry["fingerprint"],
+            "request_id": entry["request_id"],
+            "content": (entry["content"] or "")[:LONGEST_CONTENT],
+            "take_up_with": "st2 run poundcake.take_up_set_aside id=" + entry["id"],
+            "drop_with": "st2 run poundcake.drop_set_aside id=" + entry["id"],
+        }
+        for entry in aside.entries(stackstorm)
+    ]
+    return {"total": len(entries), "set_aside": entries}
+
+
+def _rows(stackstorm, prefix):
+    """Return the rows of a kind that can be read, and ``{UNREADABLE: keys}`` of the others."""
+    errors = []
+    readable = rows.read_all(stackstorm, prefix, unreadable=errors.append)
+    return readable, {UNREADABLE: sorted(error.key for error in errors)} if errors else {}
 
 
 def _held_by(row):
