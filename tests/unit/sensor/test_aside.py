@@ -143,6 +143,10 @@ def test_a_row_that_track_is_refused_is_set_aside(pack):
     pack.settle()
     (entry,) = aside(pack).values()
     assert entry["kind"] == "execution" and pack.alert()["state"] == "remediated"
+    pack.steps(5)
+    (told,) = [item for item in pack.told() if item["to"] == triggers.SET_ASIDE]
+    assert told["reason"].startswith(entry["key"] + ": StackStorm refuses it")
+    assert told["alertname"] == "ServiceDown" and not pack.controller.health()["set_aside"]["ok"]
 
 
 def test_a_row_that_is_too_large_is_set_aside_without_its_content(pack, monkeypatch):
@@ -220,6 +224,25 @@ def test_an_alert_that_cannot_be_decided_is_set_aside_alone(pack, monkeypatch):
     assert {row["host"]: row["state"] for row in pack.alerts()}["web2"] == "remediated"
     assert pack.request(taken["request_id"])["completed_at"]
     assert not aside(pack) and pack.controller.health()["set_aside"]["ok"]
+
+
+def test_an_entry_over_which_everything_fails_is_set_aside(pack, monkeypatch):
+    """Even when the request about it cannot be made; the next one is decided."""
+    intake = pack.controller._intake
+    decide = intake.decide
+
+    def faulty(entry):
+        if entry["request_id"] == poison:
+            raise KeyError("a bug")
+        decide(entry)
+
+    poison = pack.post(alert(1))
+    monkeypatch.setattr(intake, "decide", faulty)
+    pack.post(alert(2))
+    pack.settle()
+    assert [row["host"] for row in pack.alerts()] == ["web2"]
+    (entry,) = aside(pack).values()
+    assert entry["key"] == rows.INBOX + poison and entry["request_id"] == poison
 
 
 def test_an_alert_over_which_every_round_fails_is_set_aside(pack, monkeypatch):

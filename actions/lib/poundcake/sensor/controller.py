@@ -154,8 +154,10 @@ class Controller:
         # Make it durable, then send it: after a crash, the rows in the outbox say what to send.
         self._flush()
         self._publisher.send(busy=self._ledger.in_flight > 0)
-        # An inbox entry leaves when ``track`` has written its rows.
+        # An inbox entry leaves when ``track`` has written its rows, or set them aside.
+        waiting = self._relay.waiting
         self._left(self._relay.step(self._storm))
+        self._aside.is_stale |= self._relay.waiting < waiting
         self._publisher.check()
         if self._is_due("sweep", SWEEP_SECONDS):
             self._ledger.forget(self._now())
@@ -272,9 +274,17 @@ class Controller:
         for _ in range(min(ENTRIES_A_TICK, len(self._queue))):
             entry = self._queue[0]
             if entry["request_id"] not in self._ledger.requests:
-                self._intake.decide(entry)
+                self._decide_one(entry)
             self._decided.append(entry["request_id"])
             self._queue.popleft()
+
+    def _decide_one(self, entry: Dict[str, Any]) -> None:
+        try:
+            self._intake.decide(entry)
+        except Exception as error:  # not even as something that cannot be decided
+            reason = f"internal error ({type(error).__name__}), see the sensor's log"
+            self._log.record("fault", reason, error, request_id=entry["request_id"])
+            self._aside.put(aside.of_inbox_entry(entry, reason, self._now()))
 
     def _flush(self) -> None:
         """Write what changed to the outbox; nothing is sent before that has succeeded."""
