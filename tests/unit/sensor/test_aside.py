@@ -80,6 +80,21 @@ def test_a_row_in_a_batch_that_cannot_be_read_does_not_hold_up_the_others(pack):
     assert json.loads(entry["content"]) == bad
 
 
+@pytest.mark.parametrize(
+    "form, reason",
+    [(3, "form 3: written by a newer version of the pack"), (None, "not the form of any version")],
+)
+def test_a_row_of_another_version_is_set_aside_when_it_cannot_be_used(pack, form, reason):
+    """A later downgrade, or half of a row of 0.2.0."""
+    row = dict(plain_row("f1"), form=form)
+    if form is None:
+        del row["form"], row["host"]
+    pack.stackstorm.keys[rows.ALERT + "f1"] = rows.dump(row)
+    pack.start()
+    assert aside(pack)[rows.ALERT + "f1"]["reason"].startswith(reason)
+    goes_on(pack)
+
+
 def test_a_row_under_the_key_of_another_is_set_aside(pack):
     """Removing what it names would never remove it."""
     inbox.accept(pack.stackstorm, notification(alert(1)), inbox.LISTENER)
@@ -129,7 +144,7 @@ def test_a_row_that_the_outbox_refuses_is_found_among_many(pack):
     request = pack.request(request_id)
     outcomes = {item["fingerprint"]: item["outcome"] for item in request["alerts"]}
     assert outcomes[entry["fingerprint"]] == "unmatched" and request["completed_at"]
-    assert sorted(outcomes.values()) == ["succeeded"] * 7 + ["unmatched"]
+    assert sorted(outcomes.values()) == ["remediated"] * 7 + ["unmatched"]
     row = [r for r in pack.controller.snapshot().alerts if r["host"] == "web5"][0]
     assert row["reason"].startswith("its row cannot be written: StackStorm refuses it")
     pack.start()

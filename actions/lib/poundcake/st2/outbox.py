@@ -145,7 +145,6 @@ def merge(batches: Iterable[Batch]) -> Dict[str, Dict[str, Any]]:
     for batch in batches:
         for kind, rows_by_name in batch["rows"].items():
             for name, row in rows_by_name.items():
-                row = rows.current(rows.KINDS[kind], row)
                 known = merged[kind].get(name)
                 if known is None or row["rev"] >= known["rev"]:
                     merged[kind][name] = row
@@ -230,10 +229,11 @@ def _readable(batch: Batch, unreadable: rows.OnUnreadable) -> Dict[str, Dict[str
     for kind, rows_by_name in batch["rows"].items():
         for name, row in rows_by_name.items():
             prefix = rows.KINDS.get(kind)
-            key = rows.key(prefix or rows.OUTBOX, name)
-            reason = rows.problem(key, row) if prefix else f'unknown kind of rows "{kind}"'
-            if reason:
-                unreadable(UnreadableRow(key, reason, rows.dump(row), inside))
-            else:
-                usable[kind][name] = row
+            key, text = rows.key(prefix or rows.OUTBOX, name), rows.dump(row)
+            try:
+                if prefix is None:
+                    raise UnreadableRow(key, f'unknown kind of rows "{kind}"', text, inside)
+                usable[kind][name] = rows.checked(key, row, text, inside)
+            except UnreadableRow as error:
+                unreadable(error)
     return usable
