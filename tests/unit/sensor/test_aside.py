@@ -220,7 +220,7 @@ def test_an_alert_that_cannot_be_decided_is_set_aside_alone(pack, monkeypatch):
     decide = admission.decide
 
     def faulty(alert_, *about):
-        if alert_.host == "web2":
+        if alert_.labels["instance"] == "web2:9100":
             raise KeyError("a bug")
         return decide(alert_, *about)
 
@@ -368,7 +368,7 @@ def test_what_still_cannot_be_read_stays_where_it_is(pack):
     pack.start()
     with pytest.raises(ExpectedError) as caught:
         set_aside.take_up(pack.stackstorm, "alert-x", pack.settings)
-    assert "still cannot be read (fingerprint: expected" in str(caught.value)
+    assert "still cannot be read (form: expected" in str(caught.value)
     assert "drop_set_aside id=alert-x" in str(caught.value)
     assert len(aside(pack)) == 1
 
