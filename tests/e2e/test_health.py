@@ -36,7 +36,10 @@ def test_an_installed_pack_is_healthy(world):
 
     found = world.wait(healthy, "everything to be healthy")
     assert found["listener"]["detail"].startswith("ready at http://")
-    assert "track" in found["rules"]["detail"] and "track.retry" in found["policies"]["detail"]
+    assert (
+        "track" in found["rules"]["detail"]
+        and "poundcake_track_retry" in found["policies"]["detail"]
+    )
 
 
 def test_a_fault_fails_it_and_its_remedy_helps(world):

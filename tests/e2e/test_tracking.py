@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 
 import pytest
+import requests
 
-from tests.support.alerts import alert
-from tests.support.world import copy_pack, free_port, open_world, unique
+from tests.support.alerts import alert, notification
+from tests.support.world import World, copy_pack, free_port, open_world, unique
 
 # These change the pack, or would tell a real person.
 pytestmark = pytest.mark.skipif(
@@ -87,7 +89,7 @@ def test_a_track_that_fails_is_run_again(engine):
     assert [execution["status"] for execution in found] == ["failed", "failed", "succeeded"]
     assert retry_counts(found) == [None, 1, 2]
     policies = {e["context"]["policies"]["retry"]["applied_policy"] for e in found[1:]}
-    assert policies == {"poundcake.track.retry"}
+    assert policies == {"poundcake.poundcake_track_retry"}
 
 
 def test_a_track_that_goes_on_failing_is_given_up(engine):
@@ -111,6 +113,87 @@ def test_two_tracks_never_overlap(engine):
     assert notes == ["begin", "end"] * 3
     delayed = ["delayed" in [entry["status"] for entry in e["log"]] for e in found]
     assert delayed == [False, True, True]
+
+
+# In track's place: the first run never ends; the next ones do what track does.
+HANGING_TRACK = """
+import os
+import time
+
+from poundcake.st2 import outbox
+from poundcake.st2.action import PackAction
+
+PIDS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pids")
+
+
+class Track(PackAction):
+    def run(self, batch_id="", since=""):
+        if not os.path.exists(PIDS):
+            with open(PIDS, "w") as pids:
+                pids.write(str(os.getpid()))
+            time.sleep(3600)
+        return outbox.track(self.stackstorm, batch_id, self.settings)
+"""
+SHORTER = {
+    "AGAIN_SECONDS = 30": "AGAIN_SECONDS = 3",
+    "LONGEST_RUN_SECONDS = 180": "LONGEST_RUN_SECONDS = 6",
+}
+
+
+@pytest.fixture
+def dying_engine(tmp_path):
+    """An engine whose first run of track never ends; the sensor loses patience after seconds."""
+    from tests.engine import testing
+
+    pack = copy_pack(tmp_path / "packs" / "poundcake")
+    (pack / "actions" / "track.py").write_text(HANGING_TRACK)
+    relay = pack / "actions" / "lib" / "poundcake" / "sensor" / "relay.py"
+    text = relay.read_text()
+    for old, new in SHORTER.items():
+        assert old in text
+        text = text.replace(old, new)
+    relay.write_text(text)
+    port = free_port()
+    running = testing.start(tmp_path / "state", [pack], {"poundcake": {"port": port}})
+    running.pack, running.listener_url = pack, "http://127.0.0.1:%d" % port
+    try:
+        yield running
+    finally:
+        running.stop()
+        pids = pack / "actions" / "pids"
+        if pids.exists():
+            os.kill(int(pids.read_text()), signal.SIGKILL)
+
+
+def test_a_track_that_stays_running_for_good_holds_nothing_up(dying_engine):
+    """As when its runner was killed: it is canceled with what is delayed behind it, and sent anew.
+
+    The embedded engine is its own runner, and abandons what it ran when it starts again. So here
+    the run never ends.
+    """
+    engine = dying_engine
+    world = World(engine.api_url, engine.api_key, engine.listener_url, engine.env, engine.pack)
+    pids = engine.pack / "actions" / "pids"
+
+    def accepted():
+        try:
+            return world.post(notification(alert(alertname=unique("Dead"))))[0] == 202
+        except requests.ConnectionError:
+            return False
+
+    world.wait(accepted, "the listener")
+    world.wait(lambda: pids.exists() and pids.read_text(), "the first run of track")
+    (orphan,) = engine.get("/executions", action="poundcake.track", status="running")
+    delayed = start(engine, "0")
+    assert accepted()
+    queues = ("poundcake.inbox.", "poundcake.outbox.")
+    world.wait(
+        lambda: not any(engine.get("/keys", prefix=prefix) for prefix in queues),
+        "the queues to be empty",
+    )
+    assert world.execution(orphan["id"])["status"] == "canceled"
+    assert world.execution(delayed)["status"] == "canceled"
+    assert len(engine.get("/keys", prefix="poundcake.alert.")) == 2
 
 
 @pytest.fixture(scope="module")

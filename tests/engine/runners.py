@@ -11,6 +11,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from tests.engine import preloaded
 HERE = Path(__file__).parent
 TIMED_OUT = preloaded.TIMED_OUT
 MAX_PARAM_LENGTH = 131072 - 15  # StackStorm's
-# Set, it makes each action a process of its own, which takes longer. The command line of one that is
-# forked is not its own, and only tests that look at command lines need it.
+# Set, it makes each action a process of its own, which takes longer. The command line of one that
+# is forked is not its own, and only tests that look at command lines need it.
 NEW_PROCESSES = "ENGINE_NEW_PROCESSES"
 # What most actions import, and what takes longest.
 PYTHON = preloaded.Python("requests", "jsonschema", "yaml", "orjson")

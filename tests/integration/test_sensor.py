@@ -23,7 +23,7 @@ TOKEN = "t0ken-that-nobody-may-see"
 PASSWORD = "passw0rd-that-nobody-may-see"
 SCHEMAS = triggers.Schemas(os.path.join(PACK, "sensors", "alertmanager_sensor.yaml"))
 DEADLINE_SECONDS = 30
-PARTS = ("api", "datastore", "heartbeat", "sensor", "tracking", "trigger_bus")
+PARTS = ("api", "datastore", "heartbeat", "sensor", "set_aside", "tracking", "trigger_bus")
 
 # A test closes the port while the listener's thread waits on it; a process simply ends.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

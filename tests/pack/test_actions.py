@@ -5,20 +5,24 @@ The tests replace one thing: the StackStorm of ``PackAction``, by an in-memory o
 
 import json
 
+import drop_set_aside
 import get_alert
 import get_request
 import get_stats
 import list_alerts
 import list_executions
 import list_requests
+import list_set_aside
 import log_notification
 import receive_webhook
+import take_up_set_aside
 import track
 from hypothesis import given
 from poundcake.core import payload
 from poundcake.core.alert import STATES
+from poundcake.errors import UnreadableRow
 from poundcake.sensor.ledger import Ledger
-from poundcake.st2 import inbox, outbox, rows
+from poundcake.st2 import aside, inbox, outbox, rows
 from poundcake.st2.client import StackStormError
 
 from tests.support import facts
@@ -26,6 +30,7 @@ from tests.support.actions import PackActionTestCase
 from tests.support.alerts import alert, notification
 from tests.support.facts import fact
 from tests.support.fakes import JSON_VALUES, PROPERTY, assert_inert, load_fixture, make_settings
+from tests.support.rows import plain_execution, plain_request
 
 
 class RowsTestCase(PackActionTestCase):
@@ -46,7 +51,7 @@ class RowsTestCase(PackActionTestCase):
 
     def track(self):
         """Write the rows that the facts so far have changed, as the sensor and ``track`` do."""
-        batch_id = outbox.put(self.stackstorm, *self.ledger.take_changed())
+        batch_id = outbox.put(self.stackstorm, *self.ledger.take_changed())[-1]
         outbox.track(self.stackstorm, batch_id, make_settings())
 
     def now(self, seconds=0):
@@ -397,8 +402,9 @@ class TestGetStats(RowsTestCase):
     def test_the_95th_percentile_is_one_of_the_durations(self):
         """It is the smallest one that 95 of 100 do not exceed."""
         for number in range(1, 101):
-            row = {"action_ref": "a.b", "status": "succeeded", "elapsed": float(number)}
-            rows.write(self.stackstorm, rows.EXECUTION, "n%03d" % number, row)
+            name = "n%03d" % number
+            row = plain_execution(name, action_ref="a.b", elapsed=float(number))
+            rows.write(self.stackstorm, rows.EXECUTION, name, row)
         found = [item for item in self.succeed()["workflows"] if item["action_ref"] == "a.b"][0]
         self.assertEqual((found["p95_seconds"], found["mean_seconds"]), (95.0, 50.5))
 
@@ -499,9 +505,9 @@ class TestTrack(PackActionTestCase):
 
     def test_the_rows_of_a_batch_are_written_with_the_retention_of_the_config(self):
         """Running it again with the same batch changes nothing."""
-        row = {"request_id": "request1", "rev": 1}
+        row = plain_request("request1")
         changed = {"alerts": {}, "executions": {}, "requests": {"request1": row}}
-        batch_id = outbox.put(self.stackstorm, changed)
+        (batch_id,) = outbox.put(self.stackstorm, changed)
         config = {"request_retention_seconds": 3600}
         ok, counts = self.run_action(config, batch_id=batch_id)
         self.assertTrue(ok)
@@ -512,6 +518,28 @@ class TestTrack(PackActionTestCase):
         ok, counts = self.run_action(config, batch_id=batch_id)
         self.assertEqual((ok, counts["written"]), (True, 0))
         self.assertEqual(self.stackstorm.keys, before)
+
+
+class TestSetAside(PackActionTestCase):
+    """The three actions about what is set aside, on an inbox entry that is not JSON."""
+
+    __test__ = True
+    action_cls = list_set_aside.ListSetAside
+
+    def test_it_is_listed_taken_up_when_it_can_be_read_and_dropped_otherwise(self):
+        """The answer names the commands, and holds no expression."""
+        error = UnreadableRow(rows.INBOX + "x", "not JSON", "{{ 7 * 7 }}")
+        self.stackstorm.keys[error.key] = error.text
+        aside.move(self.stackstorm, error, 3600, self.clock())
+        (entry,) = self.succeed()["set_aside"]
+        self.assertEqual((entry["id"], entry["key"]), ("inbox-x", "poundcake.inbox.x"))
+        self.assertEqual(entry["drop_with"], "st2 run poundcake.drop_set_aside id=inbox-x")
+        assert_inert(entry)
+        self.action_cls = take_up_set_aside.TakeUpSetAside
+        self.assertIn("still cannot be read (not JSON)", self.fail_with(id="inbox-x"))
+        self.action_cls = drop_set_aside.DropSetAside
+        self.assertEqual(self.succeed(id="all")["dropped"][0]["id"], "inbox-x")
+        self.assertEqual(self.stackstorm.keys, {})
 
 
 class TestLogNotification(PackActionTestCase):

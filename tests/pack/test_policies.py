@@ -28,12 +28,15 @@ POLICIES = {
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
-def test_a_policy_is_named_after_its_action_and_its_type(name):
-    """It has no pack field: StackStorm takes the pack from the folder."""
+def test_a_policy_is_named_after_its_pack_its_action_and_its_type(name):
+    """StackStorm looks a policy up by its name alone: another pack must not have the same.
+
+    It has no pack field: StackStorm takes the pack from the folder.
+    """
     policy = POLICIES[name]
     assert list(policy) == FIELDS and policy["enabled"] is True
-    action = policy["resource_ref"].split(".", 1)[1]
-    assert policy["name"] == name == policy["policy_type"].replace("action", action, 1)
+    pack, action = policy["resource_ref"].split(".", 1)
+    assert policy["name"] == name == "_".join([pack, action, policy["policy_type"].split(".")[1]])
     assert os.path.isfile(os.path.join(PACK, "actions", action + ".yaml"))
 
 
@@ -52,6 +55,6 @@ def test_no_action_has_two_policies_of_a_type():
 
 def test_track_is_retried_and_runs_alone():
     """It is the only writer of rows, and no row may be lost."""
-    assert POLICIES["track.retry"]["parameters"]["retry_on"] == "failure"
+    assert POLICIES["poundcake_track_retry"]["parameters"]["retry_on"] == "failure"
     limit = {"threshold": 1, "action": "delay"}
-    assert POLICIES["track.concurrency"]["parameters"] == limit
+    assert POLICIES["poundcake_track_concurrency"]["parameters"] == limit

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from poundcake import clock
 from poundcake.core.alert import ENDED_STATUSES
+from poundcake.errors import RefusedError, StackStormError
 from poundcake.settings import from_config
 from poundcake.st2 import outbox
-from poundcake.st2.client import StackStormError
 
 PACK = str(Path(__file__).resolve().parents[2])
 FIXTURES = os.path.join(PACK, "tests", "fixtures")
@@ -138,6 +138,7 @@ class FakeStackStorm:
         self.away = False
         self.bus_away = False
         self.bus_answers = False  # to a connection of one's own
+        self.refuses = lambda name, value: False  # for good: it answers 400
         self.swallow = False  # the bus takes triggers and loses them
         self.keys = {}
         self.events = []
@@ -162,6 +163,8 @@ class FakeStackStorm:
     def set_key(self, name, value, ttl=None):
         self._answer("set_key")
         assert isinstance(value, str), "the datastore keeps text"
+        if self.refuses(name, value):
+            raise RefusedError("PUT /keys/%s: 400 no" % name, "PUT /keys/%s: 400" % name)
         self.keys[name] = value
         self._expires[name] = self._now() + ttl if ttl else None
         self.events.append(("set", name))
@@ -227,6 +230,15 @@ class FakeStackStorm:
         self._answer("list_executions_of")
         started = [e for e in self.enforcements if e["trigger_instance_id"] == trigger_instance_id]
         return [e["execution_id"] for e in started if "execution_id" in e]
+
+    def list_unended(self, action_ref):
+        self._answer("list_unended")
+        return [
+            copy.deepcopy(item)
+            for item in self.executions.values()
+            if item["action"]["ref"] == action_ref
+            and item["status"] in ("requested", "scheduled", "delayed", "running")
+        ]
 
     def last_execution(self, action_ref):
         self._answer("last_execution")

@@ -2,9 +2,12 @@
 
 PoundCakeError
 ├── ExpectedError        a person can fix it; an action answers ``(False, {"error": ...})``
+│   ├── UnreadableRow    a row of the datastore that cannot be used
+│   └── UnwritableRow    a row that the datastore will never take
 ├── SettingsError        a setting cannot be used
 ├── PayloadError         a notification can never be accepted
 ├── StackStormError      StackStorm's API is unreachable, or answered with an error
+│   └── RefusedError     it answered that it will never do what was requested
 ├── UnsafeYaml           a YAML document must not be unfolded
 ├── SchemaError          a trigger payload does not match its schema
 └── BusBroken            only a new process can send triggers again
@@ -35,6 +38,31 @@ class ExpectedError(PoundCakeError):
         self.subject = subject
 
 
+class UnreadableRow(ExpectedError):
+    """A row that is not JSON, or whose fields are not those of its kind.
+
+    :param key: its key in the datastore.
+    :param text: what stands there.
+    :param inside: the key of the batch that contains it, "" for a row with a key of its own.
+    """
+
+    def __init__(self, key: str, reason: str, text: str, inside: str = ""):
+        remedy = "The sensor sets it aside when it starts: st2 run poundcake.list_set_aside"
+        super().__init__(key, f"cannot be read ({reason})", remedy=remedy)
+        self.key = key
+        self.reason = reason
+        self.text = text
+        self.inside = inside
+
+
+class UnwritableRow(ExpectedError):
+    """A row that is not JSON, is too large, or is refused by StackStorm."""
+
+    def __init__(self, key: str, reason: str):
+        super().__init__(key, f"cannot be written ({reason})")
+        self.reason = reason
+
+
 class SettingsError(PoundCakeError, ValueError):
     """A setting that cannot be used; the parameters are those of ExpectedError."""
 
@@ -56,6 +84,10 @@ class StackStormError(PoundCakeError):
     def __init__(self, text: str, brief: str = ""):
         super().__init__(text)
         self.brief = brief or text
+
+
+class RefusedError(StackStormError):
+    """StackStorm is there, and will never do what was requested: it is wrong, or too large."""
 
 
 class UnsafeYaml(PoundCakeError, ValueError):

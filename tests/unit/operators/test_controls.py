@@ -19,6 +19,7 @@ from st2tests.mocks.action import MockActionService
 
 from tests.support.actions import PackActionTestCase
 from tests.support.fakes import JSON_TEXT, JSON_VALUES, NOW, PROPERTY, Clock, FakeStackStorm
+from tests.support.rows import plain_row
 
 LABELS = {"alertname": "HostDown", "host": "db1", "severity": "critical"}
 DAY = 86400
@@ -47,7 +48,8 @@ def pause_it(stackstorm, alertname="", reason="deploying", by="ann"):
 
 
 def bring_alert(stackstorm, fingerprint, labels, state):
-    row = {"labels": labels, "alertname": labels["alertname"], "host": "h1", "state": state}
+    more = {"labels": labels, "alertname": labels["alertname"], "host": "h1"}
+    row = plain_row(fingerprint, state=state, **more)
     rows.write(stackstorm, rows.ALERT, fingerprint, row)
 
 

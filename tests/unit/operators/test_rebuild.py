@@ -21,6 +21,7 @@ from st2tests.base import BaseActionTestCase
 from tests.support import facts
 from tests.support.alerts import alert, notification
 from tests.support.fakes import NOW, PROPERTY, Clock, FakeStackStorm, make_settings
+from tests.support.rows import plain_request
 
 SETTINGS = make_settings()
 EPISODE = "2026-11-21T08:00:00.000000000Z"
@@ -215,8 +216,8 @@ def test_what_the_sensor_writes_later_wins(story):
     story.rebuild()
     sensor_rows = {kind: {} for kind in rows.KINDS}
     sensor_rows["alerts"][fingerprint] = dict(story.rows[fingerprint], rev=1)
-    sensor_rows["requests"][request_id] = {"request_id": request_id, "rev": 1, "source": "listener"}
-    outbox.track(story.stackstorm, outbox.put(story.stackstorm, sensor_rows), SETTINGS)
+    sensor_rows["requests"][request_id] = plain_request(request_id)
+    outbox.track(story.stackstorm, outbox.put(story.stackstorm, sensor_rows)[-1], SETTINGS)
     assert story.read(rows.ALERT, fingerprint)["labels"]["note"] == "{"
     assert story.read(rows.REQUEST, request_id)["source"] == "listener"
 
@@ -321,7 +322,7 @@ def test_a_request_row_has_the_shape_of_every_other_and_says_that_it_is_rebuilt(
 def test_a_request_that_is_there_stays_as_it_is(story):
     """It knows of alerts that were not dispatched."""
     _, request_id = story.fire(alert())
-    kept = {"request_id": request_id, "rev": 3, "counts": {"alerts": 7}}
+    kept = plain_request(request_id, rev=3, counts={"alerts": 7})
     rows.write(story.stackstorm, rows.REQUEST, request_id, kept)
     story.rebuild()
     assert story.read(rows.REQUEST, request_id) == kept

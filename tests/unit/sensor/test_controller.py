@@ -29,6 +29,7 @@ from tests.support.fakes import (
     make_settings,
 )
 from tests.support.pack import LOG, SCHEMAS, TOKEN, Pack
+from tests.support.rows import plain_request, plain_row
 
 
 @pytest.fixture
@@ -672,7 +673,7 @@ def test_health_tells_each_part_apart(pack):
     """Ready when all are; the detail says what is wrong."""
     pack.step()
     health = pack.controller.health()
-    names = ["api", "datastore", "heartbeat", "sensor", "tracking", "trigger_bus"]
+    names = ["api", "datastore", "heartbeat", "sensor", "set_aside", "tracking", "trigger_bus"]
     assert sorted(health) == names
     assert all(part["ok"] for part in health.values())
     pack.stackstorm.away = True
@@ -712,7 +713,8 @@ def test_a_backlog_over_the_limit_is_refused():
     pack.post(alert(1))
     assert pack.controller.refusal() == ""
     pack.post(alert(2))
-    assert pack.controller.refusal() == "backlog: 2 notifications wait (max_backlog)"
+    reason = "backlog: 2 notifications and 0 batches of rows wait (max_backlog)"
+    assert pack.controller.refusal() == reason
     pack.step()
     assert pack.controller.refusal() == ""
 
@@ -773,10 +775,8 @@ def test_a_resolved_alert_is_forgotten_with_its_row_and_may_come_again(pack):
 
 
 def a_change(count, rev=1, state="received"):
-    alerts = {
-        "f%03d" % n: {"fingerprint": "f%03d" % n, "rev": rev, "state": state} for n in range(count)
-    }
-    requests = {"r1": {"request_id": "r1", "rev": rev}}
+    alerts = {"f%03d" % n: plain_row("f%03d" % n, rev, state) for n in range(count)}
+    requests = {"r1": plain_request("r1", rev)}
     return {"alerts": alerts, "executions": {}, "requests": requests}
 
 
@@ -787,7 +787,7 @@ def stackstorm():
 
 def test_tracking_twice_changes_nothing(stackstorm):
     """The action may run again with the same batch."""
-    batch_id = outbox.put(stackstorm, a_change(3))
+    (batch_id,) = outbox.put(stackstorm, a_change(3))
     first = outbox.track(stackstorm, batch_id, make_settings())
     assert first == {"batches": 1, "written": 4, "unchanged": 0}
     kept = dict(stackstorm.keys)
@@ -798,7 +798,7 @@ def test_tracking_twice_changes_nothing(stackstorm):
 
 def test_a_batch_that_was_cut_off_is_finished(stackstorm):
     """What it had written already counts as unchanged."""
-    batch_id = outbox.put(stackstorm, a_change(3))
+    (batch_id,) = outbox.put(stackstorm, a_change(3))
     stackstorm.fail("delete_key")
     with pytest.raises(StackStormError):
         outbox.track(stackstorm, batch_id, make_settings())
@@ -809,8 +809,8 @@ def test_a_batch_that_was_cut_off_is_finished(stackstorm):
 
 def test_an_older_batch_never_overwrites_a_newer_row(stackstorm):
     """Whatever the order in which they are tracked."""
-    old = outbox.put(stackstorm, a_change(1, rev=1))
-    new = outbox.put(stackstorm, a_change(1, rev=2, state="remediated"))
+    (old,) = outbox.put(stackstorm, a_change(1, rev=1))
+    (new,) = outbox.put(stackstorm, a_change(1, rev=2, state="remediated"))
     left = stackstorm.keys[rows.key(rows.OUTBOX, old)]
     outbox.track(stackstorm, new, make_settings())
     stackstorm.set_key(rows.key(rows.OUTBOX, old), left)
@@ -821,14 +821,14 @@ def test_an_older_batch_never_overwrites_a_newer_row(stackstorm):
 
 def test_a_newer_batch_is_left_for_its_own_turn(stackstorm):
     """Tracking a batch takes every older one along, and no newer one."""
-    batches = [outbox.put(stackstorm, a_change(1, rev=rev)) for rev in (1, 2, 3)]
+    batches = [outbox.put(stackstorm, a_change(1, rev=rev))[0] for rev in (1, 2, 3)]
     assert outbox.track(stackstorm, batches[1], make_settings())["batches"] == 2
     assert [batch["batch_id"] for batch in outbox.waiting(stackstorm)] == [batches[2]]
 
 
 def test_many_rows_are_several_batches_with_the_requests_last(stackstorm):
     """A request row that is there says that all its alerts are there."""
-    newest = outbox.put(stackstorm, a_change(outbox.ROWS_IN_BATCH + 5))
+    _, newest = outbox.put(stackstorm, a_change(outbox.ROWS_IN_BATCH + 5))
     waiting = outbox.waiting(stackstorm)
     assert len(waiting) == 2 and waiting[-1]["batch_id"] == newest
     assert [len(batch["rows"]["requests"]) for batch in waiting] == [0, 1]
@@ -839,7 +839,7 @@ def test_many_rows_are_several_batches_with_the_requests_last(stackstorm):
 def test_half_of_a_write_counts_as_never_begun(stackstorm, monkeypatch):
     """A crash in the middle of it leaves nothing for the next process."""
     monkeypatch.setattr(outbox, "ROWS_IN_BATCH", 2)
-    whole = outbox.put(stackstorm, a_change(3))
+    _, whole = outbox.put(stackstorm, a_change(3))
     stackstorm.die_at = stackstorm.calls + 2
     with pytest.raises(Killed):
         outbox.put(stackstorm, a_change(3, rev=2))
@@ -852,14 +852,14 @@ def test_half_of_a_write_counts_as_never_begun(stackstorm, monkeypatch):
 
 def test_track_writes_a_request_after_its_alerts(stackstorm):
     """Whoever finds the request's row finds the rows of its alerts."""
-    outbox.track(stackstorm, outbox.put(stackstorm, a_change(2)), make_settings())
+    outbox.track(stackstorm, outbox.put(stackstorm, a_change(2))[-1], make_settings())
     written = [name for kind, name in stackstorm.events if kind == "set"]
     assert written[-1] == "poundcake.request.r1"
 
 
 def test_nothing_changed_writes_no_batch(stackstorm):
     """An idle sensor writes nothing."""
-    assert outbox.put(stackstorm, {kind: {} for kind in rows.KINDS}) is None
+    assert outbox.put(stackstorm, {kind: {} for kind in rows.KINDS}) == []
     assert stackstorm.events == []
 
 
@@ -885,7 +885,7 @@ def test_a_ledger_comes_back_from_rows_and_outbox(pack):
     pack.finish()
     pack.tick()
     book = ledger.Ledger(pack.settings)
-    book.load(pack.stackstorm)
+    book.load(pack.stackstorm, outbox.waiting(pack.stackstorm), rows.ignore)
     (row,) = book.alerts.values()
     assert row["state"] == "remediated" and pack.alert()["state"] == "remediating"
     assert book.in_flight == 0 and book.held == []

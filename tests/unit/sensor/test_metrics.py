@@ -449,7 +449,7 @@ def test_no_label_is_a_fingerprint_or_a_host(pack):
     pack.settle()
     used = {label for _, labels, _ in samples(pack.metrics) for label in labels}
     bounded = {"source", "code", "decision", "cause", "outcome", "trigger", "operation", "part"}
-    bounded |= {"state", "control", "le", "status"}
+    bounded |= {"state", "control", "le", "status", "kind"}
     assert used == bounded | {"alertname", "severity", "action"}
     assert "web1" not in pack.metrics.text().decode()
     assert pack.alerts()[0]["fingerprint"] not in pack.metrics.text().decode()

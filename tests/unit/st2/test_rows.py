@@ -21,6 +21,7 @@ from tests.support.fakes import (
     FakeStackStorm,
     load_fixture,
 )
+from tests.support.rows import plain_request, plain_row
 
 SAFE_NAME = re.compile(r"[0-9A-Za-z_.-]+\Z")
 
@@ -115,12 +116,14 @@ def test_keys_are_safe_and_differ_when_the_names_differ(a, b):
 
 def test_rows_are_written_read_listed_and_deleted(stackstorm):
     """By their names, with the requested time to live."""
-    rows.write(stackstorm, rows.ALERT, "b", {"n": 2}, ttl=60)
-    rows.write(stackstorm, rows.ALERT, "a/a", {"n": 1})
-    rows.write(stackstorm, rows.REQUEST, "c", {"n": 3})
-    assert rows.read(stackstorm, rows.ALERT, "a/a") == {"n": 1}
+    row = plain_row("a/a")
+    rows.write(stackstorm, rows.ALERT, "b", plain_row("b"), ttl=60)
+    rows.write(stackstorm, rows.ALERT, "a/a", row)
+    rows.write(stackstorm, rows.REQUEST, "c", plain_request("c"))
+    assert rows.read(stackstorm, rows.ALERT, "a/a") == row
     assert rows.read(stackstorm, rows.ALERT, "none") is None
-    assert sorted(row["n"] for row in rows.read_all(stackstorm, rows.ALERT)) == [1, 2]
+    listed = [item["fingerprint"] for item in rows.read_all(stackstorm, rows.ALERT)]
+    assert sorted(listed) == ["a/a", "b"]
     assert stackstorm.ttl("poundcake.alert.b") == 60
     assert stackstorm.ttl(rows.key(rows.ALERT, "a/a")) is None
     rows.delete(stackstorm, rows.ALERT, "a/a")

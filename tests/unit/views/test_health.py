@@ -15,7 +15,11 @@ from tests.support.actions import PackActionTestCase
 from tests.support.fakes import Clock, FakeStackStorm, assert_inert, make_settings
 
 RULES = ("receive_webhook", "track")
-POLICIES = ("cratedb_jfr.concurrency", "track.concurrency", "track.retry")
+POLICIES = (
+    "poundcake_cratedb_jfr_concurrency",
+    "poundcake_track_concurrency",
+    "poundcake_track_retry",
+)
 
 
 class Installed(FakeStackStorm):
@@ -89,9 +93,12 @@ def test_each_unregistered_resource_is_a_fault(stackstorm, kind):
 
 def test_a_disabled_policy_is_a_fault(stackstorm):
     """The st2 command cannot enable a policy; registering the pack does."""
-    stackstorm.documents["policies"]["poundcake.track.retry"]["enabled"] = False
+    stackstorm.documents["policies"]["poundcake.poundcake_track_retry"]["enabled"] = False
     (found,) = health.check_resources(stackstorm, "policies")
-    assert found.detail == "poundcake.track.retry is disabled" and "--register-all" in found.remedy
+    assert (
+        found.detail == "poundcake.poundcake_track_retry is disabled"
+        and "--register-all" in found.remedy
+    )
 
 
 def test_rules_that_remediate_are_listed(stackstorm):

@@ -1,6 +1,6 @@
 """The sensor's memory at a moment. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
 from poundcake.core.alert import Row
@@ -15,7 +15,8 @@ class Snapshot:
     ``now``: Unix time. ``alerts``: rows. ``recent``: recent.Recent. ``controls``:
     controls.Controls, None before they are read. ``breakers``: ``{alertname: Breaker}`` of those
     that are open. ``running``: dispatches under way that do not only wait for a person's
-    answer. ``undecided``: notifications that wait for a decision.
+    answer. ``undecided``: notifications that wait for a decision. ``set_aside``: entries of
+    aside.py, without their contents.
     """
 
     now: float
@@ -25,6 +26,7 @@ class Snapshot:
     breakers: Dict[str, Breaker]
     running: int
     undecided: int
+    set_aside: List[Dict[str, Any]] = field(default_factory=list)
 
     @property
     def windows(self) -> List[Dict[str, Any]]:

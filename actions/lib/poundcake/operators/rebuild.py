@@ -20,8 +20,9 @@ from poundcake.core.alert import ENDED_STATUSES, Attempt, Episode, Row, open_att
 from poundcake.core.decisions import DISPATCH
 from poundcake.core.facts import Dispatched, Fact, Notified, Settled
 from poundcake.core.requests import REBUILT, new_entry, new_request
+from poundcake.errors import UnwritableRow
 from poundcake.settings import Settings
-from poundcake.st2 import executions, outbox, rows, triggers
+from poundcake.st2 import aside, executions, outbox, rows, triggers
 from poundcake.st2.client import StackStorm
 
 Payload = Dict[str, Any]  # of the trigger poundcake.alert
@@ -52,7 +53,8 @@ def rebuild(
 
     :param since: a duration such as ``24h``, or an RFC 3339 time.
     :returns: counts: instances (of poundcake.alert since then), alerts_written, executions_written,
-        requests_written, and unchanged (rows that were complete).
+        requests_written, unchanged (rows that were complete), and set_aside (rows that the
+        datastore does not take) when there are any.
     :raises ExpectedError: when ``since`` is neither.
     """
     now = time.time() if now is None else now
@@ -78,7 +80,8 @@ class _Alerts:
     def row(self, fingerprint: str) -> Optional[Row]:
         """Return the row of an alert so far, None when there is none."""
         if fingerprint not in self.stored:
-            stored = rows.read(self._stackstorm, rows.ALERT, fingerprint)
+            # An unreadable row counts as absent: this is a way to get it back.
+            stored = rows.read(self._stackstorm, rows.ALERT, fingerprint, rows.ignore)
             self.stored[fingerprint] = stored
             if stored:
                 self.rows[fingerprint] = stored
@@ -172,24 +175,29 @@ def _write(
             counts["unchanged"] += 1
             return
         ttl = outbox.time_to_live(kind, row, settings)
-        rows.write(stackstorm, rows.KINDS[kind], name, row, ttl=ttl)
-        counts[kind + "_written"] += 1
+        try:
+            rows.write(stackstorm, rows.KINDS[kind], name, row, ttl=ttl)
+            counts[kind + "_written"] += 1
+        except UnwritableRow as error:
+            entry = aside.of_row(error.subject, error.reason, row, time.time())
+            aside.write(stackstorm, entry, settings.retention.request_seconds)
+            counts["set_aside"] = counts.get("set_aside", 0) + 1
 
     for fingerprint, row in alerts.rows.items():
-        known = rows.read(stackstorm, rows.ALERT, fingerprint)
+        known = rows.read(stackstorm, rows.ALERT, fingerprint, rows.ignore)
         seen = alerts.stored[fingerprint]
         # One that has been written since it was read comes from the sensor, which knows more.
         overtaken = known and _rev(known) != _rev(seen)
         put("alerts", fingerprint, known if overtaken else row, known)
     for execution_id, execution in _execution_rows(alerts, dispatches):
-        known = rows.read(stackstorm, rows.EXECUTION, execution_id)
+        known = rows.read(stackstorm, rows.EXECUTION, execution_id, rows.ignore)
         ended = known and known["status"] in ENDED_STATUSES
         put("executions", execution_id, known if ended else execution, known)
     for request_id, request in _request_rows(alerts, dispatches):
-        known = rows.read(stackstorm, rows.REQUEST, request_id)
+        known = rows.read(stackstorm, rows.REQUEST, request_id, rows.ignore)
         # A notification that still is in the inbox is not decided to its end; the sensor takes
         # the row of a request for the proof that it is.
-        if known or not rows.read(stackstorm, rows.INBOX, request_id):
+        if known or not rows.exists(stackstorm, rows.INBOX, request_id):
             put("requests", request_id, known or request, known)
     return counts
 

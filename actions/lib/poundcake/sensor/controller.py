@@ -14,8 +14,10 @@ from poundcake import clock
 from poundcake.core import heartbeat
 from poundcake.core.controls import Controls
 from poundcake.core.snapshot import Snapshot
-from poundcake.errors import StackStormError
-from poundcake.sensor.dispatches import Dispatches
+from poundcake.errors import BusBroken, StackStormError, UnreadableRow
+from poundcake.sensor import trial
+from poundcake.sensor.aside import Aside
+from poundcake.sensor.dispatches import TRIES, Dispatches
 from poundcake.sensor.intake import Intake
 from poundcake.sensor.ledger import Ledger
 from poundcake.sensor.log import EventLog
@@ -23,7 +25,7 @@ from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.publisher import Publisher
 from poundcake.sensor.relay import Relay
 from poundcake.settings import Settings
-from poundcake.st2 import controls, enabled_rules, inbox, outbox, requests, rows, triggers
+from poundcake.st2 import aside, controls, enabled_rules, inbox, outbox, requests, rows, triggers
 from poundcake.st2.client import StackStorm
 
 WATCH_SECONDS = 0.5
@@ -39,6 +41,7 @@ STORM_IN_FLIGHT = 5
 SWEEP_SECONDS = 60
 RULES_SECONDS = 30
 ENTRIES_A_TICK = 50
+WRITE_AGAIN_SECONDS = 60
 # What arrives together is decided together: one batch and one look at the datastore.
 TOGETHER_SECONDS = 0.05
 
@@ -77,13 +80,12 @@ class Controller:
         self._publisher = Publisher(
             stackstorm, dispatch, bus_answers, schemas, log, now, self._metrics
         )
-        self._relay = Relay(stackstorm, self._publisher, now)
-        self._dispatches = Dispatches(
-            settings, stackstorm, self._ledger, self._publisher, self._log, now
-        )
-        self._intake = Intake(
-            settings, self._ledger, self._dispatches, self._log, self._metrics, now
-        )
+        self._aside = Aside(settings, stackstorm, self._publisher, self._log, now)
+        self._relay = Relay(stackstorm, self._publisher, self._log, now)
+        about = (self._ledger, self._publisher, self._log, now, self._set_alert_aside)
+        self._dispatches = Dispatches(settings, stackstorm, *about)
+        known = (self._ledger, self._dispatches, self._log, self._metrics, now, self._aside.put)
+        self._intake = Intake(settings, *known)
         self._controls: Optional[Controls] = None
         self._lock = threading.Lock()
         # Inbox entries that are not decided; received_at by request id of all that it has seen in
@@ -94,6 +96,7 @@ class Controller:
         self._decided: List[str] = []  # request ids whose rows are on their way to the outbox
         self._due: DefaultDict[str, float] = collections.defaultdict(float)
         self._loaded = False
+        self._faults = 0  # rounds that have failed in a row
         self._heard_from = now()  # Unix time since when it could hear what Alertmanager says
         self._stopping = ""
         self.wake = threading.Event()
@@ -120,12 +123,28 @@ class Controller:
                 time.sleep(TOGETHER_SECONDS)
 
     def tick(self) -> None:
-        """Do everything that is due, once. Raises StackStormError when StackStorm is away."""
+        """Do everything that is due, once. Raises StackStormError when StackStorm is away.
+
+        When it fails again and again over some alerts, these are set aside.
+        """
+        try:
+            self._round()
+            self._faults = 0
+        except (StackStormError, BusBroken):
+            raise
+        except Exception as error:
+            self._faults += 1
+            self._log.record("fault", "a round of the sensor failed; it is tried again", error)
+            if self._faults >= TRIES and not self._set_faulty_alerts_aside():
+                raise
+
+    def _round(self) -> None:
         # What may have changed outside: the operators' pauses, the inbox, what was dispatched.
         if self._is_due("controls", CONTROLS_SECONDS):
             self._read_controls()
         if self._is_due("inbox", INBOX_POLL_SECONDS):
             self._poll_inbox()
+        self._look_aside()
         if self._ledger.in_flight and self._is_due("watch", self._pace()):
             self._dispatches.follow()
         # Decide, in memory alone. Intake comes before release: a held alert may have resolved.
@@ -136,8 +155,10 @@ class Controller:
         # Make it durable, then send it: after a crash, the rows in the outbox say what to send.
         self._flush()
         self._publisher.send(busy=self._ledger.in_flight > 0)
-        # An inbox entry leaves when ``track`` has written its rows.
+        # An inbox entry leaves when ``track`` has written its rows, or set them aside.
+        waiting = self._relay.waiting
         self._left(self._relay.step(self._storm))
+        self._aside.is_stale |= self._relay.waiting < waiting
         self._publisher.check()
         if self._is_due("rules", RULES_SECONDS):
             self._keep_rules()
@@ -147,16 +168,15 @@ class Controller:
     def load(self) -> None:
         """Fill the memory from the datastore: rows, outbox, controls, inbox."""
         outbox.drop_unfinished(self._stackstorm)
-        for fingerprint in self._ledger.load(self._stackstorm):
-            text = "the row of an alert cannot be used; the alert counts as new"
-            self._log.record("unreadable", text, fingerprint=fingerprint)
-        batches = outbox.waiting(self._stackstorm)
+        batches = outbox.waiting(self._stackstorm, self._aside.move)
+        self._ledger.load(self._stackstorm, batches, self._aside.move)
         self._relay.load(batches)
-        self._publisher.load(outbox.unsent_reports(self._stackstorm, batches))
+        self._publisher.load(outbox.unsent_reports(self._stackstorm, batches, self._aside.move))
         self._read_controls()
         self._poll_inbox()
-        for row in self._ledger.alerts.values():
+        for row in list(self._ledger.alerts.values()):
             self._dispatches.follow_up(row)
+        self._look_aside()
         self._heard_from = self._now()
         self._loaded = True
         self._log.record(
@@ -213,32 +233,86 @@ class Controller:
         skip = 0
         if self._loaded and not self._is_due("whole inbox", INBOX_WHOLE_SECONDS):
             skip = max(0, len(self._known_inbox) - INBOX_OVERLAP)
-        for entry in inbox.entries(self._stackstorm, skip):
+        for entry in inbox.entries(self._stackstorm, skip, self._aside.move):
             if entry["request_id"] in self._known_inbox or entry["request_id"] in self._done:
                 continue
-            if rows.read(self._stackstorm, rows.REQUEST, entry["request_id"]):
+            if rows.exists(self._stackstorm, rows.REQUEST, entry["request_id"]):
                 inbox.remove(self._stackstorm, entry["request_id"])  # a crash came before this
             else:
                 self.take(entry)
+
+    def _look_aside(self) -> None:
+        """See what is set aside; go on with what a person has taken up again."""
+        for entry in self._aside.look():
+            name = entry["key"][len(rows.prefix_of(entry["key"])) :]
+            if entry["kind"] == "alert":
+                row = rows.read(self._stackstorm, rows.ALERT, name, self._aside.move)
+                if row:
+                    self._ledger.adopt(row)
+            elif entry["kind"] == "outbox":
+                if rows.exists(self._stackstorm, rows.OUTBOX, name):
+                    self._relay.add_batch(name, self._storm)
+            elif entry["kind"] == "reports":
+                reports = outbox.unsent_reports(self._stackstorm, (), self._aside.move)
+                self._publisher.add_reports(reports)
+
+    def _set_faulty_alerts_aside(self) -> bool:
+        """Set the alerts aside over which a round fails; return whether there are any."""
+        standing = self._ledger.standing(self._now(), self._controls)
+        faults = {
+            fingerprint: trial.fault_of(row, self._settings, standing, self._stackstorm)
+            for fingerprint, row in list(self._ledger.alerts.items())
+        }
+        for fingerprint, fault in faults.items():
+            if fault:
+                self._set_alert_aside(fingerprint, fault)
+        return any(faults.values())
+
+    def _set_alert_aside(self, fingerprint: str, error: Exception) -> None:
+        row, key = self._ledger.alerts[fingerprint], rows.key(rows.ALERT, fingerprint)
+        reason = f"internal error ({type(error).__name__}), see the sensor's log"
+        self._log.record("fault", "an alert is set aside", error, fingerprint=fingerprint)
+        self._aside.put(aside.of_row(key, reason, row, self._now()))
+        self._publisher.withdraw(fingerprint)
+        self._ledger.remove(fingerprint)
+
+    def _set_unwritable_aside(self, key: str, content: Any, reason: str) -> None:
+        """Set a row aside that the outbox cannot take; what it was to start does not start."""
+        if key.startswith(rows.ALERT):
+            reason = f"its row cannot be written: {reason}"
+            self._dispatches.give_up_unsent(content["fingerprint"], reason)
+        row = content if isinstance(content, dict) else {"batch_id": "", "unsent": [content]}
+        self._aside.write(aside.of_row(key, reason, row, self._now()))
 
     def _decide(self) -> None:
         for _ in range(min(ENTRIES_A_TICK, len(self._queue))):
             entry = self._queue[0]
             if entry["request_id"] not in self._ledger.requests:
-                self._intake.decide(entry)
+                self._decide_one(entry)
             self._decided.append(entry["request_id"])
             self._queue.popleft()
 
+    def _decide_one(self, entry: Dict[str, Any]) -> None:
+        try:
+            self._intake.decide(entry)
+        except Exception as error:  # not even as something that cannot be decided
+            reason = f"internal error ({type(error).__name__}), see the sensor's log"
+            self._log.record("fault", reason, error, request_id=entry["request_id"])
+            self._aside.put(aside.of_inbox_entry(entry, reason, self._now()))
+
     def _flush(self) -> None:
         """Write what changed to the outbox; nothing is sent before that has succeeded."""
+        self._aside.write_queue()
         changed, reports = self._ledger.take_changed()
         if any(changed.values()):
             try:
-                batch_id = outbox.put(self._stackstorm, changed, reports)
+                batch_ids = outbox.put(
+                    self._stackstorm, changed, reports, self._set_unwritable_aside
+                )
             except Exception:
                 self._ledger.put_back(changed, reports)
                 raise
-            if batch_id:
+            for batch_id in batch_ids:
                 self._relay.add_batch(batch_id, self._storm)
             self._publisher.add_reports(reports)
             for trigger, change, _ in reports:
@@ -264,8 +338,12 @@ class Controller:
         """Return why a notification cannot be taken now, "" when it can."""
         if self._stopping:
             return self._stopping
-        if len(self._queue) >= self._settings.listener.max_backlog:
-            return f"backlog: {len(self._queue)} notifications wait (max_backlog)"
+        undecided, batches = len(self._queue), self._relay.waiting
+        if undecided + batches >= self._settings.listener.max_backlog:
+            return (
+                f"backlog: {undecided} notifications and {batches} batches of rows wait "
+                "(max_backlog)"
+            )
         return ""
 
     def take(self, entry: Dict[str, Any]) -> None:
@@ -284,11 +362,12 @@ class Controller:
 
     def health(self) -> Dict[str, Dict[str, Any]]:
         """Return ``{part: {"ok": bool, "detail": text}}`` for the parts that PoundCake needs."""
-        parts = {"trigger_bus": dict(self._publisher.state), "tracking": self._relay.health()}
-        for name, check in (
-            ("datastore", lambda: rows.read(self._stackstorm, rows.INBOX, "ready")),
-            ("api", self._stackstorm.ping),
-        ):
+        parts = {
+            "trigger_bus": dict(self._publisher.state),
+            "tracking": self._relay.health(),
+            "set_aside": self._aside.health(),
+        }
+        for name, check in (("datastore", self._check_datastore), ("api", self._stackstorm.ping)):
             try:
                 check()
                 parts[name] = {"ok": True, "detail": "answers"}
@@ -303,6 +382,23 @@ class Controller:
             )
         return parts
 
+    def _check_datastore(self) -> None:
+        """Raise StackStormError when the datastore cannot be read, or the last write failed.
+
+        While that is so, a key of its own is written now and then: an idle pack writes nothing.
+        """
+        rows.exists(self._stackstorm, rows.INBOX, "ready")
+        if not self._metrics.write_error:
+            return
+        try:
+            if self._is_due("write", WRITE_AGAIN_SECONDS):
+                at = clock.to_text(self._now())
+                rows.write(self._stackstorm, rows.HEALTH, "sensor", at, ttl=WRITE_AGAIN_SECONDS)
+        except StackStormError:
+            pass  # the metrics have why
+        if self._metrics.write_error:
+            raise StackStormError(f"cannot be written: {self._metrics.write_error}")
+
     @property
     def _works(self) -> bool:
         return self._loaded and not self._stopping
@@ -311,6 +407,7 @@ class Controller:
         """Return what metrics show of this moment, from memory alone; StackStorm is not asked.
 
         :returns: parts (name -> bool), inbox (depth, age in seconds, backlog), lag (seconds),
+            set_aside (kind -> how many),
             controls (name -> how many); heartbeat (missing, last_seen as Unix time or None), None
             when none is watched for; ledger (``Ledger.counts``), None until it is loaded.
         """
@@ -319,6 +416,7 @@ class Controller:
             "sensor": self._works,
             "trigger_bus": self._publisher.state["ok"],
             "tracking": self._relay.keeps_up,
+            "set_aside": not self._aside.entries,
         }
         beats = None
         if self._settings.admission.watchdog_alertname:
@@ -334,6 +432,9 @@ class Controller:
                 "backlog": len(self._queue),
             },
             "lag": self._relay.lag,
+            "set_aside": collections.Counter(
+                entry["kind"] for entry in list(self._aside.entries.values())
+            ),
             "controls": self._controls.counts(now) if self._controls else {},
             "heartbeat": beats,
             "ledger": self._ledger.counts(now) if self._loaded else None,
@@ -341,9 +442,12 @@ class Controller:
 
     def request_status(self, request_id: str) -> Optional[Dict[str, Any]]:
         """Return a request with its alerts and executions, None when it is not known."""
-        return requests.status(
-            self._stackstorm, request_id, self._ledger.requests, self._ledger.alerts
-        )
+        try:
+            return requests.status(
+                self._stackstorm, request_id, self._ledger.requests, self._ledger.alerts
+            )
+        except UnreadableRow:
+            return None
 
     def snapshot(self) -> Snapshot:
         """Return what there is to see at this moment, as a core.snapshot.Snapshot.
@@ -359,4 +463,5 @@ class Controller:
             breakers=ledger.open_breakers(),
             running=ledger.running,
             undecided=len(self._queue),
+            set_aside=list(self._aside.entries.values()),
         )

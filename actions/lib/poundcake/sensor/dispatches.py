@@ -4,7 +4,8 @@ A dispatch is open from the moment the ledger has it until everything that rules
 ended. ``st2/executions.py`` observes it and gives facts; what follows from them is done here.
 """
 
-from typing import Any, Callable, Set, Tuple
+import collections
+from typing import Any, Callable, Dict, Set, Tuple
 
 from poundcake import clock
 from poundcake.core import admission
@@ -17,6 +18,9 @@ from poundcake.settings import Settings
 from poundcake.st2 import executions
 from poundcake.st2.client import StackStorm
 
+MOST_RESENT = 4  # of a dispatch that StackStorm loses again and again
+TRIES = 3  # of something about one alert, before that alert is set aside
+
 
 class Dispatches:
     """Follows the dispatches of a ledger.
@@ -27,6 +31,7 @@ class Dispatches:
     :param publisher: publisher.Publisher.
     :param log: log.EventLog.
     :param now: the clock, Unix time in seconds.
+    :param set_aside: called with the fingerprint of an alert that cannot be followed, and why.
     """
 
     def __init__(
@@ -37,15 +42,19 @@ class Dispatches:
         publisher: Publisher,
         log: EventLog,
         now: Callable[[], float],
+        set_aside: Callable[[str, Exception], None],
     ):
         self._settings = settings
+        self._set_aside = set_aside
         self._stackstorm = stackstorm
         self._ledger = ledger
         self._publisher = publisher
         self._log = log
         self._now = now
         self._canceled: Set[str] = set()  # execution ids
-        self._faulty: Set[str] = set()  # fingerprints of alerts whose facts raised an error
+        # How often something about an alert has failed in a row, by its fingerprint.
+        self._faults: Dict[str, int] = {}
+        self._resent: Dict[str, int] = collections.defaultdict(int)  # by dispatch id
         self._expired: Set[str] = set()  # ids of inquiries that PoundCake answered itself
 
     def send(self, identity: str) -> None:
@@ -67,10 +76,17 @@ class Dispatches:
         assert known, "a dispatch that has ended is not sent"
         return known
 
+    def give_up_unsent(self, fingerprint: str, reason: str) -> None:
+        """End the attempts of an alert whose dispatches are not sent yet."""
+        for identity in self._publisher.withdraw(fingerprint):
+            row, attempt = self._open(identity)
+            self._give_up(row, attempt, reason)
+
     def _give_up(self, row: Row, attempt: Attempt, reason: str) -> None:
         """End an attempt of which StackStorm knows nothing and never will."""
         about = (row["fingerprint"], attempt["episode"], clock.to_text(self._now()))
         self._ledger.apply(Settled(*about, attempt["dispatch_id"], reason))
+        self._resent.pop(attempt["dispatch_id"], None)
 
     def follow(self) -> None:
         """Look once what became of the dispatches, and do what follows from it."""
@@ -81,7 +97,9 @@ class Dispatches:
         for fact in facts:
             self._guard(fact.fingerprint, self._observed, fact)
         for fingerprint in {row["fingerprint"] for row, _ in dispatches}:
-            self.follow_up(self._ledger.alerts[fingerprint])
+            row = self._ledger.alerts.get(fingerprint)
+            if row:
+                self.follow_up(row)
         for identity in lost:
             if self._publisher.is_lost(identity):
                 self._resend(identity)
@@ -92,16 +110,21 @@ class Dispatches:
         """Do something about one alert; a bug in it must not stop the others."""
         try:
             call(about)
+            self._faults.pop(fingerprint, None)
         except Exception as error:
-            if fingerprint not in self._faulty:
-                text = "an alert cannot be followed any further; the others go on"
+            faults = self._faults[fingerprint] = self._faults.get(fingerprint, 0) + 1
+            if faults == 1:
+                text = "an alert cannot be followed; it is tried again, and the others go on"
                 self._log.record("fault", text, error, fingerprint=fingerprint)
-            self._faulty.add(fingerprint)
+            elif faults >= TRIES:
+                del self._faults[fingerprint]
+                self._set_aside(fingerprint, error)
 
     def _observed(self, fact: Fact) -> None:
         row = self._ledger.apply(fact)
         if isinstance(fact, Settled):
             self._publisher.forget(fact.dispatch_id)
+            self._resent.pop(fact.dispatch_id, None)
         elif isinstance(fact, Answered) and fact.approved is False:
             self._decline(row, fact)
 
@@ -133,6 +156,11 @@ class Dispatches:
         episode = find_episode(row, attempt["episode"])
         if episode is None or episode["resolved_at"]:  # None: newer ones have replaced it
             self._give_up(row, attempt, "StackStorm lost it, and the episode is over")
+            return
+        self._resent[identity] += 1
+        if self._resent[identity] > MOST_RESENT:
+            # Its rules engine works, and cannot take this one.
+            self._give_up(row, attempt, f"StackStorm lost it {MOST_RESENT + 1} times")
             return
         self._log.record(
             "retried",

@@ -30,7 +30,7 @@ from poundcake.sensor.ledger import Ledger
 from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
 from poundcake.settings import Settings
-from poundcake.st2 import inbox, triggers
+from poundcake.st2 import aside, inbox, triggers
 
 Entry = Dict[str, Any]  # of the inbox
 
@@ -47,6 +47,7 @@ class Intake:
     :param log: log.EventLog.
     :param metrics: metrics.Metrics.
     :param now: the clock, Unix time in seconds.
+    :param set_aside: called with the aside.Entry of what cannot be decided.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Intake:
         log: EventLog,
         metrics: Metrics,
         now: Callable[[], float],
+        set_aside: Callable[[aside.Entry], None],
     ):
         self._settings = settings
+        self._set_aside = set_aside
         self._ledger = ledger
         self._dispatches = dispatches
         self._log = log
@@ -77,14 +80,16 @@ class Intake:
     # --- notifications and commands --------------------------------------------------------------
 
     def decide(self, entry: Entry) -> None:
-        """Decide on everything in an inbox entry; a fault of PoundCake's own rejects it."""
+        """Decide on everything in an inbox entry; what cannot be decided is set aside."""
         try:
             if entry["source"] == BY_HAND:
                 self._obey(entry)
             else:
                 self._decide_notification(entry)
         except Exception as error:
-            refused = self._answer("", "", None, self._fault(entry, error))
+            fault = self._fault(entry, error)
+            self._set_aside(aside.of_inbox_entry(entry, fault.reason, self._now()))
+            refused = self._answer("", "", None, fault)
             self._ledger.add_request(_request(entry, [refused]))
 
     def _decide_notification(self, entry: Entry) -> None:
@@ -107,6 +112,9 @@ class Intake:
             return self._decide_alert(item, notification, entry)
         except Exception as error:
             fault = self._fault(entry, error)
+            about = {"fingerprint": item.fingerprint, "alertname": item.alertname}
+            number = [one is item for one in notification.entries].index(True)
+            self._set_aside(aside.of_alert(entry, number, fault.reason, self._now(), **about))
             return self._answer(item.fingerprint, item.alertname, None, fault)
 
     def _reject(self, item: payload.Rejected, request_id: str) -> Dict[str, Any]:
@@ -160,9 +168,9 @@ class Intake:
 
         It must not stop any other alert, now or after a restart.
         """
-        text = "a decision failed; the alert is rejected, and the others go on"
+        text = "a decision failed; the alert is set aside, and the others go on"
         self._log.record("fault", text, error, request_id=entry["request_id"])
-        reason = f"internal error ({type(error).__name__}), see the sensor's log"
+        reason = f"set aside: internal error ({type(error).__name__}), see the sensor's log"
         return Decision(REJECTED, reason, FAULT)
 
     def _answer(

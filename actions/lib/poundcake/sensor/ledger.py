@@ -7,7 +7,7 @@ it from the rows and the outbox and goes on.
 import collections
 import heapq
 from sys import intern
-from typing import Any, Dict, List, Optional, Set, Tuple, cast
+from typing import Any, Dict, Iterable, List, Optional, Set, Tuple, cast
 
 from poundcake import clock
 from poundcake.core import admission, heartbeat, lifecycle, limits
@@ -27,6 +27,7 @@ from poundcake.core.decisions import WINDOW
 from poundcake.core.facts import Executed, Fact, Held, Ineffective
 from poundcake.core.history import transitions
 from poundcake.core.requests import completed, with_outcomes
+from poundcake.errors import UnreadableRow
 from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.recent import MOST_READ, Recent
 from poundcake.settings import Settings
@@ -62,35 +63,59 @@ class Ledger:
         self._breakers: Dict[str, limits.Breaker] = {}  # alertname -> Breaker
         self._heartbeats: Set[str] = set()  # fingerprints
 
-    def load(self, stackstorm: StackStorm) -> List[str]:
+    def load(
+        self,
+        stackstorm: StackStorm,
+        batches: Iterable[outbox.Batch],
+        unreadable: rows.OnUnreadable,
+    ) -> None:
         """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open.
 
-        :returns: the fingerprints of rows that cannot be used; the others are there.
+        :param batches: the result of ``outbox.waiting``.
+        :param unreadable: called with the UnreadableRow of each row that cannot be used.
         """
-        unusable = []
-        untracked = outbox.merge(outbox.waiting(stackstorm))
-        stored = {row["fingerprint"]: shared(row) for row in rows.each(stackstorm, rows.ALERT)}
+        untracked = outbox.merge(batches)
+        # What is unreadable is removed from where it stood, so not while the keys are listed.
+        errors: List[UnreadableRow] = []
+        stored = {
+            row["fingerprint"]: shared(row)
+            for row in rows.each(stackstorm, rows.ALERT, errors.append)
+        }
         for fingerprint, row in untracked["alerts"].items():
             if fingerprint not in stored or row["rev"] >= stored[fingerprint]["rev"]:
                 stored[fingerprint] = shared(row)
         for fingerprint, row in stored.items():
             try:
                 self._put_alert(row)
-            except (KeyError, TypeError, ValueError, AttributeError):
-                unusable.append(fingerprint)
-                self._open = {d: f for d, f in self._open.items() if f != fingerprint}
-                self._awaiting &= set(self._open)
-                self._held.pop(fingerprint, None)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                self.remove(fingerprint)
+                key = rows.key(rows.ALERT, fingerprint)
+                errors.append(UnreadableRow(key, type(error).__name__, rows.dump(row)))
+        for unreadable_row in errors:
+            unreadable(unreadable_row)
         for name in self._outcomes:
             self._breaker_of(name)
         self.requests.update(untracked["requests"])
         for request_id in self._open_request_ids():
             if request_id not in self.requests:
-                row = rows.read(stackstorm, rows.REQUEST, request_id)
+                row = rows.read(stackstorm, rows.REQUEST, request_id, unreadable)
                 if row:
                     self.requests[request_id] = row
-        self._load_recent(stackstorm)
-        return unusable
+        self._load_recent(stackstorm, unreadable)
+
+    def adopt(self, row: Row) -> None:
+        """Add the row of an alert that was set aside, unless the alert has come again since."""
+        if row["fingerprint"] not in self.alerts:
+            self._put_alert(cast(Row, shared(row)))
+
+    def remove(self, fingerprint: str) -> None:
+        """Forget an alert whose row cannot be used."""
+        self.alerts.pop(fingerprint, None)
+        self._open = {name: other for name, other in self._open.items() if other != fingerprint}
+        self._awaiting &= set(self._open)
+        self._held.pop(fingerprint, None)
+        self.version += 1
+        self.recent.forget(fingerprint)
 
     @property
     def in_flight(self) -> int:
@@ -300,10 +325,11 @@ class Ledger:
         self.recent.update(row)
         self.changed["requests"][row["request_id"]] = row
 
-    def _load_recent(self, stackstorm: StackStorm) -> None:
+    def _load_recent(self, stackstorm: StackStorm, unreadable: rows.OnUnreadable) -> None:
         known = {request_id for row in self.alerts.values() for request_id in row["request_ids"]}
         for request_id in sorted(heapq.nlargest(MOST_READ, known)):
-            row = self.requests.get(request_id) or rows.read(stackstorm, rows.REQUEST, request_id)
+            row = self.requests.get(request_id)
+            row = row or rows.read(stackstorm, rows.REQUEST, request_id, unreadable)
             if row:
                 self.recent.add(row, self.alerts)
 

@@ -33,7 +33,9 @@ from prometheus_client.core import GaugeMetricFamily
 from poundcake.core import payload
 from poundcake.core.alert import ENDED_STATUSES, OUTCOMES, STATES
 from poundcake.core.decisions import CAUSES, HOLD_CAUSES, Decision
+from poundcake.errors import RefusedError, StackStormError
 from poundcake.st2 import triggers
+from poundcake.st2.aside import KINDS as ASIDE_KINDS
 from poundcake.st2.client import StackStorm
 
 SERIES = 200
@@ -69,6 +71,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self.datastore_answers = True
+        self.write_error = ""  # why the last write of a key failed, "" when it did not
         self._alerts_named = _FirstCombinations()
         self._actions_named = _FirstCombinations()
         self._define_notifications()
@@ -175,10 +178,15 @@ class Metrics:
         """Count a trigger that could not be sent."""
         self._dispatch_errors.labels(trigger).inc()
 
-    def called(self, operation: str, seconds: float, failed: bool) -> None:
-        """Count a call to the datastore: get, set, delete or list."""
+    def called(self, operation: str, seconds: float, failed: bool, error: str = "") -> None:
+        """Count a call to the datastore: get, set, delete or list.
+
+        :param error: why it failed.
+        """
         self._calls.labels(operation).observe(seconds)
         self.datastore_answers = not failed
+        if operation in ("set", "delete"):
+            self.write_error = error
         if failed:
             self._call_errors.labels(operation).inc()
 
@@ -235,7 +243,8 @@ class _State:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         state = self._read_state()
-        parts = dict(state["parts"], datastore=self._metrics.datastore_answers)
+        works = self._metrics.datastore_answers and not self._metrics.write_error
+        parts = dict(state["parts"], datastore=works)
         yield _gauge(
             "part_up",
             "1 while a part that PoundCake needs works, else 0; GET /ready gives the reason.",
@@ -249,6 +258,9 @@ class _State:
         text = "Undecided notifications in the inbox."
         yield _gauge("backlog_notifications", text, inbox["backlog"])
         yield _gauge("tracking_lag_seconds", "How long rows wait to be written.", state["lag"])
+        text = "What is set aside because it cannot be read, decided or written, by kind of row."
+        kinds = {(kind,): state["set_aside"].get(kind, 0) for kind in ASIDE_KINDS}
+        yield _gauge("set_aside", text, kinds, "kind")
         if state["ledger"] is None:
             return  # the rows are not loaded, so nothing is known yet
         yield from _ledger(state["ledger"])
@@ -340,13 +352,16 @@ class _Measured:
             return attribute
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            began, failed = time.perf_counter(), True
+            began, error = time.perf_counter(), ""
             try:
-                answer = attribute(*args, **kwargs)
-                failed = False
-                return answer
+                return attribute(*args, **kwargs)
+            except RefusedError:
+                raise  # the datastore answers
+            except StackStormError as failure:
+                error = failure.brief
+                raise
             finally:
                 took = time.perf_counter() - began
-                self._metrics.called(_OPERATIONS[name], took, failed)
+                self._metrics.called(_OPERATIONS[name], took, bool(error), error)
 
         return call

@@ -5,7 +5,7 @@ bus has room. Nothing is lost with the process: dispatches are in the rows, repo
 """
 
 import collections
-from typing import Any, Callable, Deque, Dict, Iterable, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Tuple
 
 from poundcake import clock
 from poundcake.core.alert import Attempt, Row
@@ -88,6 +88,14 @@ class Publisher:
         self._schemas.check(triggers.ALERT, payload)
         self._sent_at[attempt["dispatch_id"]] = float("inf")
         self._dispatches.append((triggers.ALERT, payload, attempt["request_id"]))
+
+    def withdraw(self, fingerprint: str) -> List[str]:
+        """Drop the unsent dispatches of an alert; return their ids."""
+        unsent = [item for item in self._dispatches if item[1]["fingerprint"] == fingerprint]
+        for item in unsent:
+            self._dispatches.remove(item)
+            self.forget(item[1]["dispatch_id"])
+        return [payload["dispatch_id"] for _, payload, _ in unsent]
 
     def add_reports(self, reports: Iterable[Report]) -> None:
         """Queue reports, to be sent as the bus has room."""

@@ -12,13 +12,16 @@ from urllib.parse import quote
 
 import requests
 
-from poundcake.errors import StackStormError
+from poundcake.errors import RefusedError, StackStormError
 
 PAGE = 100  # StackStorm refuses a larger page unless its max_page_size allows it
 MOST_PAGES = 10000  # of one listing; it must end whatever the API answers
 TIMEOUT_SECONDS = 30
 # They ignore ``offset``. StackStorm takes 10 ms for a rule, so no page is asked for twice.
 WITHOUT_OFFSET = ("/rules", "/sensortypes", "/inquiries")
+UNENDED = ("requested", "scheduled", "delayed", "running")  # of an execution that may still run
+# Statuses that say that the request itself is at fault, whenever it is made.
+REFUSED = (400, 413, 414, 422)
 
 
 class StackStorm:
@@ -62,6 +65,8 @@ class StackStorm:
             body["ttl"] = int(ttl)
         try:
             self._call("PUT", "/keys/" + _quote(name), body=body)
+        except RefusedError:
+            raise
         except StackStormError:
             # After a message bus outage the API's own publisher stays broken until the API is
             # restarted: it writes a changed value, cannot publish the change, and answers 500.
@@ -141,6 +146,16 @@ class StackStorm:
             return str(answer.json()["faultstring"])[:500]
         except (ValueError, KeyError, TypeError):
             return f"{answer.status_code} {answer.text[:200]}"
+
+    def list_unended(self, action_ref: str) -> List[Dict[str, Any]]:
+        """Return id, status, start and parameters of an action's executions that may still run."""
+        attributes = "id,status,start_timestamp,parameters"
+        params = {"action": action_ref, "include_attributes": attributes}
+        return [
+            execution
+            for status in UNENDED
+            for execution in self._pages("/executions", dict(params, status=status))
+        ]
 
     def last_execution(self, action_ref: str) -> Optional[Dict[str, Any]]:
         """Return the newest execution of an action (id, status, times), or None."""
@@ -261,7 +276,11 @@ class StackStorm:
         if answer.status_code < 400:
             return answer
         brief = f"{method} {path}: {answer.status_code}"
-        kind = _NotFound if answer.status_code == 404 else StackStormError
+        kind = StackStormError
+        if answer.status_code == 404:
+            kind = _NotFound
+        elif answer.status_code in REFUSED:
+            kind = RefusedError
         raise kind(f"{brief} {answer.text[:200]}", brief)
 
     def _request(

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from poundcake import clock
 from poundcake.core import payload
+from poundcake.errors import PayloadError, UnwritableRow
 from poundcake.ids import new_uuid7
 from poundcake.st2 import rows
 from poundcake.st2.client import StackStorm
@@ -36,7 +37,10 @@ def accept(
         "source": source,
         "notification": document,
     }
-    rows.write(stackstorm, rows.INBOX, entry["request_id"], entry)
+    try:
+        rows.write(stackstorm, rows.INBOX, entry["request_id"], entry)
+    except UnwritableRow as error:
+        raise PayloadError(f"body: the datastore does not take it ({error.reason})")
     answer = {
         "status": "accepted",
         "request_id": entry["request_id"],
@@ -46,9 +50,14 @@ def accept(
     return entry, answer
 
 
-def entries(stackstorm: StackStorm, skip: int = 0) -> List[Dict[str, Any]]:
-    """Return the entries of the inbox, oldest first, except the ``skip`` oldest."""
-    return rows.read_all(stackstorm, rows.INBOX, skip)
+def entries(
+    stackstorm: StackStorm, skip: int = 0, unreadable: rows.OnUnreadable = rows.ignore
+) -> List[Dict[str, Any]]:
+    """Return the entries of the inbox, oldest first, except the ``skip`` oldest.
+
+    :param unreadable: as ``rows.read_all`` takes it.
+    """
+    return rows.read_all(stackstorm, rows.INBOX, skip, unreadable)
 
 
 def remove(stackstorm: StackStorm, request_id: str) -> None:

@@ -4,11 +4,13 @@ The sensor decides and writes a batch here; only ``track`` writes rows. A batch 
 whole, with its revision, so writing it twice, or after a newer one, changes nothing.
 """
 
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+import time
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
+from poundcake.errors import UnreadableRow, UnwritableRow
 from poundcake.ids import new_uuid7
 from poundcake.settings import Settings
-from poundcake.st2 import rows
+from poundcake.st2 import aside, rows
 from poundcake.st2.client import StackStorm
 
 Batch = Dict[str, Any]
@@ -16,32 +18,58 @@ Batch = Dict[str, Any]
 RowsByKind = Mapping[str, Mapping[str, Any]]
 # (trigger, payload, trace tag)
 Report = Tuple[str, Dict[str, Any], Optional[str]]
+# (kind, name, row): a row of one of rows.KINDS, or a report
+Item = Tuple[str, str, Any]
+# Called with the key and the content of what the datastore will never take, and the reason.
+OnUnwritable = Callable[[str, Any, str], None]
+
+REPORT = "reports"
 
 # The datastore takes 30 ms for a megabyte; smaller batches keep the sensor's rounds short.
 ROWS_IN_BATCH = 200
+# ``track`` has two minutes. It removes batches as it goes, so that the next run goes on from there.
+BATCHES_AT_ONCE = 10
 
 
 def put(
-    stackstorm: StackStorm, changed: RowsByKind, reports: Iterable[Report] = ()
-) -> Optional[str]:
-    """Write the changed rows as batches; return the newest batch's id, None without any rows.
+    stackstorm: StackStorm,
+    changed: RowsByKind,
+    reports: Iterable[Report] = (),
+    unwritable: Optional[OnUnwritable] = None,
+) -> List[str]:
+    """Write the changed rows as batches; return their ids, none without any rows.
 
-    :param reports: the triggers that report the changes. They go into the first batch, so that no
-        change is stored without its report.
+    What the datastore will never take is found by halving the batch, and left out.
+
+    :param reports: the triggers that report the changes. They go first, so that no change is stored
+        without its report.
+    :param unwritable: without it, UnwritableRow is raised. It is called before the batch that ends
+        this set is written, so that what it does about a row outlives a crash whenever the set
+        does.
     """
-    batch_id = None
-    parts = list(_parts(changed))
-    for number, part in enumerate(parts, 1):
-        batch_id = new_uuid7()
-        batch = {
-            "batch_id": batch_id,
-            "rows": part,
-            "reports": list(reports),
-            "last": number == len(parts),
-        }
-        rows.write(stackstorm, rows.OUTBOX, batch_id, batch)
-        reports = ()
-    return batch_id
+    parts = list(_parts(changed, reports))
+    batch_ids: List[str] = []
+    while parts:
+        part = parts.pop(0)
+        batch = _batch(part, last=not parts)
+        try:
+            rows.write(stackstorm, rows.OUTBOX, batch["batch_id"], batch)
+        except UnwritableRow as error:
+            if unwritable is None:
+                raise
+            if len(part) > 1:
+                half = len(part) // 2
+                parts[:0] = [part[:half], part[half:]]
+                continue
+            for kind, name, content in part:
+                unwritable(
+                    rows.key(rows.KINDS.get(kind, rows.REPORTS), name), content, error.reason
+                )
+            if part and batch_ids and not parts:
+                parts.append([])  # a batch without rows ends the set
+            continue
+        batch_ids.append(batch["batch_id"])
+    return batch_ids
 
 
 def drop_unfinished(stackstorm: StackStorm) -> None:
@@ -61,19 +89,32 @@ def save_reports(stackstorm: StackStorm, batch_id: str, unsent: Iterable[Report]
 
     ``track`` removes batches, possibly before all their reports are sent.
     """
-    row = {"batch_id": batch_id, "unsent": list(unsent)}
-    rows.write(stackstorm, rows.REPORTS, "unsent", row)
+    reports = list(unsent)
+    while True:
+        try:
+            row = {"batch_id": batch_id, "unsent": reports}
+            return rows.write(stackstorm, rows.REPORTS, "unsent", row)
+        except UnwritableRow:  # too many: after a crash, some of them would not be sent
+            if not reports:
+                raise
+            reports = reports[: len(reports) // 2]
 
 
-def unsent_reports(stackstorm: StackStorm, batches: Iterable[Batch]) -> List[Report]:
+def unsent_reports(
+    stackstorm: StackStorm,
+    batches: Iterable[Batch],
+    unreadable: Optional[rows.OnUnreadable] = None,
+) -> List[Report]:
     """Return the reports that may not have been sent, oldest first.
 
     Reports sent just before a crash are included: each is delivered at least once, and a repetition
     has the same ``event_id``.
 
     :param batches: the result of ``waiting``.
+    :param unreadable: as ``rows.read`` takes it.
     """
-    saved = rows.read(stackstorm, rows.REPORTS, "unsent") or {"batch_id": "", "unsent": []}
+    saved = rows.read(stackstorm, rows.REPORTS, "unsent", unreadable)
+    saved = saved or {"batch_id": "", "unsent": []}
     reports = list(saved["unsent"])
     for batch in batches:
         if batch["batch_id"] > saved["batch_id"]:
@@ -81,9 +122,16 @@ def unsent_reports(stackstorm: StackStorm, batches: Iterable[Batch]) -> List[Rep
     return [(trigger, payload, trace_tag) for trigger, payload, trace_tag in reports]
 
 
-def waiting(stackstorm: StackStorm) -> List[Batch]:
-    """Return every batch that is not tracked yet, oldest first."""
-    return rows.read_all(stackstorm, rows.OUTBOX)
+def waiting(stackstorm: StackStorm, unreadable: rows.OnUnreadable = rows.ignore) -> List[Batch]:
+    """Return every batch that is not tracked yet, oldest first, with the rows that can be used.
+
+    :param unreadable: called with the UnreadableRow of each batch, and of each row in a batch, that
+        cannot.
+    """
+    batches = rows.read_all(stackstorm, rows.OUTBOX, unreadable=unreadable)
+    for batch in batches:
+        batch["rows"] = _readable(batch, unreadable)
+    return batches
 
 
 def is_tracked(stackstorm: StackStorm, batch_id: str) -> bool:
@@ -97,33 +145,50 @@ def merge(batches: Iterable[Batch]) -> Dict[str, Dict[str, Any]]:
     for batch in batches:
         for kind, rows_by_name in batch["rows"].items():
             for name, row in rows_by_name.items():
-                row = rows.current(rows.KINDS[kind], row)
                 known = merged[kind].get(name)
                 if known is None or row["rev"] >= known["rev"]:
                     merged[kind][name] = row
     return merged
 
 
-def track(stackstorm: StackStorm, batch_id: str, settings: Settings) -> Dict[str, int]:
+def track(
+    stackstorm: StackStorm, batch_id: str, settings: Settings, now: Optional[float] = None
+) -> Dict[str, int]:
     """Write the rows of a batch and of every older one, then remove these batches.
 
+    A row that cannot be read, or that the datastore will never take, is set aside.
+
     :returns: counts: batches, written, unchanged (rows already stored in this or a newer
-        revision).
+        revision), and set_aside when there are any.
     """
-    batches = [batch for batch in waiting(stackstorm) if batch["batch_id"] <= batch_id]
-    written = unchanged = 0
-    for kind, rows_by_name in merge(batches).items():
-        for name, row in rows_by_name.items():
-            known = rows.read(stackstorm, rows.KINDS[kind], name)
-            if known and known["rev"] >= row["rev"]:
-                unchanged += 1
-                continue
-            ttl = time_to_live(kind, row, settings)
-            rows.write(stackstorm, rows.KINDS[kind], name, row, ttl=ttl)
-            written += 1
-    for batch in batches:
-        rows.delete(stackstorm, rows.OUTBOX, batch["batch_id"])
-    return {"batches": len(batches), "written": written, "unchanged": unchanged}
+    ttl, moment = settings.retention.request_seconds, time.time() if now is None else now
+    counts = {"batches": 0, "written": 0, "unchanged": 0, "set_aside": 0}
+
+    def unreadable(error: UnreadableRow) -> None:
+        counts["set_aside"] += 1
+        aside.move(stackstorm, error, ttl, moment)
+
+    batches = [batch for batch in waiting(stackstorm, unreadable) if batch["batch_id"] <= batch_id]
+    for start in range(0, len(batches), BATCHES_AT_ONCE):
+        part = batches[start : start + BATCHES_AT_ONCE]
+        for kind, rows_by_name in merge(part).items():
+            for name, row in rows_by_name.items():
+                known = rows.read(stackstorm, rows.KINDS[kind], name, unreadable)
+                if known and known["rev"] >= row["rev"]:
+                    counts["unchanged"] += 1
+                    continue
+                try:
+                    kept = time_to_live(kind, row, settings)
+                    rows.write(stackstorm, rows.KINDS[kind], name, row, ttl=kept)
+                    counts["written"] += 1
+                except UnwritableRow as error:
+                    counts["set_aside"] += 1
+                    entry = aside.of_row(error.subject, error.reason, row, moment)
+                    aside.write(stackstorm, entry, ttl)
+        for batch in part:
+            rows.delete(stackstorm, rows.OUTBOX, batch["batch_id"])
+    counts["batches"] = len(batches)
+    return {name: count for name, count in counts.items() if count or name != "set_aside"}
 
 
 def time_to_live(kind: str, row: Mapping[str, Any], settings: Settings) -> float:
@@ -140,10 +205,35 @@ def time_to_live(kind: str, row: Mapping[str, Any], settings: Settings) -> float
     return max(settings.retention.request_seconds, settings.retention.alert_seconds)
 
 
-def _parts(changed: RowsByKind) -> Iterator[Dict[str, Dict[str, Any]]]:
+def _parts(changed: RowsByKind, reports: Iterable[Report]) -> Iterator[List[Item]]:
     items = [(kind, name, row) for kind in rows.KINDS for name, row in changed[kind].items()]
+    first: List[Item] = [(REPORT, "unsent", report) for report in reports]
     for start in range(0, len(items), ROWS_IN_BATCH):
-        part: Dict[str, Dict[str, Any]] = {kind: {} for kind in rows.KINDS}
-        for kind, name, row in items[start : start + ROWS_IN_BATCH]:
-            part[kind][name] = row
-        yield part
+        yield first + items[start : start + ROWS_IN_BATCH]
+        first = []
+
+
+def _batch(items: List[Item], last: bool) -> Batch:
+    parts: Dict[str, Any] = {kind: {} for kind in rows.KINDS}
+    for kind, name, row in items:
+        if kind != REPORT:
+            parts[kind][name] = row
+    reports = [report for kind, _, report in items if kind == REPORT]
+    return {"batch_id": new_uuid7(), "rows": parts, "reports": reports, "last": last}
+
+
+def _readable(batch: Batch, unreadable: rows.OnUnreadable) -> Dict[str, Dict[str, Any]]:
+    """Return the rows of a batch that can be used."""
+    usable: Dict[str, Dict[str, Any]] = {kind: {} for kind in rows.KINDS}
+    inside = rows.key(rows.OUTBOX, batch["batch_id"])
+    for kind, rows_by_name in batch["rows"].items():
+        for name, row in rows_by_name.items():
+            prefix = rows.KINDS.get(kind)
+            key, text = rows.key(prefix or rows.OUTBOX, name), rows.dump(row)
+            try:
+                if prefix is None:
+                    raise UnreadableRow(key, f'unknown kind of rows "{kind}"', text, inside)
+                usable[kind][name] = rows.checked(key, row, text, inside)
+            except UnreadableRow as error:
+                unreadable(error)
+    return usable

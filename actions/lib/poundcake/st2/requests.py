@@ -26,7 +26,7 @@ def status(
         fingerprint = entry["fingerprint"]
         row = (alerts or {}).get(fingerprint)
         if row is None and fingerprint:
-            row = rows.read(stackstorm, rows.ALERT, fingerprint)
+            row = rows.read(stackstorm, rows.ALERT, fingerprint, rows.ignore)
         about = {name: row[name] if row else None for name in ("state", "severity", "instance")}
         entries.append(dict(entry, **about))
         if row is not None:

@@ -21,6 +21,7 @@ BREAKER_OPENED = "breaker_opened"
 BREAKER_CLOSED = "breaker_closed"
 HEARTBEAT_MISSING = "heartbeat_missing"
 HEARTBEAT_RETURNED = "heartbeat_returned"
+SET_ASIDE = "set_aside"
 
 Payload = Dict[str, Any]
 
@@ -141,6 +142,25 @@ def heartbeat_payload(row: Row, missing: bool, at: str) -> Payload:
     return _inert(payload)
 
 
+def set_aside_payload(entry: Mapping[str, Any]) -> Payload:
+    """Return the payload of ``poundcake.lifecycle`` for something that is set aside.
+
+    :param entry: its row.
+    """
+    payload: Payload = dict.fromkeys(("severity", "host", "from", "execution_id"), "")
+    payload.update({name: entry[name] for name in ("fingerprint", "request_id", "at")})
+    payload.update(
+        {
+            "alertname": entry["alertname"] or entry["key"],
+            "to": SET_ASIDE,
+            "attempt": 0,
+            "reason": f"{entry['key']}: {entry['reason']}",
+            "event_id": event_id(SET_ASIDE, entry["id"], entry["at"]),
+        }
+    )
+    return _inert(payload)
+
+
 def _payload(row: Row, episode: Episode, status: str, attempt: Mapping[str, Any]) -> Payload:
     payload: Payload = {name: row["labels"].get(name, "") for name in LABELS_AT_HAND}
     payload.update({name: row["annotations"].get(name, "") for name in ANNOTATIONS_AT_HAND})
@@ -194,6 +214,8 @@ class Schemas:
 
     def check(self, trigger: str, payload: Payload) -> None:
         """Raise SchemaError, naming the field, when a payload does not match its trigger."""
+        if trigger not in self._validators:  # as a newer version of the pack may have
+            raise SchemaError(f"{trigger}: unknown trigger", "trigger")
         error = jsonschema.exceptions.best_match(self._validators[trigger].iter_errors(payload))
         if error:
             path = ".".join(str(part) for part in error.absolute_path) or "payload"

@@ -20,7 +20,7 @@ from poundcake import clock, settings
 from poundcake.errors import ExpectedError, SettingsError
 from poundcake.ids import new_uuid7
 from poundcake.settings import Settings
-from poundcake.st2 import enabled_rules, executions, rows, triggers
+from poundcake.st2 import aside, enabled_rules, executions, rows, triggers
 from poundcake.st2.client import StackStorm, StackStormError
 from poundcake.upstream import bounded, client
 from poundcake.views import queries
@@ -33,6 +33,7 @@ HTTP_SECONDS = 10
 PROBE_SILENCE_SECONDS = 180  # the sensor sends a probe every minute
 BEHIND_SECONDS = 30
 LONGEST_DETAIL = 300
+MOST_SET_ASIDE = 5
 
 _START_SENSOR = "sudo st2ctl restart-component st2sensorcontainer; its log says why it stopped"
 _RELOAD = "sudo st2ctl reload --register-all"
@@ -132,6 +133,7 @@ def checks(stackstorm: StackStorm, config: Config) -> List[Tuple[str, Check]]:
         ("bus", lambda: [check_bus(stackstorm)]),
         ("listener", lambda: check_listener(made())),
         ("controls", lambda: check_controls(stackstorm)),
+        ("set_aside", lambda: check_set_aside(stackstorm)),
         ("alertmanager", lambda: [server("alertmanager", "/api/v2/status")]),
         ("prometheus", lambda: [server("prometheus", "/api/v1/query?query=vector(1)")]),
     ]
@@ -324,7 +326,7 @@ def check_listener(settings: Settings) -> List[Finding]:
             ),
         )
         for name, part in sorted(parts.items())
-        if not part["ok"]
+        if not part["ok"] and name != "set_aside"  # a check of its own names each
     ]
     return faults or [Finding("listener", OK, "ready at " + url)]
 
@@ -347,6 +349,19 @@ def check_controls(stackstorm: StackStorm) -> List[Finding]:
         detail = f"{len(windows)} active maintenance windows; st2 run poundcake.list_maintenance"
         findings.append(Finding("controls", INFO, detail))
     return findings or [Finding("controls", OK, "nothing is paused or in maintenance")]
+
+
+def check_set_aside(stackstorm: StackStorm) -> List[Finding]:
+    """Name what is set aside because it cannot be read, decided or written."""
+    entries = queries.list_set_aside(stackstorm)["set_aside"]
+    findings = [
+        Finding("set_aside", FAULT, f"{item['key']}: {item['reason']}", aside.LIST_COMMAND)
+        for item in entries[:MOST_SET_ASIDE]
+    ]
+    rest = len(entries) - MOST_SET_ASIDE
+    if rest > 0:
+        findings.append(Finding("set_aside", FAULT, f"and {rest} more", aside.LIST_COMMAND))
+    return findings or [Finding("set_aside", OK, "nothing is set aside")]
 
 
 def check_server(settings: Settings, name: str, path: str) -> Finding:

@@ -2,13 +2,14 @@
 
 Each function returns a JSON value; lists have a ``table`` for terminals as their last key. An empty
 answer is no error. What cannot exist (an unknown state, status or severity) is one, and so is a
-single thing that is not there: the error names what comes close.
+single thing that is not there: the error names what comes close. Rows that cannot be read are left
+out, and ``unreadable`` names their keys.
 """
 
 import collections
 import statistics
 import time
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from poundcake.arguments import label_pairs, moment, one_of, unknown
 from poundcake.clock import elapsed
@@ -23,12 +24,15 @@ from poundcake.core.alert import (
     is_dismissed,
 )
 from poundcake.core.controls import unreadable_text
-from poundcake.errors import ExpectedError
-from poundcake.st2 import controls, requests, rows
+from poundcake.errors import ExpectedError, UnreadableRow
+from poundcake.st2 import aside, controls, requests, rows
 from poundcake.st2.client import StackStorm
 from poundcake.views import terminal
 
 Answer = Dict[str, Any]
+
+UNREADABLE = "unreadable"
+LONGEST_CONTENT = 1000
 
 STATUSES = ENDED_STATUSES + (
     "requested",
@@ -57,11 +61,11 @@ def get_request(stackstorm: StackStorm, request_id: str) -> Answer:
 
 def list_requests(stackstorm: StackStorm, limit: int, wide: bool = False) -> Answer:
     """Return the newest requests, newest first, each with the fields for a line of a list."""
-    requests = rows.read_all(stackstorm, rows.REQUEST)
+    requests, unreadable = _rows(stackstorm, rows.REQUEST)
     requests.sort(key=lambda row: row["request_id"], reverse=True)
     names = ("request_id", "received_at", "completed_at", "source", "receiver", "counts")
     shown = [{name: row[name] for name in names} for row in requests[:limit]]
-    answer = {"total": len(requests), "shown": len(shown), "requests": shown}
+    answer = dict(unreadable, total=len(requests), shown=len(shown), requests=shown)
     return dict(answer, table=terminal.requests(shown, len(requests), wide))
 
 
@@ -160,7 +164,7 @@ def list_alerts(
     if state:
         one_of("state", state, STATES)
     wanted_labels = label_pairs(label)
-    alerts = rows.read_all(stackstorm, rows.ALERT)
+    alerts, unreadable = _rows(stackstorm, rows.ALERT)
     _check_severity(severity, alerts)
     chosen = [
         row
@@ -172,7 +176,7 @@ def list_alerts(
     ]
     chosen.sort(key=lambda row: (row["state_since"] or "", row["fingerprint"]), reverse=True)
     shown = [_line(row) for row in chosen[:limit]]
-    answer = {"total": len(chosen), "shown": len(shown), "alerts": shown}
+    answer = dict(unreadable, total=len(chosen), shown=len(shown), alerts=shown)
     table = terminal.alerts(shown, len(chosen), wide, time.time() if now is None else now)
     return dict(answer, table=table)
 
@@ -223,7 +227,8 @@ def list_executions(
         one_of("status", status, STATUSES)
     first = moment("since", since, now) if since else ""
     last = moment("until", until, now) if until else "~"  # later than any time
-    executions = [_execution(row) for row in rows.read_all(stackstorm, rows.EXECUTION)]
+    readable, unreadable = _rows(stackstorm, rows.EXECUTION)
+    executions = [_execution(row) for row in readable]
     _check_severity(severity, executions)
     wanted = {"request_id": request_id, "fingerprint": fingerprint, "status": status}
     wanted["severity"] = severity
@@ -235,7 +240,7 @@ def list_executions(
     ]
     chosen.sort(key=lambda row: row["started_at"] or "", reverse=True)
     shown = chosen[:limit]
-    answer = {"total": len(chosen), "shown": len(shown), "executions": shown}
+    answer = dict(unreadable, total=len(chosen), shown=len(shown), executions=shown)
     return dict(answer, table=terminal.executions(shown, len(chosen), wide))
 
 
@@ -252,11 +257,14 @@ def get_stats(stackstorm: StackStorm) -> Answer:
     attempts succeeded while their alert kept firing. Durations are in seconds, over executions that
     have ended and have both times.
     """
-    alerts = rows.read_all(stackstorm, rows.ALERT)
+    alerts, unreadable_alerts = _rows(stackstorm, rows.ALERT)
+    executions, unreadable = _rows(stackstorm, rows.EXECUTION)
+    keys = unreadable_alerts.get(UNREADABLE, []) + unreadable.get(UNREADABLE, [])
     by_action: Dict[str, List[Dict[str, Any]]] = {}
-    for row in rows.read_all(stackstorm, rows.EXECUTION):
+    for row in executions:
         by_action.setdefault(row["action_ref"], []).append(row)
     answer: Answer = {
+        **({UNREADABLE: keys} if keys else {}),
         "alerts": len(alerts),
         "by_state": {state: _count(alerts, "state", state) for state in STATES},
         "by_severity": {
@@ -288,6 +296,33 @@ def list_maintenance(stackstorm: StackStorm, now: Optional[float] = None) -> Ans
     ]
     answer = {"paused": list(current.pauses.values()) + unreadable, "maintenance": windows}
     return dict(answer, table=terminal.maintenance(answer))
+
+
+def list_set_aside(stackstorm: StackStorm) -> Answer:
+    """Return what is set aside, oldest first, with its content in short, and the commands."""
+    entries = [
+        {
+            "id": entry["id"],
+            "key": entry["key"],
+            "at": entry["at"],
+            "reason": entry["reason"],
+            "alertname": entry["alertname"],
+            "fingerprint": entry["fingerprint"],
+            "request_id": entry["request_id"],
+            "content": (entry["content"] or "")[:LONGEST_CONTENT],
+            "take_up_with": "st2 run poundcake.take_up_set_aside id=" + entry["id"],
+            "drop_with": "st2 run poundcake.drop_set_aside id=" + entry["id"],
+        }
+        for entry in aside.entries(stackstorm)
+    ]
+    return {"total": len(entries), "set_aside": entries}
+
+
+def _rows(stackstorm: StackStorm, prefix: str) -> Tuple[List[Any], Dict[str, List[str]]]:
+    """Return the rows of a kind that can be read, and ``{UNREADABLE: keys}`` of the others."""
+    errors: List[UnreadableRow] = []
+    readable = rows.read_all(stackstorm, prefix, unreadable=errors.append)
+    return readable, {UNREADABLE: sorted(error.key for error in errors)} if errors else {}
 
 
 def _held_by(row: Row) -> Optional[str]:

@@ -151,7 +151,7 @@ class StatusPage:
         faults = [
             _reason(f"{name} is failing: {_clip(part['detail'], 300)}", "#health")
             for name, part in sorted(health.items())
-            if not part["ok"]
+            if not part["ok"] and name != "set_aside"
         ]
         acts = [_counted(state, counts) for state in overview.NEEDS_A_PERSON if counts.get(state)]
         looks = [_counted(state, counts) for state in overview.NEEDS_A_LOOK if counts.get(state)]
@@ -160,9 +160,13 @@ class StatusPage:
             names = [_clip(item["name"], 60) for item in held if item["kind"] == kind]
             looks.append(_reason(f"{kind}: {_some(names)}", "#held"))
         work = _reason(_work_in_progress(snapshot, counts), "")
+        aside = _many(len(snapshot.set_aside), "thing is", "things are") + " set aside"
+        if snapshot.set_aside:
+            acts.insert(0, _reason(f"{aside}: st2 run poundcake.list_set_aside", "#health"))
         number = sum(counts.get(state, 0) for state in overview.NEEDS_A_PERSON)
         titles = ["PoundCake is failing"] if faults else []
-        titles += [f"{_many(number, 'alert needs', 'alerts need')} a person"] if acts else []
+        titles += [aside] if snapshot.set_aside else []
+        titles += [f"{_many(number, 'alert needs', 'alerts need')} a person"] if number else []
         if titles:
             tone, title = ACT, "; ".join(titles)
         elif looks:
