@@ -1,7 +1,9 @@
 """What may hold an attempt back: pauses, breaker, rates, dry run, the window. Pure."""
 
+import collections
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, List, Optional, Set, Tuple
+from typing import Callable, Iterable, List, Optional, Set, Tuple, Union
+from typing import Counter as CounterType
 
 from poundcake import clock
 from poundcake.core.alert import (
@@ -52,8 +54,8 @@ class Standing:
     ``now``: Unix time. ``in_flight``: dispatches that have not ended; ``busy``: the ``place`` of
     each. ``waiting``: how many alerts wait for room. ``times_of``: gives the Unix times of the
     dispatches that count for a ``rate_key``. ``breaker_of``: gives the Breaker of an alertname.
-    ``controls``: what operators have paused, None before it is read. ``started``: rows of the
-    alerts dispatched since, which the callables do not know.
+    ``controls``: what operators have paused, None before it is read. ``started``: how
+    many were dispatched since, by alertname and by rate_key; the callables do not know them.
     """
 
     now: float
@@ -63,13 +65,13 @@ class Standing:
     times_of: Callable[[RateKey], List[float]]
     breaker_of: Callable[[str], Breaker]
     controls: Optional[Controls]
-    started: List[Row] = field(default_factory=list)
+    started: CounterType[Union[str, RateKey]] = field(default_factory=collections.Counter)
 
     def start(self, row: Row, settings: Settings) -> None:
         """Count one more dispatch."""
         self.in_flight += 1
         self.busy.add(place(row, settings))
-        self.started.append(row)
+        self.started.update((row["alertname"], rate_key(row)))
 
 
 def hold_by(
@@ -148,14 +150,14 @@ def _by_breaker(row: Row, standing: Standing, settings: Settings) -> Optional[Ho
     if standing.now < ends:
         text += f"; one remediation is tried at {clock.to_text(ends)}"
         return Hold(SUPPRESSED, BREAKER, text)
-    if known.trial or any(started["alertname"] == name for started in standing.started):
+    if known.trial or standing.started[name]:
         return Hold(SUPPRESSED, BREAKER, text + "; one remediation is being tried")
     return None
 
 
 def _by_rate(row: Row, standing: Standing, settings: Settings) -> Optional[Hold]:
     key, now = rate_key(row), standing.now
-    used = standing.times_of(key) + [now for item in standing.started if rate_key(item) == key]
+    used = standing.times_of(key) + [now] * standing.started[key]
     for count, seconds in settings.admission.rates:
         times = [at for at in used if at > now - seconds]
         if len(times) >= count:

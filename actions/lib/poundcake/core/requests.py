@@ -1,8 +1,7 @@
 """The row of a request: what came in one notification or command, and what became of it. Pure."""
 
 import collections
-import copy
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterable, List, Optional
 
 from poundcake.core.alert import (
     NEVER_RAN,
@@ -17,6 +16,7 @@ from poundcake.core.decisions import DISPATCH, PEND
 from poundcake.core.payload import Notification
 
 Request = Dict[str, Any]
+Entry = Dict[str, Any]  # what a request says of one of its alerts
 
 # Where a request came from, when Alertmanager did not send it.
 BY_HAND = "by_hand"
@@ -75,36 +75,42 @@ def new_entry(
     }
 
 
-def waits_for_outcome(request: Request) -> bool:
-    """True when an alert of the request has an attempt, or waits for one, that has not ended."""
-    return any(
-        entry["decision"] in (DISPATCH, PEND) and not entry["outcome"]
-        for entry in request["alerts"]
-    )
+def waiting_entries(request: Request) -> Dict[str, List[int]]:
+    """Return the places of the entries that wait for their outcome, by fingerprint.
+
+    An entry waits while its alert has an attempt that has not ended, or waits for one.
+    """
+    places: Dict[str, List[int]] = {}
+    for place, entry in enumerate(request["alerts"]):
+        if entry["decision"] in (DISPATCH, PEND) and not entry["outcome"]:
+            places.setdefault(entry["fingerprint"], []).append(place)
+    return places
 
 
-def completed(request: Request, at: str) -> Request:
-    """Return the row, completed at this time when none of its alerts waits any longer."""
-    if request["completed_at"] or waits_for_outcome(request):
-        return request
-    return dict(request, completed_at=at)
-
-
-def with_outcomes(request: Request, row: Row, retries: bool) -> Request:
+def with_outcomes(request: Request, row: Row, retries: bool, places: Iterable[int]) -> Request:
     """Return the row of a request with the outcomes of one of its alerts.
 
     :param row: of the alert.
     :param retries: True when the latest attempt of the alert is followed by another by itself.
+    :param places: where the entries of the alert stand that wait. The others are not looked at: a
+        request of thousands of alerts gets thousands of outcomes, one after another.
     """
-    request = copy.deepcopy(request)
-    for entry in request["alerts"]:
-        waits = entry["decision"] in (DISPATCH, PEND) and not entry["outcome"]
-        if waits and entry["fingerprint"] == row["fingerprint"]:
-            _set_outcome(entry, request["request_id"], row, retries)
-    return request
+    changed = {}
+    for place in places:
+        known = request["alerts"][place]
+        entry = _with_outcome(known, request["request_id"], row, retries)
+        if entry != known:
+            changed[place] = entry
+    if not changed:
+        return request
+    entries = list(request["alerts"])
+    for place, entry in changed.items():
+        entries[place] = entry
+    return dict(request, alerts=entries)
 
 
-def _set_outcome(entry: Dict[str, Any], request_id: str, row: Row, retries: bool) -> None:
+def _with_outcome(known: Entry, request_id: str, row: Row, retries: bool) -> Entry:
+    entry = dict(known)
     for attempt in attempts_of(row, entry["starts_at"]):
         if request_id in request_ids_of(row, entry["starts_at"], attempt["attempt"]):
             entry["dispatch_id"] = attempt["dispatch_id"]
@@ -113,7 +119,7 @@ def _set_outcome(entry: Dict[str, Any], request_id: str, row: Row, retries: bool
             if attempt["outcome"] == NEVER_RAN and goes_on:
                 entry["outcome"] = None
     if entry["dispatch_id"]:
-        return
+        return entry
     episode = find_episode(row, entry["starts_at"])
     if episode and episode["resolved_at"]:
         entry["outcome"] = RESOLVED
@@ -121,3 +127,4 @@ def _set_outcome(entry: Dict[str, Any], request_id: str, row: Row, retries: bool
         entry["outcome"] = "acknowledged"
     elif entry["starts_at"] != row["starts_at"]:
         entry["outcome"] = "superseded by a newer episode"
+    return entry
