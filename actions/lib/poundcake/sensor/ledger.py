@@ -302,7 +302,9 @@ class Ledger:
         known = outcomes.get(identity)
         if known is None or known["outcome"] != attempt["outcome"]:
             outcomes[identity] = attempt
-            self._breakers.pop(name, None)
+            # One that has just begun says nothing, unless it is the trial of an open breaker.
+            if attempt["outcome"] or self._breaker_of(name).opened_at is not None:
+                self._breakers.pop(name, None)
         if len(outcomes) > 2 * MOST_OUTCOMES:
             latest = sorted(outcomes.values(), key=lambda a: a["ended_at"] or "~")[-MOST_OUTCOMES:]
             self._outcomes[name] = {a["dispatch_id"]: a for a in latest}

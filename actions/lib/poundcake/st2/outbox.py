@@ -26,21 +26,22 @@ def put(
 ) -> Optional[str]:
     """Write the changed rows as batches; return the newest batch's id, None without any rows.
 
-    :param reports: the triggers that report the changes. They go into the first batch, so that no
-        change is stored without its report.
+    :param reports: the triggers that report the changes. They are spread over the batches, which
+        count only together: no change is stored without its report.
     """
     batch_id = None
     parts = list(_parts(changed))
+    unassigned = list(reports)
+    share = -(-len(unassigned) // max(1, len(parts)))
     for number, part in enumerate(parts, 1):
         batch_id = new_uuid7()
         batch = {
             "batch_id": batch_id,
             "rows": part,
-            "reports": list(reports),
+            "reports": unassigned[(number - 1) * share : number * share],
             "last": number == len(parts),
         }
         rows.write(stackstorm, rows.OUTBOX, batch_id, batch)
-        reports = ()
     return batch_id
 
 

@@ -6,7 +6,7 @@ nothing is lost, and a row that a template reads with ``st2kv`` contains no expr
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Match, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
 from poundcake.ids import key_part
 
@@ -24,7 +24,7 @@ HEALTH = "poundcake.health."
 # The order of writing: when a request row exists, everything that it names exists too.
 KINDS = {"alerts": ALERT, "executions": EXECUTION, "requests": REQUEST}
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")')
 
 
 def key(prefix: str, name: str) -> str:
@@ -36,7 +36,9 @@ def dump(value: Any) -> str:
     """Return a JSON value as text, without loss and without any template expression."""
     text = json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
     # JSON never has "{{" outside a string; "{}" and '{"' stay as they are.
-    return _STRING.sub(_escape, text)
+    parts = _STRING.split(text)  # every second one is a string
+    parts[1::2] = [item.replace("{", "\\u007b") if "{" in item else item for item in parts[1::2]]
+    return "".join(parts).replace("<", "\\u003c")  # JSON has no "<" outside a string
 
 
 def load(text: str) -> Any:
@@ -72,7 +74,3 @@ def write(
 def delete(stackstorm: "StackStorm", prefix: str, name: str) -> None:
     """Delete one row; an absent row is not an error."""
     stackstorm.delete_key(key(prefix, name))
-
-
-def _escape(match: Match[str]) -> str:
-    return match.group(0).replace("{", "\\u007b").replace("<", "\\u003c")
