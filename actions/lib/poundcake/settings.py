@@ -38,6 +38,7 @@ class ListenerSettings:
     allow_unauthenticated: bool
     st2_web_url: str
     max_body_bytes: int
+    max_alerts: int
     threads: int
     max_backlog: int
 
@@ -212,6 +213,7 @@ _SECTIONS = {
 _RANGES = {
     "port": (0, 65535),
     "max_body_bytes": (1024, 104857600),
+    "max_alerts": (1, 100000),
     "threads": (1, 100),
     "max_backlog": (1, 1000000),
     "max_concurrent": (1, 10000),

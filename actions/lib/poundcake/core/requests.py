@@ -1,7 +1,7 @@
 """The row of a request: what came in one notification or command, and what became of it. Pure."""
 
 import collections
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from poundcake.core.alert import (
     NEVER_RAN,
@@ -12,7 +12,7 @@ from poundcake.core.alert import (
     find_episode,
     request_ids_of,
 )
-from poundcake.core.decisions import DISPATCH, PEND
+from poundcake.core.decisions import DISPATCH, PEND, REJECTED
 from poundcake.core.payload import Notification
 
 Request = Dict[str, Any]
@@ -21,6 +21,11 @@ Entry = Dict[str, Any]  # what a request says of one of its alerts
 # Where a request came from, when Alertmanager did not send it.
 BY_HAND = "by_hand"
 REBUILT = "rebuilt"
+
+MOST_REJECTED = 20  # of the rejected alerts, a request names so many
+# Characters of each of its thousands of alerts.
+MOST_OF_NAME = 200
+MOST_OF_REASON = 500
 
 
 def new_request(
@@ -38,6 +43,10 @@ def new_request(
     :param command: what a person asked for, None when it is a notification.
     """
     counts = collections.Counter(entry["decision"] for entry in entries)
+    left_out = notification.left_out if notification else 0
+    if left_out:
+        counts[REJECTED] += left_out
+    named, warnings = _named(entries)
     row: Request = {
         "request_id": request_id,
         "received_at": received_at,
@@ -46,11 +55,21 @@ def new_request(
         "receiver": notification.receiver if notification else "",
         "group_key": notification.group_key if notification else "",
         "truncated_alerts": notification.truncated_alerts if notification else 0,
-        "warnings": notification.warnings if notification else [],
-        "counts": dict(counts, alerts=len(entries)),
-        "alerts": entries,
+        "warnings": (notification.warnings if notification else []) + warnings,
+        "counts": dict(counts, alerts=len(entries) + left_out),
+        "alerts": named,
     }
     return dict(row, command=command) if command else row
+
+
+def _named(entries: List[Entry]) -> Tuple[List[Entry], List[str]]:
+    """Return the entries that a request names, and a sentence about those that it does not."""
+    rejected = [place for place, entry in enumerate(entries) if entry["decision"] == REJECTED]
+    unnamed = set(rejected[MOST_REJECTED:])
+    if not unnamed:
+        return entries, []
+    text = f"alerts: {len(unnamed)} more rejected ones are counted and not named"
+    return [entry for place, entry in enumerate(entries) if place not in unnamed], [text]
 
 
 def new_entry(
@@ -66,10 +85,10 @@ def new_entry(
     """Return what a request's row says of one alert."""
     return {
         "fingerprint": fingerprint,
-        "alertname": alertname,
+        "alertname": alertname[:MOST_OF_NAME],
         "starts_at": starts_at,
         "decision": decision,
-        "reason": reason,
+        "reason": reason[:MOST_OF_REASON],
         "dispatch_id": dispatch_id,
         "outcome": outcome,
     }

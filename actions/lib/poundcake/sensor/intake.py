@@ -5,6 +5,7 @@ dispatch that goes out when the row that says so is safe in the outbox.
 """
 
 import collections
+import functools
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
@@ -37,6 +38,7 @@ Entry = Dict[str, Any]  # of the inbox
 
 LONGEST_RELEASE_SECONDS = 5
 MOST_HELD_LINES = 20  # in the log, when many alerts are held back for a new reason at once
+MOST_LINES = 20  # in the log, about the alerts of one notification; its request names them all
 
 
 class Intake:
@@ -66,6 +68,7 @@ class Intake:
         self._metrics = metrics
         self._now = now
         self._controls: Optional[Controls] = None
+        self._lines = 0  # which the log may still have about the alerts of this notification
         # The version of the ledger for which ``release`` went through what is held.
         self._released_version: Optional[int] = None
         self._release_due = 0.0
@@ -91,7 +94,12 @@ class Intake:
     def _decide_notification(self, entry: Entry) -> None:
         if entry["source"] == inbox.ST2_WEBHOOK:  # the listener counts its own
             self._metrics.notified(inbox.ST2_WEBHOOK, 202)
-        notification = payload.parse(entry["notification"])
+        left_out = entry.get("left_out", 0)
+        turns = functools.partial(time.sleep, 0)
+        notification = payload.parse(entry["notification"], left_out, take_turns=turns)
+        self._lines = MOST_LINES
+        if left_out:
+            self._metrics.decided(Decision(REJECTED, "", INVALID), left_out)
         answers = [self._decide_item(item, notification, entry) for item in notification.entries]
         self._add_request(_request(entry, answers, notification))
 
@@ -112,8 +120,10 @@ class Intake:
             return self._answer(item.fingerprint, item.alertname, None, fault)
 
     def _reject(self, item: payload.Rejected, request_id: str) -> Dict[str, Any]:
-        text = "an alert is rejected for its " + payload.field_of(item.reason)
-        self._log.record("rejected", text, request_id=request_id, fingerprint=item.fingerprint)
+        if self._lines:
+            self._lines -= 1
+            text = "an alert is rejected for its " + payload.field_of(item.reason)
+            self._log.record("rejected", text, request_id=request_id, fingerprint=item.fingerprint)
         return self._answer(item.fingerprint, "", None, Decision(REJECTED, item.reason, INVALID))
 
     def _decide_alert(
@@ -129,7 +139,8 @@ class Intake:
             alert, notification, episode, request_id, received_at, beats
         )
         row = self._apply(facts)
-        self._log.record_decision(decision, row, request_id)
+        if self._lines and self._log.record_decision(decision, row, request_id):
+            self._lines -= 1
         self._apply(consequences.of_decision(decision, row, request_id, self._at()))
         if decision.kind == RESOLVE and row["starts_at"] == episode:
             report = triggers.alert_resolved_payload(row)

@@ -95,12 +95,15 @@ class EventLog:
             cause=cause,
         )
 
-    def record_decision(self, decision: Decision, row: Mapping[str, Any], request_id: str) -> None:
-        """Log a decision on an alert if it is new; the request counts repetitions."""
+    def record_decision(self, decision: Decision, row: Mapping[str, Any], request_id: str) -> bool:
+        """Log a decision on an alert if it is new; the request counts repetitions.
+
+        :returns: whether a line was written.
+        """
         repeated = decision.kind == DUPLICATE
         still_held = decision.kind == SUPPRESS and not decision.hold
         if repeated or (still_held and not decision.exhausted):
-            return
+            return False
         self.record(
             "rejected" if decision.kind == REJECTED else "decided",
             f"{row['alertname']}: {decision.kind}, {decision.cause}",
@@ -110,6 +113,7 @@ class EventLog:
             decision=decision.kind,
             cause=decision.cause,
         )
+        return True
 
     def record_change(self, change: Mapping[str, Any]) -> None:
         """Log a payload of ``poundcake.lifecycle`` if its new state has an event."""

@@ -151,9 +151,9 @@ class Metrics:
         for status in (payload.FIRING, payload.RESOLVED):
             self._received.labels(*names, status).inc(status == alert.status)
 
-    def decided(self, decision: Decision) -> None:
-        """Count a Decision."""
-        self._decisions.labels(decision.kind, decision.cause).inc()
+    def decided(self, decision: Decision, count: int = 1) -> None:
+        """Count a Decision on so many alerts."""
+        self._decisions.labels(decision.kind, decision.cause).inc(count)
 
     def attempt_ended(self, attempt: Mapping[str, Any]) -> None:
         """Count an attempt of a row that has its outcome."""
