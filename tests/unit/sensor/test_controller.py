@@ -1058,7 +1058,7 @@ def test_an_alert_that_cannot_be_followed_stops_no_other(monkeypatch, caplog):
 
 
 def test_a_request_names_the_first_of_many_rejected_alerts_and_counts_the_rest(caplog):
-    """A notification of thousands of entries that are no alerts makes no large row and no long log."""
+    """Thousands of entries that are no alerts make no large row and no long log."""
     caplog.set_level(logging.INFO)
     pack = Pack(max_alerts=100)
     pack.stackstorm.rule("mine.fix")

@@ -5,8 +5,6 @@ dispatch that goes out when the row that says so is safe in the outbox.
 """
 
 import collections
-import functools
-import time
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from poundcake import clock
@@ -33,6 +31,7 @@ from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
 from poundcake.settings import Settings
 from poundcake.st2 import inbox, triggers
+from poundcake.turns import Turns
 
 Entry = Dict[str, Any]  # of the inbox
 
@@ -68,6 +67,7 @@ class Intake:
         self._metrics = metrics
         self._now = now
         self._controls: Optional[Controls] = None
+        self._take_turns = Turns()
         self._lines = 0  # which the log may still have about the alerts of this notification
         # The version of the ledger for which ``release`` went through what is held.
         self._released_version: Optional[int] = None
@@ -95,8 +95,7 @@ class Intake:
         if entry["source"] == inbox.ST2_WEBHOOK:  # the listener counts its own
             self._metrics.notified(inbox.ST2_WEBHOOK, 202)
         left_out = entry.get("left_out", 0)
-        turns = functools.partial(time.sleep, 0)
-        notification = payload.parse(entry["notification"], left_out, take_turns=turns)
+        notification = payload.parse(entry["notification"], left_out, self._take_turns)
         self._lines = MOST_LINES
         if left_out:
             self._metrics.decided(Decision(REJECTED, "", INVALID), left_out)
@@ -110,7 +109,7 @@ class Intake:
         entry: Entry,
     ) -> Dict[str, Any]:
         """Return what the request says of one entry of ``alerts[]``."""
-        time.sleep(0)  # a sensor's threads take turns, and the listener answers meanwhile
+        self._take_turns()
         if isinstance(item, payload.Rejected):
             return self._reject(item, entry["request_id"])
         try:
@@ -228,7 +227,7 @@ class Intake:
         self._released_version = self._ledger.version
         held: List[Tuple[Row, str, Optional[str]]] = []
         for row, hold in admission.release(self._ledger.held, self._standing(), self._settings):
-            time.sleep(0)
+            self._take_turns()
             fact = consequences.of_release(row, hold, self._at())
             self._apply([fact])
             if isinstance(fact, Held):

@@ -11,6 +11,7 @@ from poundcake.core import payload
 from poundcake.ids import new_uuid7
 from poundcake.st2 import rows
 from poundcake.st2.client import StackStorm
+from poundcake.turns import Turns
 
 LISTENER = "listener"
 ST2_WEBHOOK = "st2_webhook"
@@ -35,7 +36,7 @@ def accept(
     :raises StackStormError: when it could not be written; it must not be acknowledged then.
     """
     document, left_out = payload.bounded(document, max_alerts) if max_alerts else (document, 0)
-    notification = payload.parse(document, left_out, take_turns=lambda: time.sleep(0))
+    notification = payload.parse(document, left_out, Turns())
     entry = {
         "request_id": new_uuid7(),
         "received_at": clock.to_text(time.time() if now is None else now),
