@@ -36,6 +36,7 @@ class ListenerSettings:
     username: str
     password: str
     allow_unauthenticated: bool
+    listener_hosts: Tuple[str, ...]
     st2_web_url: str
     max_body_bytes: int
     max_alerts: int

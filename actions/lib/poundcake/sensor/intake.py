@@ -37,7 +37,7 @@ Entry = Dict[str, Any]  # of the inbox
 
 LONGEST_RELEASE_SECONDS = 5
 MOST_HELD_LINES = 20  # in the log, when many alerts are held back for a new reason at once
-MOST_LINES = 20  # in the log, about the alerts of one notification; its request names them all
+MOST_LINES = 100  # in the log, about the alerts of one notification; its request names them all
 
 
 class Intake:
