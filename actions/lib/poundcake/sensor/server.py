@@ -6,16 +6,21 @@ deadline as a whole, for its head and for its body. When there are too many conn
 that has been unfinished longest makes room. A body that the application does not want is not
 kept: the answer is sent at once, and what still comes is thrown away, so that the client can read
 the answer.
+
+Under eventlet's monkey patch one look at all connections takes milliseconds and finds one that is
+ready. So the loop keeps its own epoll, and eventlet waits for that alone.
 """
 
+import contextlib
 import errno
 import functools
+import heapq
 import logging
 import select
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from waitress import trigger, wasyncore
 from waitress.adjustments import Adjustments
@@ -57,6 +62,8 @@ class HttpServer:
         self._log = EventLog(log)
         self._metrics = metrics
         self._map: Dict[int, Any] = {}
+        self._poller = _Poller(self._map)
+        self._due = 0.0
         self._closed = False
         # In a storm, one warning per waiting request would bury everything else.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
@@ -101,10 +108,11 @@ class HttpServer:
         """Serve until ``close``."""
         while not self._closed:
             try:
-                wasyncore.poll(TICK_SECONDS if self._channels() else 1.0, self._map)
+                self._poller.poll(TICK_SECONDS if self._channels() else 1.0)
             except (OSError, ValueError) as error:
                 if not self._closed:
-                    self._drop_invalid(error)
+                    self.failed(error)
+                    time.sleep(TICK_SECONDS)
             self._close_late()
 
     def close(self) -> None:
@@ -139,13 +147,17 @@ class HttpServer:
         return [channel for sock in self._sockets for channel in sock.active_channels.values()]
 
     def _close_oldest(self, channels: List["_Channel"], count: int) -> None:
-        unfinished = sorted((c for c in channels if not c.requests), key=lambda c: c.since)
-        for channel in unfinished[:count] or channels[-1:]:
+        unfinished = [channel for channel in channels if not channel.requests]
+        oldest = heapq.nsmallest(count, unfinished, key=lambda channel: channel.since)
+        for channel in oldest or channels[-1:]:
             channel.handle_close()
             self._count_closed("crowded")
 
     def _close_late(self) -> None:
         now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + TICK_SECONDS
         for channel in self._channels():
             if channel.until < now and not channel.requests:
                 channel.handle_close()
@@ -160,14 +172,57 @@ class HttpServer:
         }[reason]
         self._log.record_seldom("closed", text)
 
-    def _drop_invalid(self, error: Exception) -> None:
-        """Close the connections that cannot be waited for, after which waiting works again."""
-        self.failed(error)
-        for channel in self._channels():
-            try:
-                select.select([channel.socket], [], [], 0)
-            except (OSError, ValueError):
-                channel.handle_close()
+
+class _Poller:
+    """Waits until connections are ready, and has them do what they are ready for.
+
+    :param map: waitress's: file descriptor -> dispatcher.
+    """
+
+    def __init__(self, map: Dict[int, Any]):
+        self._map = map
+        self._epoll = _epoll()
+        self._registered: Dict[int, Tuple[Any, int]] = {}
+
+    def poll(self, timeout: float) -> None:
+        """Look once."""
+        self._register()
+        # The patched select lets the other threads go on meanwhile.
+        ready, _, _ = select.select([self._epoll.fileno()], [], [], timeout)
+        for descriptor, flags in self._epoll.poll(0) if ready else ():
+            dispatcher = self._map.get(descriptor)
+            if dispatcher is not None:
+                wasyncore.readwrite(dispatcher, flags)
+
+    def _register(self) -> None:
+        wanted = {}
+        for descriptor, dispatcher in list(self._map.items()):
+            flags = select.POLLIN | select.POLLPRI if dispatcher.readable() else 0
+            if dispatcher.writable() and not dispatcher.accepting:
+                flags |= select.POLLOUT
+            if flags:  # otherwise only a hangup would be told, again and again
+                wanted[descriptor] = (dispatcher, flags)
+        for descriptor, (dispatcher, _) in list(self._registered.items()):
+            # The kernel forgets what is closed, and its number may be another connection's now.
+            if wanted.get(descriptor, (None, 0))[0] is not dispatcher:
+                del self._registered[descriptor]
+                with contextlib.suppress(OSError):
+                    self._epoll.unregister(descriptor)
+        for descriptor, (dispatcher, flags) in wanted.items():
+            if descriptor not in self._registered:
+                self._epoll.register(descriptor, flags)
+            elif self._registered[descriptor][1] != flags:
+                self._epoll.modify(descriptor, flags)
+            self._registered[descriptor] = (dispatcher, flags)
+
+
+def _epoll() -> Any:
+    """Return a new epoll object; eventlet's patch takes the class away."""
+    if hasattr(select, "epoll"):
+        return select.epoll()
+    import eventlet.patcher
+
+    return eventlet.patcher.original("select").epoll()
 
 
 class _Request(HTTPRequestParser):
