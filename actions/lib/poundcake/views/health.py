@@ -244,13 +244,13 @@ def check_listener(settings):
     except requests.RequestException as error:
         detail = f"{url}/health: {_why(error)}"
         return [Finding("listener", FAULT, detail, _START_SENSOR + elsewhere)]
-    answer = requests.get(url + "/ready", timeout=HTTP_SECONDS)
+    answer = _ready(settings.listener, url)
     parts = answer.json()["parts"]
     faults = [
         Finding(
             "listener",
             FAULT,
-            f"not ready, {name}: {part['detail']}",
+            f"not ready, {name}: {part.get('detail', 'see GET /ready with the credentials')}",
             _PARTS.get(
                 name, "sudo st2ctl status; the sensor continues by itself once this is fixed"
             ),
@@ -259,6 +259,16 @@ def check_listener(settings):
         if not part["ok"]
     ]
     return faults or [Finding("listener", OK, "ready at " + url)]
+
+
+def _ready(listener, url):
+    """Ask with the credentials of the config; without them, the answer has no details."""
+    headers, auth = {}, None
+    if listener.token:
+        headers["Authorization"] = f"Bearer {listener.token}"
+    elif listener.has_credentials:
+        auth = (listener.username.encode("utf-8"), listener.password.encode("utf-8"))
+    return requests.get(url + "/ready", headers=headers, auth=auth, timeout=HTTP_SECONDS)
 
 
 def check_controls(stackstorm):
