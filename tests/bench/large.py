@@ -7,7 +7,8 @@ import time
 import requests
 
 from tests.bench.report import print_table, say
-from tests.support.world import alert, unique
+from tests.support.alerts import alert
+from tests.support.world import unique
 
 SIZES = (500, 1000, 2000, 5000)
 MOST_SECONDS = 6
@@ -39,7 +40,7 @@ def measure(world, size):
     """Return the figures of one notification; its alerts resolve afterwards."""
     say(f"one notification of {size} alerts")
     name = unique("BenchLarge")
-    alerts = [alert(name, instance=f"{name}-{number}:9100") for number in range(size)]
+    alerts = [alert(number, alertname=name, instance=f"{name}-{number}:9100") for number in range(size)]
     before, used = decisions(world), cpu(world)
     slowest, stop = [0.0], threading.Event()
     asking = threading.Thread(target=ask, args=(world.listener_url, slowest, stop))
@@ -65,7 +66,8 @@ def measure(world, size):
 
 def decisions(world):
     """Return on how many alerts the sensor has decided."""
-    return sum(map(float, re.findall(r"^poundcake_decisions_total.* (\S+)$", world.metrics(), re.M)))
+    found = re.findall(r"^poundcake_decisions_total.* (\S+)$", world.metrics(), re.M)
+    return sum(map(float, found))
 
 
 def cpu(world):

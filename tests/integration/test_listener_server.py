@@ -11,7 +11,7 @@ import time
 import pytest
 import requests
 
-from tests.support.fakes import alert, notification
+from tests.support.alerts import alert, notification
 from tests.support.listener_process import Process
 
 TOKEN = "t0ken-that-nobody-may-see"

@@ -8,7 +8,8 @@ import sys
 import pytest
 from poundcake.sensor.ledger import WRITTEN_IN_PARTS
 
-from tests.support.fakes import PACK, alert
+from tests.support.alerts import alert
+from tests.support.fakes import PACK
 from tests.support.pack import Pack
 
 FEW, MANY = 20, 160
