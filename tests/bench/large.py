@@ -40,7 +40,9 @@ def measure(world, size):
     """Return the figures of one notification; its alerts resolve afterwards."""
     say(f"one notification of {size} alerts")
     name = unique("BenchLarge")
-    alerts = [alert(number, alertname=name, instance=f"{name}-{number}:9100") for number in range(size)]
+    alerts = [
+        alert(number, alertname=name, instance=f"{name}-{number}:9100") for number in range(size)
+    ]
     before, used = decisions(world), cpu(world)
     slowest, stop = [0.0], threading.Event()
     asking = threading.Thread(target=ask, args=(world.listener_url, slowest, stop))
