@@ -158,8 +158,5 @@ def test_kills_at_random_moments_under_load_change_nothing(tmp_path):
             posting.result()
             found = checks.check_invariants(crash.world, stream.acknowledged, WIDE)
         assert crash.sensor.deaths == [-signal.SIGKILL] * KILLS
-    came_to = {
-        row["instance"]: (row["state"], [(a["starts_at"], a["outcome"]) for a in row["attempts"]])
-        for row in found["alert"]
-    }
+    came_to = {row["instance"]: (row["state"], checks.attempts(row)) for row in found["alert"]}
     assert came_to == stream.expected()

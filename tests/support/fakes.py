@@ -185,7 +185,7 @@ class FakeStackStorm:
 
     def list_executions(self, trigger_name, since=None, status=None):
         self._answer("list_executions")
-        names = ("id", "status", "start_timestamp", "end_timestamp", "rule", "action")
+        names = ("id", "status", "start_timestamp", "end_timestamp", "rule", "action", "runner")
         return [
             copy.deepcopy({name: item[name] for name in names if name in item})
             for item in self.executions.values()
@@ -270,8 +270,15 @@ class FakeStackStorm:
         end = self._expires.get(name)
         return None if end is None else end - self._now()
 
-    def rule(self, ref, matches=lambda payload: True, failure="", trigger="poundcake.alert"):
-        """Add a rule that starts ``core.noop``."""
+    def rule(
+        self,
+        ref,
+        matches=lambda payload: True,
+        failure="",
+        trigger="poundcake.alert",
+        runner="noop",
+    ):
+        """Add a rule that starts ``core.noop``, or what has another runner."""
         self.rules.append(
             {
                 "ref": ref,
@@ -279,6 +286,7 @@ class FakeStackStorm:
                 "action_ref": "core.noop",
                 "matches": matches,
                 "failure": failure,
+                "runner": runner,
             }
         )
 
@@ -376,6 +384,7 @@ class FakeStackStorm:
                 "start_timestamp": clock.to_text(self._now()),
                 "rule": {"ref": rule["ref"]},
                 "action": {"ref": rule["action_ref"]},
+                "runner": {"name": rule["runner"]},
                 "trigger_name": instance["trigger"].split(".", 1)[1],
             }
         self.enforcements.append(enforcement)

@@ -21,7 +21,8 @@ class Pack:
     """The sensor's controller, StackStorm and the action ``track``, moved step by step."""
 
     def __init__(self, **config):
-        self.settings = make_settings(**dict({"token": TOKEN}, **config))
+        no_caps = {"alertname_rate_limit": [], "target_rate_limit": []}
+        self.settings = make_settings(**{"token": TOKEN, **no_caps, **config})
         self.clock = Clock()
         self.stackstorm = FakeStackStorm(self.clock)
         self.most_in_flight = 0

@@ -30,7 +30,6 @@ _MOST_OF_TEXT = 4 * 1024  # of the group's facts: each of its alerts has them
 _MOST_OF_FINGERPRINT = 128
 _CUT = " [cut by PoundCake]"
 _MOST_WARNINGS = 20
-_HOST = re.compile(r"[\w:][\w.:%-]*\Z")
 _FNV_OFFSET = 14695981039346656037
 _FNV_PRIME = 1099511628211
 
@@ -63,10 +62,6 @@ class Alert:
     @property
     def instance(self) -> str:
         return self.labels.get("instance", "")
-
-    @property
-    def host(self) -> str:
-        return host_of(self.instance)
 
 
 @dataclass(frozen=True)
@@ -205,26 +200,6 @@ def fingerprint(labels: Dict[str, str]) -> str:
             for byte in text.encode("utf-8", "surrogatepass") + b"\xff":
                 value = ((value ^ byte) * _FNV_PRIME) & 0xFFFFFFFFFFFFFFFF
     return "%016x" % value
-
-
-def host_of(instance: str) -> str:
-    """Return an instance label without its port: ``web:9100``, ``[::1]:9100``, ``::1``, URLs.
-
-    What is not one host name or address gives "": ``core.remote`` takes a list of hosts, and
-    ``a,b`` or ``user@a`` in a label must not choose where a remediation works.
-    """
-    text = _without_port(instance.strip())
-    return text if _HOST.match(text) else ""
-
-
-def _without_port(text: str) -> str:
-    if "://" in text:
-        text = text.split("://", 1)[1].split("/", 1)[0].rpartition("@")[2]
-    if text.startswith("["):
-        return text[1:].split("]", 1)[0]
-    if text.count(":") == 1:
-        return text.split(":", 1)[0]
-    return text
 
 
 def _parse_alert(entry: Any, where: str, group_status: Optional[str], warnings: List[str]) -> Alert:

@@ -75,7 +75,7 @@ def _named(entries: List[Entry]) -> Tuple[List[Entry], List[str]]:
 def new_entry(
     fingerprint: str,
     alertname: str,
-    starts_at: Optional[str],
+    episode: Optional[str],
     decision: str,
     reason: str,
     *,
@@ -86,7 +86,7 @@ def new_entry(
     return {
         "fingerprint": fingerprint,
         "alertname": alertname[:MOST_OF_NAME],
-        "starts_at": starts_at,
+        "episode": episode,
         "decision": decision,
         "reason": reason[:MOST_OF_REASON],
         "dispatch_id": dispatch_id,
@@ -130,20 +130,21 @@ def with_outcomes(request: Request, row: Row, retries: bool, places: Iterable[in
 
 def _with_outcome(known: Entry, request_id: str, row: Row, retries: bool) -> Entry:
     entry = dict(known)
-    for attempt in attempts_of(row, entry["starts_at"]):
-        if request_id in request_ids_of(row, entry["starts_at"], attempt["attempt"]):
+    identity = entry["episode"] if "episode" in entry else entry["starts_at"]  # before 0.3.0
+    latest = row["episode"] == identity
+    for attempt in attempts_of(row, identity):
+        if request_id in request_ids_of(row, identity, attempt["attempt"]):
             entry["dispatch_id"] = attempt["dispatch_id"]
             entry["outcome"] = attempt["outcome"]
-            goes_on = row["starts_at"] == entry["starts_at"] and (retries or current_hold(row))
-            if attempt["outcome"] == NEVER_RAN and goes_on:
+            if attempt["outcome"] == NEVER_RAN and latest and (retries or current_hold(row)):
                 entry["outcome"] = None
     if entry["dispatch_id"]:
         return entry
-    episode = find_episode(row, entry["starts_at"])
+    episode = find_episode(row, identity)
     if episode and episode["resolved_at"]:
         entry["outcome"] = RESOLVED
     elif episode and episode["acknowledged"]:
         entry["outcome"] = "acknowledged"
-    elif entry["starts_at"] != row["starts_at"]:
+    elif not latest:
         entry["outcome"] = "superseded by a newer episode"
     return entry
