@@ -1069,7 +1069,7 @@ def test_a_request_names_the_first_of_many_rejected_alerts_and_counts_the_rest(c
     request = pack.request(request_id)
     assert request["counts"] == {"alerts": 100161, "rejected": 100160, "dispatch": 1}
     assert [e["decision"] for e in request["alerts"]] == ["rejected"] * 20 + ["dispatch"]
-    assert request["alerts"][-1]["outcome"] == "succeeded"
+    assert request["alerts"][-1]["outcome"] == "remediated"
     assert request["warnings"] == [
         "alerts: 99961 are rejected unread; max_alerts is 200",
         "alerts: 179 more rejected ones are counted and not named",
