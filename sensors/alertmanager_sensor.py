@@ -1,24 +1,23 @@
 """The sensor: HTTP in, triggers out. It is thin; the work is done in actions/lib/poundcake."""
 
-import logging
 import os
 import re
 import signal
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 # StackStorm puts actions/lib on the path of actions only; the sensor shares the same library.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../actions/lib"))
 
-import waitress  # noqa: E402
-import waitress.trigger  # noqa: E402
 from poundcake import settings as pack_settings  # noqa: E402
 from poundcake.sensor.controller import Controller  # noqa: E402
+from poundcake.sensor.known_health import KnownHealth  # noqa: E402
 from poundcake.sensor.listener import Listener, Page  # noqa: E402
 from poundcake.sensor.log import EventLog  # noqa: E402
 from poundcake.sensor.metrics import Metrics  # noqa: E402
+from poundcake.sensor.server import HttpServer  # noqa: E402
 from poundcake.st2 import triggers  # noqa: E402
 from poundcake.st2.client import StackStorm  # noqa: E402
 from poundcake.views import older_api, status_page  # noqa: E402
@@ -27,8 +26,6 @@ from st2reactor.sensor.base import Sensor  # noqa: E402
 
 # StackStorm stops restarting a sensor that dies twice within ten seconds of its start.
 LEAST_LIFE_SECONDS = 12
-# waitress reads a body before the application sees it, and answers 413 itself above this.
-BODY_HEADROOM_BYTES = 1024 * 1024
 
 
 class AlertmanagerSensor(Sensor):
@@ -63,17 +60,19 @@ class AlertmanagerSensor(Sensor):
         )
         controller = self._controller
         metrics.watch(controller.state)
+        self._health = KnownHealth(controller.health)
         pages: List[Page] = [
             (re.compile("/metrics"), metrics.page),
-            (status_page.PATH, StatusPage(self._settings, controller.snapshot, controller.health)),
+            (status_page.PATH, StatusPage(self._settings, controller.snapshot, self._health.parts)),
         ]
         pages += older_api.pages(stackstorm, controller.snapshot)
-        listener = Listener(self._settings, stackstorm, controller, self._log, pages, metrics)
-        self._server = self._open_port(listener)
+        about = (self._settings, stackstorm, controller, self._log, pages, metrics, self._health)
+        self._server = self._open_port(Listener(*about), metrics)
         signal.signal(signal.SIGTERM, self._terminate)
 
     def run(self) -> None:
         threading.Thread(target=self._server.run, name="listener", daemon=True).start()
+        self._health.start()
         events = EventLog(self._log)
         host, port = self._settings.listener.host, self._settings.listener.port
         events.record("listening", f"listening on {host}:{port}")
@@ -110,25 +109,10 @@ class AlertmanagerSensor(Sensor):
     def _terminate(self, *_: Any) -> None:
         self._controller.stop("the sensor is shutting down")
 
-    def _open_port(self, listener: Listener) -> Any:
+    def _open_port(self, listener: Listener, metrics: Metrics) -> HttpServer:
         settings = self._settings
-        # In a storm, one warning per waiting request would bury everything else.
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        sockets: Dict[int, Any] = {}
         try:
-            server = waitress.create_server(
-                listener,
-                map=sockets,
-                host=settings.listener.host,
-                port=settings.listener.port,
-                threads=settings.listener.threads,
-                max_request_body_size=settings.listener.max_body_bytes + BODY_HEADROOM_BYTES,
-                ident=None,
-            )
-            for item in sockets.values():
-                if isinstance(item, waitress.trigger.trigger):
-                    item.pull_trigger = _one_at_a_time(item.pull_trigger)
-            return server
+            return HttpServer(listener, settings.listener, self._log, metrics)
         except (OSError, ValueError) as error:
             raise RuntimeError(
                 f"host, port: cannot listen on {settings.listener.host}:{settings.listener.port} "
@@ -151,18 +135,3 @@ def _bus_answers() -> bool:
         return True
     except Exception:
         return False
-
-
-def _one_at_a_time(call: Callable[..., None]) -> Callable[..., None]:
-    """Return ``call`` behind a lock.
-
-    All of waitress's threads wake its loop through one pipe. Sensors run under eventlet, which
-    raises when two greenthreads write to one file at the same time; the answer would never be sent.
-    """
-    lock = threading.Lock()
-
-    def locked(*args: Any) -> None:
-        with lock:
-            call(*args)
-
-    return locked

@@ -1,15 +1,15 @@
 """``make bench``: how fast, for the engine at hand, as figures that compare within one run.
 
 ``storm`` shows what the window costs and gains, ``tracked`` what PoundCake costs, and whether that
-grows with what it has to remember, ``scrape`` what reading /metrics costs, ``scale`` what grows
-with the number of active alerts.
+grows with what it has to remember, ``large`` what one notification of many alerts costs, ``scrape``
+what reading /metrics costs, ``scale`` what grows with the number of active alerts.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import scale, scrape, storm, tracked
+from tests.bench import large, scale, scrape, storm, tracked
 from tests.support.world import open_world
 
 
@@ -22,6 +22,9 @@ def main():
         # this measures what tracking and admission cost.
         with open_world(Path(folder) / "tracked", max_concurrent=tracked.REMEDIATIONS) as world:
             tracked.bench(world)
+        print()
+        with open_world(Path(folder) / "large") as world:
+            large.bench(world)
         print()
         with open_world(Path(folder) / "scrape") as world:
             scrape.bench(world)

@@ -10,7 +10,6 @@ import os
 import time
 
 import pytest
-import requests
 
 from tests.crash import checks
 from tests.support.alerts import alert
@@ -258,8 +257,8 @@ def test_a_track_that_is_switched_off_is_told_and_made_up_for(world):
     name = unique("E2eStuck")
 
     def tracking():
-        part = requests.get(world.listener_url + "/ready", timeout=60)
-        return part.status_code, part.json()["parts"]["tracking"]
+        status, parts = world.ready()
+        return status, parts["tracking"]
 
     world.st2("rule", "disable", "poundcake.track")
     try:

@@ -206,7 +206,10 @@ def test_a_burst_stays_in_the_window_and_loses_nothing(world):
         (b"[]", "body: a list"),
         (b"{}", "alerts: missing"),
         (b'{"alerts": {}}', "alerts: an object"),
-        (b'{"version": "3", "alerts": []}', 'version: "3"'),
+        (
+            b'{"Type": "Notification", "TopicArn": "arn:aws:sns:x"}',
+            "body: an envelope of Amazon SNS",
+        ),
         (b"[" * 100000, "body: "),
     ],
 )
@@ -225,6 +228,8 @@ def test_status_codes_are_those_that_alertmanager_understands(world):
     assert requests.get(world.listener_url + "/webhook", timeout=60).status_code == 405
     assert requests.post(world.listener_url + "/health", timeout=60).status_code == 405
     assert world.post(b"x" * 4194305)[0] == 413
+    assert world.post(b" " * 6000000)[0] == 413
+    assert world.post(b"{}", headers={"Content-Type": "text/plain"})[0] == 415
     assert requests.get(world.listener_url + "/api/v1/status/none", timeout=60).status_code == 404
 
 

@@ -475,7 +475,7 @@ class TestReceiveWebhook(PackActionTestCase):
             ("[]", "body: a list found"),
             ("\u2774}", "alerts: missing"),
             ('\u2774"alerts": 1}', "alerts: a number found"),
-            ('\u2774"version": "\u2774\u2774 7*7 }}", "alerts": []}', "version: "),
+            ('\u2774"Type": "\u2774\u2774 7*7 }}", "TopicArn": "a"}', "body: an envelope"),
         ):
             self.assertTrue(self.fail_with(body=body).startswith(start), body)
         self.assertEqual(self.stackstorm.keys, {})

@@ -28,6 +28,7 @@ INTERNAL_RULES = {"receive_webhook", "track"}
 PYTHON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list}
 # StackStorm's own requirements, which every sensor and action can import.
 STACKSTORMS_OWN = {"st2common", "st2reactor", "requests", "urllib3", "jsonschema", "yaml", "jinja2"}
+STACKSTORMS_OWN |= {"eventlet"}
 # The parameters of the core pack's actions, as far as the workflows use them.
 CORE_ACTIONS = {
     "core.noop": set(),
@@ -509,6 +510,7 @@ def test_the_code_imports_only_what_an_installation_has(path):
     with open(os.path.join(PACK, "requirements.txt"), encoding="utf-8") as handle:
         required = set(re.findall(r"^([A-Za-z0-9_]+)", handle.read(), re.MULTILINE))
     required |= {"botocore"} if "boto3" in required else set()  # boto3 itself is built on it
+    required |= {"re2"} if "google" in required else set()  # the package google-re2
     allowed = set(standard_library()) | STACKSTORMS_OWN | required | {"poundcake"}
     assert set(imported(path)) <= allowed
 

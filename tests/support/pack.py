@@ -57,7 +57,9 @@ class Pack:
         return self.post_document(notification(*alerts, **more))
 
     def post_document(self, document):
-        entry, answer = inbox.accept(self.stackstorm, document, inbox.LISTENER, now=self.clock())
+        most = self.settings.listener.max_alerts
+        about = (document, inbox.LISTENER, self.clock(), most)
+        entry, answer = inbox.accept(self.stackstorm, *about)
         self.controller.take(entry)
         return answer["request_id"]
 

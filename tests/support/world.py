@@ -61,6 +61,7 @@ class World:
         self._session = requests.Session()
         self._session.headers["St2-Api-Key"] = api_key
         self._listener = requests.Session()
+        self._listener.headers["Content-Type"] = "application/json"
         if environment.get("LISTENER_TOKEN"):
             self._listener.headers["Authorization"] = "Bearer " + environment["LISTENER_TOKEN"]
 
@@ -176,6 +177,11 @@ class World:
         answer = self._listener.get(url, timeout=60)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def ready(self):
+        """Return the status code and the parts that the listener answers at /ready."""
+        answer = self._listener.get(self.listener_url + "/ready", timeout=60)
+        return answer.status_code, answer.json()["parts"]
 
     def metrics(self):
         """Return what the listener says at /metrics."""

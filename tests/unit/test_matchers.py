@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from poundcake import regexes
 from poundcake.matchers import Matcher, parse
 
 from tests.support.fakes import PROPERTY, TRICKY_TEXT
@@ -18,6 +19,31 @@ MATCHERS = st.one_of(
 # Pieces of matchers: many of their combinations are valid or nearly so.
 PIECES = ["alertname", "=", "=~", "!=", "!~", '"', "'", "\\", ",", "{", "}", "(", "[a", "+", " "]
 PIECES += ["\n", "n", '"x"', 'a="b"', "ü", "\ud800", "a=b,", '=~".+"']
+
+
+@pytest.fixture(params=["re2", "re"], autouse=True)
+def engine(request, monkeypatch):
+    """Both that may read regular expressions."""
+    if request.param == "re2":
+        pytest.importorskip("re2")
+    else:
+        monkeypatch.setattr(regexes, "re2", None)
+    regexes.matcher_of.cache_clear()
+    yield request.param
+    regexes.matcher_of.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "pattern, value", [("web-[[:digit:]]+", "web-12"), (r"\pL+", "ü"), (r"\Qa.b\E", "a.b")]
+)
+def test_what_only_re2_reads_is_matched_by_it_and_refused_otherwise(engine, pattern, value):
+    """It never means something else."""
+    text = f'alertname="x",host=~"{pattern}"'
+    if engine == "re2":
+        assert parse(text)[1].matches({"host": value})
+        return
+    with pytest.raises(ValueError, match="read differently by Alertmanager"):
+        parse(text)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +92,14 @@ def test_what_alertmanager_accepts_is_parsed(text, expected):
         ('=~"x"', '=~"x": found =~"x"; expected the name of a label'),
         ('""="x"', '""="x": the name is empty'),
         ('good="x",bad=~"("', 'bad=~"(": not a valid regular expression: '),
-        ('a=~"x{99999999999999}"', 'a=~"x{99999999999999}": not a valid regular expression'),
+        ("alertname=\u201cx\u201d", "quotes of a word processor found; expected straight ones"),
+        ("\u201ealertname\u201c=x", "quotes of a word processor found"),
+        ('a=~"x(?=y)"', 'a=~"x(?=y)": not a valid regular expression: '),
+        ('a=~"(x)\\1"', "not a valid regular expression: "),
+        ('a=~"x++"', "not a valid regular expression: "),
+        ('a=~"x{1001}"', "not a valid regular expression: "),
+        ('a=~"\\Z"', "not a valid regular expression: "),
+        ('a=~"x{99999}"', 'a=~"x{99999}": not a valid regular expression'),
     ],
 )
 def test_an_error_has_the_matcher_and_what_was_expected(text, named):
@@ -110,6 +143,11 @@ def test_a_list_may_name_only_what_to_leave_out(text):
         ('host!~"web.*"', "web1", False),
         ('host!~"web"', "web1", True),
         ('host=~"(?i)WEB1"', "web1", True),
+        ('host=~"a.c"', "a\nc", False),
+        ('host=~"(?s)a.c"', "a\nc", True),
+        ('host=~"\\d"', "\u0663", False),
+        ('host=~"web-[0-9]+"', "web-12", True),
+        ('host=~"[^[]"', "x", True),
     ],
 )
 def test_a_matcher_matches_whole_values_and_an_absent_label_is_empty(text, value, expected):

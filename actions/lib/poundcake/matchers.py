@@ -3,12 +3,14 @@
 The syntax is that of https://prometheus.io/docs/alerting/latest/configuration/#matcher, with or
 without the braces. Names and values may be bare or in double quotes. In quotes ``\\"``, ``\\\\``
 and ``\\n`` are escapes; any other backslash is kept, so ``"web\\d+"`` means what it looks like.
-Regular expressions match the whole value, and are Python's (``re``) instead of Go's RE2.
+Regular expressions are RE2's and match the whole value.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Mapping, Match, Pattern, Tuple
+
+from poundcake import regexes
 
 _NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*\Z")
 _SPACE = re.compile(r"\s*")
@@ -16,6 +18,7 @@ _OPERATOR = re.compile(r"=~|!~|!=|=")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _BARE_NAME = re.compile(r"[^\s{}!=~,\\\"'`]+")
 _BARE_VALUE = re.compile(r"[^\s{}!=~,\"'`]+")
+_TYPOGRAPHIC = re.compile("[\u2018-\u201f\u00ab\u00bb\u2039\u203a\u300c\u300d\uff02]")
 _ESCAPE = re.compile(r'\\([n"\\])')
 _EXAMPLE = 'expected name="value", with =, !=, =~ or !~'
 _SHOWN = 60  # characters of a wrong matcher in an error
@@ -35,7 +38,7 @@ class Matcher:
         if self.op in ("=", "!="):
             equal = label == self.value
         else:
-            equal = re.fullmatch(self.value, label) is not None
+            equal = regexes.matcher_of(self.value)(label)
         return equal == (self.op in ("=", "=~"))
 
     def __str__(self) -> str:
@@ -98,6 +101,8 @@ def _read(
     if quoted:
         return _ESCAPE.sub(_unescape, quoted.group(1)), _skip_space(text, quoted.end())
     plain = bare.match(text, position)
+    if plain and _TYPOGRAPHIC.search(plain.group()):
+        raise _error(text, begin, 'quotes of a word processor found; expected straight ones, "')
     if plain:
         return plain.group(), _skip_space(text, plain.end())
     rest = text[position:][:20] or "nothing"
@@ -109,8 +114,8 @@ def _read(
 def _checked(matcher: Matcher) -> Matcher:
     if matcher.op in ("=~", "!~"):
         try:
-            re.compile(matcher.value)
-        except (re.error, OverflowError, RecursionError) as error:
+            regexes.matcher_of(matcher.value)
+        except ValueError as error:
             raise ValueError(f"{matcher}: not a valid regular expression: {error}")
     return matcher
 

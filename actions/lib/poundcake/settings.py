@@ -38,8 +38,10 @@ class ListenerSettings:
     username: str
     password: Secret
     allow_unauthenticated: bool
+    listener_hosts: Tuple[str, ...]
     st2_web_url: str
     max_body_bytes: int
+    max_alerts: int
     threads: int
     max_backlog: int
 
@@ -260,6 +262,7 @@ _SECTIONS = {
 _RANGES = {
     "port": (0, 65535),
     "max_body_bytes": (1024, 104857600),
+    "max_alerts": (1, 100000),
     "threads": (1, 100),
     "max_backlog": (1, 1000000),
     "max_concurrent": (1, 10000),

@@ -1053,3 +1053,39 @@ def test_an_alert_that_cannot_be_followed_stops_no_other(monkeypatch, caplog):
     pack.steps(20, finish="succeeded")
     assert stored(pack, "web2")[1]["state"] == "remediated"
     assert len([r for r in caplog.records if '"event": "fault"' in r.getMessage()]) == 1
+
+
+# --- very large notifications ---------------------------------------------------------------------
+
+
+def test_a_request_names_the_first_of_many_rejected_alerts_and_counts_the_rest(caplog):
+    """Thousands of entries that are no alerts make no large row and no long log."""
+    caplog.set_level(logging.INFO)
+    pack = Pack(max_alerts=200)
+    pack.stackstorm.rule("mine.fix")
+    request_id = pack.post(*[None] * 160, alert(), *[None] * 100000)
+    pack.settle()
+
+    request = pack.request(request_id)
+    assert request["counts"] == {"alerts": 100161, "rejected": 100160, "dispatch": 1}
+    assert [e["decision"] for e in request["alerts"]] == ["rejected"] * 20 + ["dispatch"]
+    assert request["alerts"][-1]["outcome"] == "remediated"
+    assert request["warnings"] == [
+        "alerts: 99961 are rejected unread; max_alerts is 200",
+        "alerts: 179 more rejected ones are counted and not named",
+    ]
+    assert b'poundcake_decisions_total{cause="invalid",decision="rejected"} 100160.0' in (
+        pack.metrics.text()
+    )
+    lines = [record.getMessage() for record in caplog.records]
+    assert len([line for line in lines if '"event": "rejected"' in line]) == 100
+    assert len(lines) < 110
+
+
+def test_many_decisions_write_few_lines(caplog):
+    """The request names them all."""
+    caplog.set_level(logging.INFO)
+    pack = Pack(max_concurrent=1)
+    pack.post(*[alert(number) for number in range(300)])
+    pack.tick()
+    assert len([r for r in caplog.records if '"decided"' in r.getMessage()]) == 101

@@ -12,7 +12,10 @@ from wsgiref.validate import validator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from poundcake.sensor.guard import FREE_GUESSES, LONGEST_HOLD_SECONDS, Guesses
+from poundcake.sensor.known_health import STALE_SECONDS, KnownHealth
 from poundcake.sensor.listener import Listener
+from poundcake.sensor.metrics import Metrics
 from poundcake.st2 import rows
 
 from tests.support.alerts import alert, notification
@@ -64,8 +67,20 @@ class Entrance:
     def __init__(self, settings=None, pages=()):
         self.stackstorm = FakeStackStorm(Clock())
         self.controller = FakeController()
-        settings = settings or make_settings()
-        self.app = validator(Listener(settings, self.stackstorm, self.controller, LOG, pages))
+        self.metrics = Metrics()
+        self.clock = Clock(0.0)
+        self.health = KnownHealth(lambda: self.controller.health(), self.clock)
+        self.health.refresh()
+        self.listener = Listener(
+            settings or make_settings(),
+            self.stackstorm,
+            self.controller,
+            LOG,
+            pages,
+            self.metrics,
+            self.health,
+        )
+        self.app = validator(self.listener)
 
     def ask(self, method, path, body=b"", **headers):
         """Return ``(status, decoded body, headers)``; a validator checks WSGI's rules."""
@@ -78,6 +93,7 @@ class Entrance:
             "QUERY_STRING": "",
             "wsgi.input": io.BytesIO(body),
             "CONTENT_LENGTH": str(len(body)),
+            "CONTENT_TYPE": "application/json",
         }
         environ.update(headers)
         setup_testing_defaults(environ)
@@ -174,7 +190,7 @@ def test_no_header_reaches_the_inbox():
         (b"null", "body: null found"),
         (b"{}", "alerts: missing"),
         (b'{"alerts": {}}', "alerts: an object found"),
-        (b'{"version": "3", "alerts": []}', "version: "),
+        (b'{"Type": "Notification", "TopicArn": "a"}', "body: an envelope of Amazon SNS"),
     ],
 )
 def test_what_is_no_notification_is_400_with_the_field(entrance, body, start):
@@ -312,6 +328,157 @@ def test_no_credential_and_no_body_is_in_a_log_or_an_answer(caplog, headers):
             assert secret not in json.dumps([answer for _, answer, _ in answers])
 
 
+# --- pages of other sites -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["", "text/plain", "application/x-www-form-urlencoded", "x"])
+def test_a_notification_is_application_json(entrance, given):
+    """A form on any page can post anything else without being asked."""
+    status, answer, _ = entrance.post(notification(alert()), CONTENT_TYPE=given)
+    assert status == 415 and answer["error"].startswith("Content-Type: ")
+    assert entrance.controller.taken == []
+
+
+@pytest.mark.parametrize(
+    "given", ["application/json", "Application/JSON", "application/json; charset=utf-8"]
+)
+def test_the_content_type_may_have_parameters(entrance, given):
+    """As HTTP has it."""
+    assert entrance.post(notification(alert()), CONTENT_TYPE=given)[0] == 202
+
+
+def test_an_sns_envelope_is_named(entrance):
+    """It comes as text/plain."""
+    headers = {"CONTENT_TYPE": "text/plain", "HTTP_X_AMZ_SNS_MESSAGE_TYPE": "Notification"}
+    status, answer, _ = entrance.post(b"{}", **headers)
+    assert status == 415 and "Amazon SNS" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ({"HTTP_ORIGIN": "http://evil.example.com"}, 403),
+        ({"HTTP_ORIGIN": "null"}, 403),
+        ({"HTTP_ORIGIN": ""}, 403),
+        ({"HTTP_ORIGIN": "http://localhost:8090"}, 202),
+        ({"HTTP_ORIGIN": "http://localhost:8091"}, 403),
+        ({"HTTP_SEC_FETCH_SITE": "cross-site"}, 403),
+        ({"HTTP_SEC_FETCH_SITE": "same-site"}, 403),
+        ({"HTTP_SEC_FETCH_SITE": "same-origin"}, 202),
+        ({"HTTP_SEC_FETCH_SITE": "none"}, 202),
+    ],
+)
+def test_a_browser_posts_nothing_for_another_site(entrance, headers, status):
+    """Neither with nor without credentials."""
+    headers = dict(headers, HTTP_HOST="localhost:8090")
+    assert entrance.post(notification(alert()), **headers)[0] == status
+    guarded = Entrance(WITH_BASIC)
+    headers.update(basic("alertmanager", PASSWORD))
+    assert guarded.post(notification(alert()), **headers)[0] == status
+
+
+NEEDS_NOTHING = make_settings()
+NAMED = make_settings(token=TOKEN, listener_hosts=["PoundCake.example.com.", "10.1.2.3"])
+OPEN = make_settings(host="0.0.0.0", allow_unauthenticated=True)
+
+
+@pytest.mark.parametrize(
+    "settings, host, status",
+    [
+        (NEEDS_NOTHING, "localhost:8090", 202),
+        (NEEDS_NOTHING, "127.0.0.1:8090", 202),
+        (NEEDS_NOTHING, "127.1.2.3", 202),
+        (NEEDS_NOTHING, "[::1]:8090", 202),
+        (NEEDS_NOTHING, "pc.localhost", 202),
+        (NEEDS_NOTHING, "", 202),
+        (NEEDS_NOTHING, "rebound.example.com:8090", 403),
+        (NEEDS_NOTHING, "localhost.example.com", 403),
+        (NEEDS_NOTHING, "10.1.2.3", 403),
+        (NEEDS_NOTHING, "a b", 403),
+        (WITH_TOKEN, "any.example.com", 202),
+        (OPEN, "any.example.com", 202),
+        (NAMED, "poundcake.example.com:8090", 202),
+        (NAMED, "POUNDCAKE.example.com", 202),
+        (NAMED, "10.1.2.3:8090", 202),
+        (NAMED, "localhost:8090", 202),
+        (NAMED, "poundcake.example.org", 403),
+    ],
+)
+def test_the_listener_is_asked_under_its_own_names(settings, host, status):
+    """A page may give its own name our address; its requests are then no foreign ones."""
+    entrance = Entrance(settings)
+    headers = dict(bearer(TOKEN), HTTP_HOST=host)
+    assert entrance.post(notification(alert()), **headers)[0] == status
+    assert entrance.ask("GET", "/health", **headers)[0] == (200 if status == 202 else 403)
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/api/v1/status/r", "/nothing"])
+def test_no_answer_is_kept_by_a_browser_or_a_proxy(entrance, path):
+    """All of them are of this moment, and some are for few eyes."""
+    assert dict(entrance.ask("GET", path)[2])["Cache-Control"] == "no-store"
+
+
+# --- what the head of a request decides -----------------------------------------------------------
+
+
+def wants_body(entrance, method="POST", path="/webhook", **more):
+    """Return what the server asks before it reads a body."""
+    head = {"REQUEST_METHOD": method, "PATH_INFO": path, "CONTENT_TYPE": "application/json"}
+    return entrance.listener.wants_body(dict(head, **more))
+
+
+def test_only_the_body_of_a_notification_is_wanted():
+    """What is refused for its head is refused at once."""
+    entrance = Entrance(make_settings(token=TOKEN, max_body_bytes=1024))
+    good = bearer(TOKEN)
+    assert wants_body(entrance, **good)
+    assert not wants_body(entrance)
+    assert not wants_body(entrance, **bearer("wrong"))
+    assert not wants_body(entrance, "GET", "/health", **good)
+    assert not wants_body(entrance, path="/nothing", **good)
+    assert not wants_body(entrance, CONTENT_LENGTH="1025", **good)
+    assert not wants_body(entrance, **dict(good, CONTENT_TYPE="text/plain"))
+    assert not wants_body(entrance, HTTP_ORIGIN="http://evil.example.com", **good)
+
+
+@pytest.mark.parametrize(
+    "reason, more",
+    [
+        ("size", {"CONTENT_LENGTH": "99999999"}),
+        ("type", {"CONTENT_TYPE": "text/plain"}),
+        ("origin", {"HTTP_ORIGIN": "http://evil.example.com"}),
+        ("host", {"HTTP_HOST": "rebound.example.com"}),
+    ],
+)
+def test_a_refusal_is_counted_and_logged_once_a_minute(caplog, entrance, reason, more):
+    """However often it comes."""
+    for _ in range(5):
+        entrance.post(b"{}", **more)
+    line = f'poundcake_refused_requests_total{{reason="{reason}"}} 5.0'
+    assert line in entrance.metrics.text().decode()
+    assert len([r for r in caplog.records if "rejected" in r.getMessage()]) == 1
+
+
+def test_guesses_wait_longer_and_longer_and_no_other_address_does():
+    """A few mistakes are answered at once."""
+    guesses, now = Guesses(), 1000.0
+    assert [guesses.hold("10.0.0.1", now) for _ in range(FREE_GUESSES)] == [0.0] * FREE_GUESSES
+    holds = [guesses.hold("10.0.0.1", now) for _ in range(200)]
+    assert holds == sorted(holds) and holds[4] == pytest.approx(1.0)
+    assert holds[-1] == LONGEST_HOLD_SECONDS
+    assert guesses.hold("10.0.0.2", now) == 0.0
+    assert guesses.hold("10.0.0.1", now + 61) == 0.0
+
+
+def test_only_wrong_credentials_wait():
+    """A request without any is a browser's first; right ones are never slowed down."""
+    entrance, held = Entrance(WITH_TOKEN), []
+    more = {"poundcake.hold": held.append, "REMOTE_ADDR": "10.0.0.1"}
+    for headers in ([bearer("wrong")] * 30) + [{}, bearer(TOKEN)]:
+        entrance.post(notification(alert()), **dict(more, **headers))
+    assert len(held) == 30 and held[-1] > 2
+
+
 # --- 503: what may succeed later ------------------------------------------------------------------
 
 
@@ -357,7 +524,7 @@ def test_only_known_status_codes_are_ever_answered(method, path, body, authoriza
     entrance = Entrance(WITH_BOTH if len(authorization) % 2 else make_settings())
     entrance.stackstorm.away = away
     status, _, _ = entrance.ask(method, path, body, HTTP_AUTHORIZATION=authorization)
-    assert status in (200, 202, 400, 401, 404, 405, 413, 503)
+    assert status in (200, 202, 400, 401, 403, 404, 405, 413, 415, 503)
 
 
 # --- health, ready, status ------------------------------------------------------------------------
@@ -383,10 +550,53 @@ def test_ready_is_200_only_when_every_part_is(entrance):
     """The answer has the state of each part."""
     assert entrance.ask("GET", "/ready")[1]["status"] == "ready"
     entrance.controller.parts["api"] = {"ok": False, "detail": "refused"}
+    entrance.health.refresh()
     status, answer, _ = entrance.ask("GET", "/ready")
     assert status == 503 and answer["status"] == "not ready"
     assert answer["parts"]["api"] == {"ok": False, "detail": "refused"}
     assert answer["parts"]["datastore"]["ok"] is True
+
+
+def test_ready_is_answered_from_what_is_known_with_its_age(entrance):
+    """Whoever asks waits for nobody."""
+    entrance.controller.health = lambda: pytest.fail("asked")
+    entrance.clock.advance(4)
+    assert entrance.ask("GET", "/ready")[1]["age_seconds"] == 4.0
+
+
+def test_what_was_known_too_long_ago_is_not_ready(entrance):
+    """The check itself may hang."""
+    entrance.clock.advance(STALE_SECONDS + 5)
+    status, answer, _ = entrance.ask("GET", "/ready")
+    assert status == 503
+    assert answer["parts"]["checks"] == {
+        "ok": False,
+        "detail": "the checks have not ended, for 30 s",
+    }
+    entrance.health.refresh()
+    assert entrance.ask("GET", "/ready")[0] == 200
+
+
+def test_ready_says_less_without_credentials():
+    """Details name addresses, alerts and the errors of StackStorm."""
+    entrance = Entrance(WITH_TOKEN)
+    entrance.controller.parts["api"] = {"ok": False, "detail": "GET http://10.1.2.3: refused"}
+    entrance.health.refresh()
+    status, answer, _ = entrance.ask("GET", "/ready")
+    assert status == 503
+    assert answer["parts"] == {"api": {"ok": False}, "datastore": {"ok": True}}
+    _, answer, _ = entrance.ask("GET", "/ready", **bearer(TOKEN))
+    assert "10.1.2.3" in answer["parts"]["api"]["detail"]
+
+
+def test_a_check_that_raises_is_a_part_that_fails(entrance):
+    """Nothing of its error is told."""
+    entrance.controller.health = lambda: 1 / 0
+    entrance.health.refresh()
+    _, answer, _ = entrance.ask("GET", "/ready")
+    assert answer["parts"] == {
+        "checks": {"ok": False, "detail": "the check failed (ZeroDivisionError)"}
+    }
 
 
 def test_the_status_of_a_request_is_told_and_an_unknown_one_is_404(entrance):

@@ -114,7 +114,7 @@ def test_the_sensor_logs_events_and_nothing_else():
     for path in SENSOR_CODE:
         for call in calls(path):
             name = call.func.attr
-            if name == "record" and isinstance(call.args[0], ast.Constant):
+            if name in ("record", "record_seldom") and isinstance(call.args[0], ast.Constant):
                 used.add(call.args[0].value)
             if not path.endswith("sensor/log.py"):
                 levels = ("debug", "info", "warning", "error", "critical", "exception", "log")
@@ -403,7 +403,13 @@ class Door:
         self.app = Listener(settings, self.pack.stackstorm, self.pack.controller, LOG)
 
     def post(self, body, path="/webhook", **environ):
-        found = {"REQUEST_METHOD": "POST", "PATH_INFO": path, "wsgi.input": io.BytesIO(body)}
+        found = {
+            "REQUEST_METHOD": "POST",
+            "PATH_INFO": path,
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": str(len(body)),
+            "wsgi.input": io.BytesIO(body),
+        }
         said = []
         self.app(dict(found, **environ), lambda status, headers: said.append(status))
         return int(said[0].split()[0])
@@ -423,16 +429,31 @@ def test_an_accepted_notification_is_told_with_its_request(log):
     [
         (b'{"alerts": "%s"}' % MARKER.encode(), 400, "rejected"),
         (b"{" + MARKER.encode(), 400, "rejected"),
-        (b'{"version": "%s"}' % MARKER.encode(), 400, "rejected"),
+        (b'{"alerts": [], "x": 1e999, "%s": 1}' % MARKER.encode(), 400, "rejected"),
         (MARKER.encode() * 100, 413, "rejected"),
     ],
-    ids=["alerts", "no JSON", "version", "large"],
+    ids=["alerts", "no JSON", "number", "large"],
 )
 def test_what_is_not_accepted_is_a_warning_without_the_body(log, body, status, event):
     """With the field that is wrong."""
     assert Door(max_body_bytes=1024).post(body) == status
     (line,) = log(event)
     assert str(status) in line["text"] and MARKER not in str(line)
+
+
+def test_what_others_can_cause_as_often_as_they_like_is_a_line_a_minute(log, monkeypatch):
+    """With how often it came since the line before."""
+    now = [1000.0]
+    monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
+    door = Door(token="right")
+    for _ in range(50):
+        door.post(b"{}", REMOTE_ADDR="192.0.2.1")
+    assert len(log("refused")) == 1
+    now[0] += 61
+    door.post(b"{}", REMOTE_ADDR="192.0.2.2")
+    first, second = log("refused")
+    assert "count" not in first
+    assert (second["count"], second["remote"]) == (50, "192.0.2.2")
 
 
 def test_wrong_credentials_are_a_warning_with_where_they_came_from(log):

@@ -5,7 +5,6 @@ fact (facts.py) and derives state and history anew from all of them, so that fac
 twice or late give the same row.
 """
 
-import copy
 from typing import Any, Callable, Dict, Optional, Tuple, Type, Union, cast
 
 from poundcake import clock
@@ -89,7 +88,7 @@ def apply(row: Optional[Row], fact: facts.Fact) -> Row:
     longer kept, gives back an equal row.
     """
     old = row
-    row = copy.deepcopy(row) if row else new_row(fact.fingerprint, fact.at)
+    row = _copied(row) if row else new_row(fact.fingerprint, fact.at)
     # An attempt may end long after its episode was forgotten, and must still end.
     known = isinstance(fact, facts.OfDispatch) and any(
         attempt["dispatch_id"] == fact.dispatch_id for attempt in row["attempts"]
@@ -167,7 +166,7 @@ def _notified(row: Row, episode: Episode, fact: facts.Notified) -> None:
             episode["ends_at"] = fact.alert["ends_at"]
     if row["last_seen_at"] is None or fact.at >= row["last_seen_at"]:
         row["last_seen_at"] = fact.at
-        row.update(cast(Row, copy.deepcopy(fact.alert)))
+        row.update(cast(Row, _copied(fact.alert)))
 
 
 def _count(row: Row, episode: Episode, request_id: str) -> None:
@@ -209,7 +208,7 @@ def _dispatched(row: Row, episode: Optional[Episode], fact: facts.Dispatched) ->
 
 def _executed(row: Row, episode: Optional[Episode], fact: facts.Executed) -> None:
     attempt = _attempt(row, episode, fact.dispatch_id)
-    new = copy.deepcopy(fact.execution)
+    new = _copied(fact.execution)
     for index, known in enumerate(attempt["executions"]):
         if known["execution_id"] == new["execution_id"]:
             if known["status"] not in ENDED_STATUSES:
@@ -402,6 +401,18 @@ def _outcome_of(execution: Execution) -> str:
     if execution["outcome"] == ESCALATED:
         return ESCALATED
     return FAILED if execution["ran"] else NEVER_RAN
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of a JSON value; ``copy.deepcopy`` takes five times as long."""
+    if type(value) is dict:
+        return {
+            name: _copied(item) if type(item) in (dict, list) else item
+            for name, item in value.items()
+        }
+    if type(value) is list:
+        return [_copied(item) if type(item) in (dict, list) else item for item in value]
+    return value
 
 
 def _same(old: Row, new: Row) -> bool:

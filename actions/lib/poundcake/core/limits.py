@@ -1,7 +1,9 @@
 """What may hold an attempt back: pauses, breaker, rates, dry run, the window. Pure."""
 
+import collections
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple, Union
+from typing import Counter as CounterType
 
 from poundcake import clock
 from poundcake.core.alert import (
@@ -61,8 +63,9 @@ class Standing:
     ``now``: Unix time. ``in_flight``: dispatches that have not ended; ``busy``: the ``place`` of
     each. ``waiting``: how many alerts wait for room. ``times_of``: gives the Unix times of the
     dispatches that count for one of ``rate_keys``. ``breaker_of``: gives the Breaker of an
-    alertname. ``controls``: what operators have paused, None before it is read. ``started``: rows
-    of the alerts dispatched since, which the callables do not know.
+    alertname. ``controls``: what operators have paused, None before it is read. ``started``: how
+    many were dispatched since, by alertname and by rate key; the callables do not know
+    them.
     """
 
     now: float
@@ -72,13 +75,13 @@ class Standing:
     times_of: Callable[[RateKey], List[float]]
     breaker_of: Callable[[str], Breaker]
     controls: Optional[Controls]
-    started: List[Row] = field(default_factory=list)
+    started: CounterType[Union[str, RateKey]] = field(default_factory=collections.Counter)
 
     def start(self, row: Row, settings: Settings) -> None:
         """Count one more dispatch."""
         self.in_flight += 1
         self.busy.add(place(row, settings))
-        self.started.append(row)
+        self.started.update((row["alertname"], *rate_keys(row).values()))
 
 
 def hold_by(
@@ -165,7 +168,7 @@ def _by_breaker(row: Row, standing: Standing, settings: Settings) -> Optional[Ho
     if standing.now < ends:
         text += f"; one remediation is tried at {clock.to_text(ends)}"
         return Hold(SUPPRESSED, BREAKER, text)
-    if known.trial or any(started["alertname"] == name for started in standing.started):
+    if known.trial or standing.started[name]:
         return Hold(SUPPRESSED, BREAKER, text + "; one remediation is being tried")
     return None
 
@@ -176,8 +179,7 @@ def _by_rate(row: Row, standing: Standing, settings: Settings) -> Optional[Hold]
         rates = settings.admission.rates[cause]
         if not rates:
             continue
-        started = [item for item in standing.started if rate_keys(item).get(cause) == key]
-        used = standing.times_of(key) + [now] * len(started)
+        used = standing.times_of(key) + [now] * standing.started[key]
         for count, seconds in rates:
             times = [at for at in used if at > now - seconds]
             if len(times) >= count:

@@ -1,8 +1,7 @@
 """The row of a request: what came in one notification or command, and what became of it. Pure."""
 
 import collections
-import copy
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from poundcake.core.alert import (
     NEVER_RAN,
@@ -13,14 +12,20 @@ from poundcake.core.alert import (
     find_episode,
     request_ids_of,
 )
-from poundcake.core.decisions import DISPATCH, PEND
+from poundcake.core.decisions import DISPATCH, PEND, REJECTED
 from poundcake.core.payload import Notification
 
 Request = Dict[str, Any]
+Entry = Dict[str, Any]  # what a request says of one of its alerts
 
 # Where a request came from, when Alertmanager did not send it.
 BY_HAND = "by_hand"
 REBUILT = "rebuilt"
+
+MOST_REJECTED = 20  # of the rejected alerts, a request names so many
+# Characters of each of its thousands of alerts.
+MOST_OF_NAME = 200
+MOST_OF_REASON = 500
 
 
 def new_request(
@@ -38,6 +43,10 @@ def new_request(
     :param command: what a person asked for, None when it is a notification.
     """
     counts = collections.Counter(entry["decision"] for entry in entries)
+    left_out = notification.left_out if notification else 0
+    if left_out:
+        counts[REJECTED] += left_out
+    named, warnings = _named(entries)
     row: Request = {
         "request_id": request_id,
         "received_at": received_at,
@@ -46,11 +55,21 @@ def new_request(
         "receiver": notification.receiver if notification else "",
         "group_key": notification.group_key if notification else "",
         "truncated_alerts": notification.truncated_alerts if notification else 0,
-        "warnings": notification.warnings if notification else [],
-        "counts": dict(counts, alerts=len(entries)),
-        "alerts": entries,
+        "warnings": (notification.warnings if notification else []) + warnings,
+        "counts": dict(counts, alerts=len(entries) + left_out),
+        "alerts": named,
     }
     return dict(row, command=command) if command else row
+
+
+def _named(entries: List[Entry]) -> Tuple[List[Entry], List[str]]:
+    """Return the entries that a request names, and a sentence about those that it does not."""
+    rejected = [place for place, entry in enumerate(entries) if entry["decision"] == REJECTED]
+    unnamed = set(rejected[MOST_REJECTED:])
+    if not unnamed:
+        return entries, []
+    text = f"alerts: {len(unnamed)} more rejected ones are counted and not named"
+    return [entry for place, entry in enumerate(entries) if place not in unnamed], [text]
 
 
 def new_entry(
@@ -66,45 +85,51 @@ def new_entry(
     """Return what a request's row says of one alert."""
     return {
         "fingerprint": fingerprint,
-        "alertname": alertname,
+        "alertname": alertname[:MOST_OF_NAME],
         "episode": episode,
         "decision": decision,
-        "reason": reason,
+        "reason": reason[:MOST_OF_REASON],
         "dispatch_id": dispatch_id,
         "outcome": outcome,
     }
 
 
-def waits_for_outcome(request: Request) -> bool:
-    """True when an alert of the request has an attempt, or waits for one, that has not ended."""
-    return any(
-        entry["decision"] in (DISPATCH, PEND) and not entry["outcome"]
-        for entry in request["alerts"]
-    )
+def waiting_entries(request: Request) -> Dict[str, List[int]]:
+    """Return the places of the entries that wait for their outcome, by fingerprint.
+
+    An entry waits while its alert has an attempt that has not ended, or waits for one.
+    """
+    places: Dict[str, List[int]] = {}
+    for place, entry in enumerate(request["alerts"]):
+        if entry["decision"] in (DISPATCH, PEND) and not entry["outcome"]:
+            places.setdefault(entry["fingerprint"], []).append(place)
+    return places
 
 
-def completed(request: Request, at: str) -> Request:
-    """Return the row, completed at this time when none of its alerts waits any longer."""
-    if request["completed_at"] or waits_for_outcome(request):
-        return request
-    return dict(request, completed_at=at)
-
-
-def with_outcomes(request: Request, row: Row, retries: bool) -> Request:
+def with_outcomes(request: Request, row: Row, retries: bool, places: Iterable[int]) -> Request:
     """Return the row of a request with the outcomes of one of its alerts.
 
     :param row: of the alert.
     :param retries: True when the latest attempt of the alert is followed by another by itself.
+    :param places: where the entries of the alert stand that wait. The others are not looked at: a
+        request of thousands of alerts gets thousands of outcomes, one after another.
     """
-    request = copy.deepcopy(request)
-    for entry in request["alerts"]:
-        waits = entry["decision"] in (DISPATCH, PEND) and not entry["outcome"]
-        if waits and entry["fingerprint"] == row["fingerprint"]:
-            _set_outcome(entry, request["request_id"], row, retries)
-    return request
+    changed = {}
+    for place in places:
+        known = request["alerts"][place]
+        entry = _with_outcome(known, request["request_id"], row, retries)
+        if entry != known:
+            changed[place] = entry
+    if not changed:
+        return request
+    entries = list(request["alerts"])
+    for place, entry in changed.items():
+        entries[place] = entry
+    return dict(request, alerts=entries)
 
 
-def _set_outcome(entry: Dict[str, Any], request_id: str, row: Row, retries: bool) -> None:
+def _with_outcome(known: Entry, request_id: str, row: Row, retries: bool) -> Entry:
+    entry = dict(known)
     identity = entry["episode"] if "episode" in entry else entry["starts_at"]  # before 0.3.0
     latest = row["episode"] == identity
     for attempt in attempts_of(row, identity):
@@ -114,7 +139,7 @@ def _set_outcome(entry: Dict[str, Any], request_id: str, row: Row, retries: bool
             if attempt["outcome"] == NEVER_RAN and latest and (retries or current_hold(row)):
                 entry["outcome"] = None
     if entry["dispatch_id"]:
-        return
+        return entry
     episode = find_episode(row, identity)
     if episode and episode["resolved_at"]:
         entry["outcome"] = RESOLVED
@@ -122,3 +147,4 @@ def _set_outcome(entry: Dict[str, Any], request_id: str, row: Row, retries: bool
         entry["outcome"] = "acknowledged"
     elif not latest:
         entry["outcome"] = "superseded by a newer episode"
+    return entry

@@ -1,13 +1,19 @@
 """What people do with what is set aside: take it up again, or drop it."""
 
+from typing import Any, Dict, List
+
 from poundcake.arguments import unknown
 from poundcake.errors import ExpectedError, UnreadableRow
+from poundcake.settings import Settings
 from poundcake.st2 import aside, outbox, rows
+from poundcake.st2.client import StackStorm
+
+Entry = Dict[str, Any]
 
 ALL = "all"
 
 
-def take_up(stackstorm, id, settings):
+def take_up(stackstorm: StackStorm, id: str, settings: Settings) -> Dict[str, Any]:
     """Put something that was set aside back in its place; the sensor goes on with it.
 
     :param id: as list_set_aside shows it, or ALL.
@@ -28,7 +34,7 @@ def take_up(stackstorm, id, settings):
     return {"taken_up": taken_up, "left": left}
 
 
-def drop(stackstorm, id):
+def drop(stackstorm: StackStorm, id: str) -> Dict[str, Any]:
     """Remove something that was set aside, for good, and return its id, key and reason.
 
     :param id: as list_set_aside shows it, or ALL.
@@ -41,7 +47,7 @@ def drop(stackstorm, id):
     return {"dropped": [{name: entry[name] for name in names} for entry in entries]}
 
 
-def _chosen(stackstorm, id):
+def _chosen(stackstorm: StackStorm, id: str) -> List[Entry]:
     entries = aside.entries(stackstorm)
     chosen = [entry for entry in entries if id in (ALL, entry["id"])]
     if not chosen and id != ALL:
@@ -50,7 +56,7 @@ def _chosen(stackstorm, id):
     return chosen
 
 
-def _put_back(stackstorm, entry, settings):
+def _put_back(stackstorm: StackStorm, entry: Entry, settings: Settings) -> Dict[str, str]:
     if entry["content"] is None:
         raise ExpectedError(entry["key"], "its content could not be kept")
     try:

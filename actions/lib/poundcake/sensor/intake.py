@@ -31,11 +31,13 @@ from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
 from poundcake.settings import Settings
 from poundcake.st2 import aside, inbox, triggers
+from poundcake.turns import Turns
 
 Entry = Dict[str, Any]  # of the inbox
 
 LONGEST_RELEASE_SECONDS = 5
 MOST_HELD_LINES = 20  # in the log, when many alerts are held back for a new reason at once
+MOST_LINES = 100  # in the log, about the alerts of one notification; its request names them all
 
 
 class Intake:
@@ -68,6 +70,8 @@ class Intake:
         self._metrics = metrics
         self._now = now
         self._controls: Optional[Controls] = None
+        self._take_turns = Turns()
+        self._lines = 0  # which the log may still have about the alerts of this notification
         # The version of the ledger for which ``release`` went through what is held.
         self._released_version: Optional[int] = None
         self._release_due = 0.0
@@ -95,7 +99,11 @@ class Intake:
     def _decide_notification(self, entry: Entry) -> None:
         if entry["source"] == inbox.ST2_WEBHOOK:  # the listener counts its own
             self._metrics.notified(inbox.ST2_WEBHOOK, 202)
-        notification = payload.parse(entry["notification"])
+        left_out = entry.get("left_out", 0)
+        notification = payload.parse(entry["notification"], left_out, self._take_turns)
+        self._lines = MOST_LINES
+        if left_out:
+            self._metrics.decided(Decision(REJECTED, "", INVALID), left_out)
         answers = [self._decide_item(item, notification, entry) for item in notification.entries]
         self._add_request(_request(entry, answers, notification))
 
@@ -106,6 +114,7 @@ class Intake:
         entry: Entry,
     ) -> Dict[str, Any]:
         """Return what the request says of one entry of ``alerts[]``."""
+        self._take_turns()
         if isinstance(item, payload.Rejected):
             return self._reject(item, entry["request_id"])
         try:
@@ -118,8 +127,10 @@ class Intake:
             return self._answer(item.fingerprint, item.alertname, None, fault)
 
     def _reject(self, item: payload.Rejected, request_id: str) -> Dict[str, Any]:
-        text = "an alert is rejected for its " + payload.field_of(item.reason)
-        self._log.record("rejected", text, request_id=request_id, fingerprint=item.fingerprint)
+        if self._lines:
+            self._lines -= 1
+            text = "an alert is rejected for its " + payload.field_of(item.reason)
+            self._log.record("rejected", text, request_id=request_id, fingerprint=item.fingerprint)
         return self._answer(item.fingerprint, "", None, Decision(REJECTED, item.reason, INVALID))
 
     def _decide_alert(
@@ -137,7 +148,8 @@ class Intake:
             alert, subject, notification, episode, request_id, received_at, beats
         )
         row = self._apply(facts)
-        self._log.record_decision(decision, row, request_id)
+        if self._lines and self._log.record_decision(decision, row, request_id):
+            self._lines -= 1
         self._apply(consequences.of_decision(decision, row, request_id, self._at()))
         if decision.kind == RESOLVE and row["episode"] == episode:
             report = triggers.alert_resolved_payload(row)
@@ -225,6 +237,7 @@ class Intake:
         self._released_version = self._ledger.version
         held: List[Tuple[Row, str, Optional[str]]] = []
         for row, hold in admission.release(self._ledger.held, self._standing(), self._settings):
+            self._take_turns()
             fact = consequences.of_release(row, hold, self._at())
             self._apply([fact])
             if isinstance(fact, Held):

@@ -8,6 +8,7 @@ import collections
 import heapq
 from sys import intern
 from typing import Any, Dict, Iterable, List, Optional, Set, Tuple, cast
+from typing import Counter as CounterType
 
 from poundcake import clock
 from poundcake.core import admission, heartbeat, lifecycle, limits
@@ -26,7 +27,7 @@ from poundcake.core.controls import Controls
 from poundcake.core.decisions import WINDOW
 from poundcake.core.facts import Executed, Fact, Held, Ineffective
 from poundcake.core.history import transitions
-from poundcake.core.requests import completed, with_outcomes
+from poundcake.core.requests import waiting_entries, with_outcomes
 from poundcake.errors import UnreadableRow
 from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.recent import MOST_READ, Recent
@@ -40,6 +41,9 @@ Changed = Dict[str, Dict[str, Any]]  # kind of row -> name -> row
 # The breaker looks at so many of the latest attempts of an alertname. Memory keeps up to twice as
 # many, so that it is seldom tidied.
 MOST_OUTCOMES = 1000
+# An open request is written again when so much of it has changed: its row names all of its alerts,
+# and one for each outcome would cost the square of their number.
+WRITTEN_IN_PARTS = 10
 
 
 class Ledger:
@@ -56,7 +60,12 @@ class Ledger:
         self.version = 0  # counts what may let a held alert go
         self._open: Dict[str, str] = {}  # dispatch_id -> fingerprint
         self._awaiting: Set[str] = set()  # those that only wait for a person's answer
+        self._places: Dict[str, Optional[str]] = {}  # dispatch_id -> limits.place of its alert
         self._held: Dict[str, Tuple[str, str]] = {}  # fingerprint -> (state, cause) of the hold
+        self._held_counts: CounterType[Tuple[str, str]] = collections.Counter()
+        # What open requests wait for: request_id -> fingerprint -> places in its alerts.
+        self._waiting: Dict[str, Dict[str, List[int]]] = {}
+        self._unwritten: CounterType[str] = collections.Counter()  # request_id -> its changes
         # Unix times of dispatches, by dispatch_id.
         self._times: Dict[limits.RateKey, Dict[str, float]] = {}
         self._outcomes: Dict[str, Dict[str, Attempt]] = {}  # alertname -> {dispatch_id: attempt}
@@ -101,6 +110,7 @@ class Ledger:
                 row = rows.read(stackstorm, rows.REQUEST, request_id, unreadable)
                 if row:
                     self.requests[request_id] = row
+        self._catch_up()
         self._load_recent(stackstorm, unreadable)
 
     def adopt(self, row: Row) -> None:
@@ -113,7 +123,8 @@ class Ledger:
         self.alerts.pop(fingerprint, None)
         self._open = {name: other for name, other in self._open.items() if other != fingerprint}
         self._awaiting &= set(self._open)
-        self._held.pop(fingerprint, None)
+        self._places = {name: place for name, place in self._places.items() if name in self._open}
+        self._hold(fingerprint, None)
         self.version += 1
         self.recent.forget(fingerprint)
 
@@ -130,7 +141,7 @@ class Ledger:
     @property
     def waiting(self) -> int:
         """How many alerts are pending, whatever they wait for."""
-        return sum(1 for state, _ in self._held.values() if state == PENDING)
+        return sum(n for (state, _), n in self._held_counts.items() if state == PENDING)
 
     @property
     def held(self) -> List[Row]:
@@ -161,7 +172,7 @@ class Ledger:
                 breakers["open" if waits else "half_open"] += 1
         return {
             "states": collections.Counter(row["state"] for row in list(self.alerts.values())),
-            "held": collections.Counter(list(self._held.values())),
+            "held": +self._held_counts.copy(),
             "in_flight": self.running,
             "breakers": breakers,
         }
@@ -181,13 +192,15 @@ class Ledger:
         return None
 
     def standing(self, now: float, controls: Optional[Controls]) -> limits.Standing:
-        """Return what admission may know of everything else, as a limits.Standing."""
-        places = {limits.place(self.alerts[f], self._settings) for f in self.busy}
+        """Return what admission may know of everything else, as a limits.Standing.
+
+        It is asked for each alert, so it goes through nothing that grows with their number.
+        """
         return limits.Standing(
             now=now,
             in_flight=len(self._open) - len(self._awaiting),
-            busy=places,
-            waiting=sum(1 for _, cause in self._held.values() if cause == WINDOW),
+            busy=set(self._places.values()),
+            waiting=self._held_counts[PENDING, WINDOW],
             times_of=lambda key: list(self._times.get(key, {}).values()),
             breaker_of=self._breaker_of,
             controls=controls,
@@ -228,10 +241,11 @@ class Ledger:
         """Add the row of a request whose alerts are all decided."""
         row = dict(row, rev=1)
         self.recent.add(row, self.alerts)
-        self._put_request(completed(row, row["received_at"]))
-        for entry in row["alerts"]:
-            if entry["fingerprint"] in self.alerts:
-                self._complete_requests(self.alerts[entry["fingerprint"]], row["received_at"])
+        waiting = self._waiting[row["request_id"]] = waiting_entries(row)
+        self._put_request(row, row["received_at"])
+        for fingerprint in list(waiting):
+            if fingerprint in self.alerts:
+                self._complete_requests(self.alerts[fingerprint], row["received_at"])
 
     def take_changed(self) -> Tuple[Changed, List[Report]]:
         """Return the changed rows and the reports of them, and begin new collections."""
@@ -266,6 +280,8 @@ class Ledger:
         for request_id, row in list(self.requests.items()):
             if row["completed_at"] and request_id not in self.changed["requests"]:
                 del self.requests[request_id]
+                self._waiting.pop(request_id, None)
+                self._unwritten.pop(request_id, None)
 
     def _put_alert(self, row: Row) -> None:
         fingerprint = row["fingerprint"]
@@ -276,21 +292,29 @@ class Ledger:
         held = hold and (hold["state"], hold["cause"])
         if held != self._held.get(fingerprint):
             self.version += 1
-            self._held.pop(fingerprint, None)
-            if held:
-                self._held[fingerprint] = held
+            self._hold(fingerprint, held)
         self.alerts[fingerprint] = row
         if self._settings.admission.is_heartbeat(row["alertname"]):
             self._heartbeats.add(fingerprint)
+
+    def _hold(self, fingerprint: str, held: Optional[Tuple[str, str]]) -> None:
+        known = self._held.pop(fingerprint, None)
+        if known:
+            self._held_counts[known] -= 1
+        if held:
+            self._held[fingerprint] = held
+            self._held_counts[held] += 1
 
     def _note_attempt(self, row: Row, attempt: Attempt, dispatched_at: str) -> None:
         identity, name = attempt["dispatch_id"], row["alertname"]
         if attempt["outcome"]:
             if self._open.pop(identity, None):
+                self._places.pop(identity, None)
                 self.version += 1
                 self._metrics.attempt_ended(attempt)
         elif identity not in self._open:
             self._open[identity] = row["fingerprint"]
+            self._places[identity] = limits.place(row, self._settings)
             self.version += 1
         if awaits_approval(attempt) != (identity in self._awaiting):
             self._awaiting ^= {identity}
@@ -304,7 +328,9 @@ class Ledger:
         known = outcomes.get(identity)
         if known is None or known["outcome"] != attempt["outcome"]:
             outcomes[identity] = attempt
-            self._breakers.pop(name, None)
+            # One that has just begun says nothing, unless it is the trial of an open breaker.
+            if attempt["outcome"] or self._breaker_of(name).opened_at is not None:
+                self._breakers.pop(name, None)
         if len(outcomes) > 2 * MOST_OUTCOMES:
             latest = sorted(outcomes.values(), key=lambda a: a["ended_at"] or "~")[-MOST_OUTCOMES:]
             self._outcomes[name] = {a["dispatch_id"]: a for a in latest}
@@ -320,10 +346,18 @@ class Ledger:
             self._breakers[alertname] = limits.breaker(outcomes, self._settings)
         return self._breakers[alertname]
 
-    def _put_request(self, row: Dict[str, Any]) -> None:
-        self.requests[row["request_id"]] = row
+    def _put_request(self, row: Dict[str, Any], at: str) -> None:
+        """Put a new or changed row in, complete when nothing of it waits any longer."""
+        request_id = row["request_id"]
+        if not self._waiting[request_id]:
+            row = dict(row, completed_at=at)
+        self.requests[request_id] = row
         self.recent.update(row)
-        self.changed["requests"][row["request_id"]] = row
+        self._unwritten[request_id] += 1
+        many = self._unwritten[request_id] * WRITTEN_IN_PARTS >= len(row["alerts"])
+        if row["rev"] == 1 or row["completed_at"] or many:
+            self.changed["requests"][request_id] = row
+            self._unwritten[request_id] = 0
 
     def _load_recent(self, stackstorm: StackStorm, unreadable: rows.OnUnreadable) -> None:
         known = {request_id for row in self.alerts.values() for request_id in row["request_ids"]}
@@ -346,10 +380,29 @@ class Ledger:
         for request_id in {entry["request_id"] for entry in row["history"]}:
             request = self.requests.get(request_id or "")
             if request and not request["completed_at"]:
-                changed = with_outcomes(request, row, self._retries(row, at))
-                if changed != request:
-                    changed["rev"] = request["rev"] + 1
-                    self._put_request(completed(changed, at))
+                self._set_outcomes(request, row, at)
+
+    def _set_outcomes(self, request: Dict[str, Any], row: Row, at: str) -> None:
+        waiting = self._waiting[request["request_id"]]
+        places = waiting.get(row["fingerprint"])
+        if not places:
+            return
+        changed = with_outcomes(request, row, self._retries(row, at), places)
+        if changed is not request:
+            left = [place for place in places if not changed["alerts"][place]["outcome"]]
+            waiting[row["fingerprint"]] = left
+            if not left:
+                del waiting[row["fingerprint"]]
+            self._put_request(dict(changed, rev=request["rev"] + 1), at)
+
+    def _catch_up(self) -> None:
+        """Write the outcomes into the open requests that their stored rows do not have yet."""
+        for request_id, request in list(self.requests.items()):
+            self._waiting[request_id] = waiting_entries(request)
+            for fingerprint in list(self._waiting[request_id]):
+                row = self.alerts.get(fingerprint)
+                if row:
+                    self._set_outcomes(self.requests[request_id], row, row["state_since"] or "")
 
     def _retries(self, row: Row, at: str) -> bool:
         return isinstance(admission.after_attempt(row, self._settings, at), Held)

@@ -8,8 +8,9 @@ error: these are in its row.
 
 import json
 import logging
+import time
 import traceback
-from typing import Any, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from poundcake.core.alert import EXHAUSTED, FAILED, REMEDIATED, UNMATCHED
 from poundcake.core.decisions import DUPLICATE, REJECTED, SUPPRESS, Decision
@@ -17,6 +18,8 @@ from poundcake.st2 import triggers
 
 LONGEST = 300  # characters of a field
 FRAMES = 8  # of a traceback
+SELDOM_SECONDS = 60
+MOST_SELDOM = 1000  # texts that are remembered
 
 # Info: normal operation. Warning: something went wrong, and PoundCake or Alertmanager handles it.
 # Error: a person is needed.
@@ -32,6 +35,8 @@ EVENTS = {
     "declined": logging.INFO,  # a person was asked and said no
     "breaker_closed": logging.INFO,  # a remediation succeeded after the breaker was open
     "heartbeat_returned": logging.INFO,  # the heartbeat has come again
+    "closed": logging.WARNING,  # a connection that took too long, or one of too many
+    "starved": logging.ERROR,  # the process has no file descriptors left
     "refused": logging.WARNING,  # credentials are missing or wrong
     "rejected": logging.WARNING,  # a notification, or one alert of it, can never be used
     "unavailable": logging.WARNING,  # Alertmanager must send it again
@@ -68,6 +73,8 @@ class EventLog:
 
     def __init__(self, log: Any):
         self._log = log
+        # (event, text) -> when it was last written, and how many came since
+        self._seldom: Dict[Tuple[str, str], Tuple[float, int]] = {}
 
     def record(
         self, event: str, text: str, error: Optional[BaseException] = None, **fields: Any
@@ -84,6 +91,23 @@ class EventLog:
                 fields.update(error=type(error).__name__, where=_where(error))
             self._log.log(level, "%s", line(event, text, **fields))
 
+    def record_seldom(
+        self, event: str, text: str, error: Optional[BaseException] = None, **fields: Any
+    ) -> None:
+        """Write the line of something that others can cause as often as they like.
+
+        A text is written once a minute; ``count`` says how often it came since the line before.
+        """
+        now, key = time.monotonic(), (event, text)
+        written_at, count = self._seldom.get(key, (float("-inf"), 0))
+        if now - written_at < SELDOM_SECONDS:
+            self._seldom[key] = (written_at, count + 1)
+            return
+        if len(self._seldom) >= MOST_SELDOM:
+            self._seldom.clear()
+        self._seldom[key] = (now, 0)
+        self.record(event, text, error, count=count + 1 if count else None, **fields)
+
     def record_held(
         self, event: str, row: Mapping[str, Any], cause: str, request_id: Optional[str]
     ) -> None:
@@ -97,12 +121,15 @@ class EventLog:
             cause=cause,
         )
 
-    def record_decision(self, decision: Decision, row: Mapping[str, Any], request_id: str) -> None:
-        """Log a decision on an alert if it is new; the request counts repetitions."""
+    def record_decision(self, decision: Decision, row: Mapping[str, Any], request_id: str) -> bool:
+        """Log a decision on an alert if it is new; the request counts repetitions.
+
+        :returns: whether a line was written.
+        """
         repeated = decision.kind == DUPLICATE
         still_held = decision.kind == SUPPRESS and not decision.hold
         if repeated or (still_held and not decision.exhausted):
-            return
+            return False
         self.record(
             "rejected" if decision.kind == REJECTED else "decided",
             f"{row['alertname']}: {decision.kind}, {decision.cause}",
@@ -112,6 +139,7 @@ class EventLog:
             decision=decision.kind,
             cause=decision.cause,
         )
+        return True
 
     def record_change(self, change: Mapping[str, Any]) -> None:
         """Log a payload of ``poundcake.lifecycle`` if its new state has an event."""

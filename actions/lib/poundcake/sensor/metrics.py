@@ -47,9 +47,12 @@ _ACKNOWLEDGED_IN = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # 
 _REMEDIATED_IN = (1, 5, 10, 30, 60, 120, 300, 600, 1800)
 _CALLED_IN = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 _CODES = {
-    "listener": ("202", "400", "401", "404", "405", "413", "503"),
+    "listener": ("202", "400", "401", "403", "404", "405", "413", "415", "503"),
     "st2_webhook": ("202",),
 }
+# Why the head of a request was enough to refuse it.
+REFUSALS = ("credentials", "host", "method", "origin", "path", "size", "type")
+_CLOSED = ("crowded", "slow")
 _TRIGGERS = (
     triggers.ALERT,
     triggers.ALERT_RESOLVED,
@@ -91,6 +94,17 @@ class Metrics:
             "acknowledgement_seconds",
             "Time from a complete notification at the listener to its 202.",
             _ACKNOWLEDGED_IN,
+        )
+        self._refused = self._counter(
+            "refused_requests",
+            "Requests to the listener that were refused for what their head says, by reason.",
+            "reason",
+        )
+        self._closed = self._counter(
+            "closed_connections",
+            "Connections to the listener that were closed because they took too long (slow) or "
+            "because there were too many (crowded).",
+            "reason",
         )
         self._received = self._counter(
             "alerts_received",
@@ -147,15 +161,23 @@ class Metrics:
         if code == 202 and seconds is not None:
             self._acknowledgement.observe(seconds)
 
+    def refused(self, reason: str) -> None:
+        """Count a request that was refused for its head, with one of REFUSALS."""
+        self._refused.labels(reason).inc()
+
+    def closed(self, reason: str) -> None:
+        """Count a connection that was closed before its time: crowded or slow."""
+        self._closed.labels(reason).inc()
+
     def received(self, alert: payload.Alert) -> None:
         """Count a payload.Alert."""
         names = self._alerts_named.admit(alert.alertname, alert.severity)
         for status in (payload.FIRING, payload.RESOLVED):
             self._received.labels(*names, status).inc(status == alert.status)
 
-    def decided(self, decision: Decision) -> None:
-        """Count a Decision."""
-        self._decisions.labels(decision.kind, decision.cause).inc()
+    def decided(self, decision: Decision, count: int = 1) -> None:
+        """Count a Decision on so many alerts."""
+        self._decisions.labels(decision.kind, decision.cause).inc(count)
 
     def attempt_ended(self, attempt: Mapping[str, Any]) -> None:
         """Count an attempt of a row that has its outcome."""
@@ -222,6 +244,10 @@ class Metrics:
         for source, codes in _CODES.items():
             for code in codes:
                 self._notifications.labels(source, code)
+        for reason in REFUSALS:
+            self._refused.labels(reason)
+        for reason in _CLOSED:
+            self._closed.labels(reason)
         for kind, causes in CAUSES.items():
             for cause in causes:
                 self._decisions.labels(kind, cause)

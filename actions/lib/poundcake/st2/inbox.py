@@ -12,31 +12,40 @@ from poundcake.errors import PayloadError, UnwritableRow
 from poundcake.ids import new_uuid7
 from poundcake.st2 import rows
 from poundcake.st2.client import StackStorm
+from poundcake.turns import Turns
 
 LISTENER = "listener"
 ST2_WEBHOOK = "st2_webhook"
 
 
 def accept(
-    stackstorm: StackStorm, document: Any, source: str, now: Optional[float] = None
+    stackstorm: StackStorm,
+    document: Any,
+    source: str,
+    now: Optional[float] = None,
+    max_alerts: Optional[int] = None,
 ) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     """Check a decoded notification and write it to the inbox.
 
     :param document: the decoded JSON body.
     :param source: LISTENER or ST2_WEBHOOK.
+    :param max_alerts: how many of its alerts are looked at; the others are counted as rejected.
     :returns: ``(entry, answer)``: the inbox entry as ``entries`` returns it, and the answer to the
         sender: status, request_id, alerts_received (all in the notification) and alerts_rejected
         (how many of them cannot be used).
     :raises PayloadError: when the notification can never be accepted.
     :raises StackStormError: when it could not be written; it must not be acknowledged then.
     """
-    notification = payload.parse(document)
+    document, left_out = payload.bounded(document, max_alerts) if max_alerts else (document, 0)
+    notification = payload.parse(document, left_out, Turns())
     entry = {
         "request_id": new_uuid7(),
         "received_at": clock.to_text(time.time() if now is None else now),
         "source": source,
         "notification": document,
     }
+    if left_out:
+        entry["left_out"] = left_out
     try:
         rows.write(stackstorm, rows.INBOX, entry["request_id"], entry)
     except UnwritableRow as error:
@@ -44,8 +53,8 @@ def accept(
     answer = {
         "status": "accepted",
         "request_id": entry["request_id"],
-        "alerts_received": len(notification.entries),
-        "alerts_rejected": len(notification.rejected),
+        "alerts_received": len(notification.entries) + left_out,
+        "alerts_rejected": len(notification.rejected) + left_out,
     }
     return entry, answer
 

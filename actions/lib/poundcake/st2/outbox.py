@@ -41,8 +41,8 @@ def put(
 
     What the datastore will never take is found by halving the batch, and left out.
 
-    :param reports: the triggers that report the changes. They go first, so that no change is stored
-        without its report.
+    :param reports: the triggers that report the changes. They are spread over the batches, which
+        count only together: no change is stored without its report.
     :param unwritable: without it, UnwritableRow is raised. It is called before the batch that ends
         this set is written, so that what it does about a row outlives a crash whenever the set
         does.
@@ -207,10 +207,12 @@ def time_to_live(kind: str, row: Mapping[str, Any], settings: Settings) -> float
 
 def _parts(changed: RowsByKind, reports: Iterable[Report]) -> Iterator[List[Item]]:
     items = [(kind, name, row) for kind in rows.KINDS for name, row in changed[kind].items()]
-    first: List[Item] = [(REPORT, "unsent", report) for report in reports]
-    for start in range(0, len(items), ROWS_IN_BATCH):
-        yield first + items[start : start + ROWS_IN_BATCH]
-        first = []
+    unassigned: List[Item] = [(REPORT, "unsent", report) for report in reports]
+    starts = range(0, len(items), ROWS_IN_BATCH)
+    share = -(-len(unassigned) // max(1, len(starts)))
+    for number, start in enumerate(starts):
+        told = unassigned[number * share : (number + 1) * share]
+        yield told + items[start : start + ROWS_IN_BATCH]
 
 
 def _batch(items: List[Item], last: bool) -> Batch:

@@ -19,7 +19,7 @@ import yaml
 from poundcake import clock, settings
 from poundcake.errors import ExpectedError, SettingsError
 from poundcake.ids import new_uuid7
-from poundcake.settings import Settings
+from poundcake.settings import ListenerSettings, Settings
 from poundcake.st2 import aside, enabled_rules, executions, rows, triggers
 from poundcake.st2.client import StackStorm, StackStormError
 from poundcake.upstream import bounded, client
@@ -315,12 +315,12 @@ def check_listener(settings: Settings) -> List[Finding]:
     if why:
         detail = f"{url}/health: {why}"
         return [Finding("listener", FAULT, detail, _START_SENSOR + elsewhere)]
-    parts = bounded.request("GET", url + "/ready", HTTP_SECONDS).json()["parts"]
+    parts = _ready(settings.listener, url).json()["parts"]
     faults = [
         Finding(
             "listener",
             FAULT,
-            f"not ready, {name}: {part['detail']}",
+            f"not ready, {name}: {part.get('detail', 'see GET /ready with the credentials')}",
             _PARTS.get(
                 name, "sudo st2ctl status; the sensor continues by itself once this is fixed"
             ),
@@ -329,6 +329,16 @@ def check_listener(settings: Settings) -> List[Finding]:
         if not part["ok"] and name != "set_aside"  # a check of its own names each
     ]
     return faults or [Finding("listener", OK, "ready at " + url)]
+
+
+def _ready(listener: ListenerSettings, url: str) -> bounded.Answer:
+    """Ask with the credentials of the config; without them, the answer has no details."""
+    headers, auth = {}, None
+    if listener.token:
+        headers["Authorization"] = f"Bearer {listener.token.value}"
+    elif listener.has_credentials:
+        auth = (listener.username.encode("utf-8"), listener.password.value.encode("utf-8"))
+    return bounded.request("GET", url + "/ready", HTTP_SECONDS, headers=headers, auth=auth)
 
 
 def check_controls(stackstorm: StackStorm) -> List[Finding]:
