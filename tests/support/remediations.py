@@ -166,6 +166,17 @@ def output_of(execution):
     return execution["result"]["output"]
 
 
+def outcome_of(execution):
+    """What the workflow says about its end; the core reads it when the execution has ended."""
+    return execution["status"], output_of(execution)["outcome"]
+
+
+REMEDIATED = ("succeeded", "remediated")
+NOT_NEEDED = ("succeeded", "not_needed")
+ESCALATED = ("succeeded", "escalated")
+FAILED = ("failed", "failed")
+
+
 @contextlib.contextmanager
 def enabled(world, rule):
     """A rule of the pack enabled with ``st2 rule enable``, disabled again afterwards."""
