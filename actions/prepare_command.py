@@ -6,5 +6,11 @@ class PrepareCommand(PackAction):
     def run(self, host, script, values, types):
         # A script comes from the pack and not from an alert, and must reach the shell as it is.
         return self.answer(
-            host_commands.prepare, self.settings, host, script, values, types, safe=lambda answer: answer
+            host_commands.prepare,
+            self.settings,
+            host,
+            script,
+            values,
+            types,
+            safe=lambda answer: answer,
         )

@@ -1,6 +1,6 @@
 """Prepares a command for a host: checks every value that goes with it, and reads a script.
 
-A script is a file of the pack's folder ``scripts``. It travels as the text of a command, so a host
+A script is a file of the folder ``actions/scripts``. It travels as the text of a command, so a host
 needs nothing of this pack.
 """
 
@@ -12,7 +12,7 @@ from poundcake import typed_values
 from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
 
-FOLDER = Path(__file__).resolve().parents[3] / "scripts"
+FOLDER = Path(__file__).resolve().parents[2] / "scripts"
 _NAME = re.compile(r"[a-z0-9_]+")
 
 

@@ -5,10 +5,10 @@ case $SERVER_NAME in
   '['*) ;;
   *[!0-9.]*) set -- -servername "$SERVER_NAME" ;;
 esac
-exec 3>&1
-if ! pem=$(timeout 10 openssl s_client -connect "$SERVER_NAME:$PORT" "$@" -verify_quiet \
-  </dev/null 2>&3 | openssl x509 2>/dev/null); then
+said=$(timeout 10 openssl s_client -connect "$SERVER_NAME:$PORT" "$@" -verify_quiet </dev/null 2>&1)
+if ! pem=$(printf '%s\n' "$said" | openssl x509 2>/dev/null); then
   printf 'no certificate came from %s:%s within 10 s\n' "$SERVER_NAME" "$PORT"
+  printf '%s\n' "$said" | grep -i err | head -n 5
   exit 2
 fi
 end=$(printf '%s\n' "$pem" | openssl x509 -noout -enddate | cut -d= -f2)
