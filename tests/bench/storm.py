@@ -12,8 +12,9 @@ import yaml
 
 from tests.bench.rates import bare_rate, poundcake_rate, quiet
 from tests.bench.report import print_table, say
+from tests.support.alerts import alert, notification
 from tests.support.tracking import max_overlap
-from tests.support.world import alert, notification, unique
+from tests.support.world import unique
 
 ALERTS = 60
 ROUNDS = 3
@@ -65,7 +66,7 @@ def one_round(world, action):
     for slots in WINDOWS:
         with window(world, slots):
             name = unique("BenchStorm")
-            alerts = [alert(name, instance="h%d:1" % number) for number in range(ALERTS)]
+            alerts = [alert(alertname=name, instance="h%d:1" % number) for number in range(ALERTS)]
             rate = poundcake_rate(world, action, {}, name, [notification(*alerts)])
             most = most_at_a_time(world)
             if most > slots:

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.bench.rates import CLIENTS, accepted, bare_rate, poundcake_rate, quiet
 from tests.bench.report import print_table, say
-from tests.support.world import alert, notification, unique
+from tests.support.alerts import alert, notification
+from tests.support.world import unique
 
 ACKNOWLEDGEMENTS = 300
 # A real StackStorm makes one or two a second, the embedded engine twenty.
@@ -65,7 +66,9 @@ def fill(world, count, name=None, status="resolved", first=0):
     bodies = []
     for start in range(first, first + count, ALERTS_IN_FILLING):
         numbers = range(start, min(first + count, start + ALERTS_IN_FILLING))
-        alerts = [alert(name, status, instance="h%d:1" % number) for number in numbers]
+        alerts = [
+            alert(alertname=name, status=status, instance="h%d:1" % number) for number in numbers
+        ]
         bodies.append(notification(*alerts, status=status))
     with ThreadPoolExecutor(2) as pool:
         request_ids = list(pool.map(lambda body: accepted(world, body), bodies))
@@ -95,14 +98,14 @@ def tracked_rate(world):
     """Remediations a second through PoundCake, one notification an alert."""
     name = unique("BenchAlert")
     names = [unique("ours") for _ in range(REMEDIATIONS)]
-    bodies = [notification(alert(name, instance=item, service=item)) for item in names]
+    bodies = [notification(alert(alertname=name, instance=item, service=item)) for item in names]
     parameters = dict(COMMANDS, service="{{ trigger.service }}")
     return poundcake_rate(world, ACTION, parameters, name, bodies)
 
 
 def acknowledgements(world):
     """Repeat one alert, as Alertmanager does: milliseconds until the 202, and how many a second."""
-    body = notification(alert(unique("BenchAck"), "resolved"), status="resolved")
+    body = notification(alert(alertname=unique("BenchAck"), status="resolved"), status="resolved")
     world.completed(accepted(world, body))
     times = []
     for _ in range(ACKNOWLEDGEMENTS):

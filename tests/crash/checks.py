@@ -86,9 +86,7 @@ def check_invariants(world, acknowledged, window):
     again = {episode: count for episode, count in times.items() if count > 1}
     assert not again, "remediated more than once: %s" % again
     owed = {
-        (row["fingerprint"], attempt["starts_at"])
-        for row in found["alert"]
-        for attempt in row["attempts"]
+        (row["fingerprint"], starts_at) for row in found["alert"] for starts_at, _ in attempts(row)
     }
     assert set(times) == owed, "rows and executions differ: %s" % (set(times) ^ owed)
     tracked = {row["execution_id"]: row["status"] for row in found["execution"]}
@@ -96,6 +94,12 @@ def check_invariants(world, acknowledged, window):
     assert max_overlap(executions) <= window
     world.wait(lambda: not untold(world, found["alert"]), "every change of state to be told")
     return found
+
+
+def attempts(row):
+    """``(startsAt of its episode, outcome)`` of each attempt of a row."""
+    starts = {episode["id"]: episode["starts_at"] for episode in row["episodes"]}
+    return [(starts[attempt["episode"]], attempt["outcome"]) for attempt in row["attempts"]]
 
 
 def untold(world, alerts):
@@ -106,7 +110,7 @@ def untold(world, alerts):
     for row in alerts:
         previous = None
         for entry in row["history"]:
-            now = (entry["starts_at"], entry["state"])
+            now = (entry["episode"], entry["state"])
             owed[row["fingerprint"], entry["state"]] += now != previous
             previous = now
     # A kill may have come between the telling and its being written down: twice is well.

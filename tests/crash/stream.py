@@ -3,7 +3,7 @@
 import threading
 
 from tests.crash import checks
-from tests.support.world import alert, notification
+from tests.support.alerts import alert, notification
 
 MOST_EPISODES = 4  # rows keep five
 PAUSE_SECONDS = 0.15  # at the most, between two notifications
@@ -49,7 +49,7 @@ class Stream:
         return {
             host: (
                 "resolved" if episodes[-1]["resolved"] else "remediated",
-                [(episode["starts_at"], "succeeded") for episode in episodes],
+                [(episode["starts_at"], "remediated") for episode in episodes],
             )
             for host, episodes in self._alerts.items()
             if episodes
@@ -65,5 +65,8 @@ class Stream:
             episodes.append(last)
         elif (host, last["starts_at"]) in remediated and self._random.random() < 0.5:
             last["resolved"] = True
-        status = "resolved" if last["resolved"] else "firing"
-        return alert(self._name, status, instance=host, starts_at=last["starts_at"])
+        status, start = "resolved" if last["resolved"] else "firing", last["starts_at"]
+        entry = alert(alertname=self._name, status=status, instance=host, starts_at=start)
+        if last["resolved"]:  # before the next episode begins, so that this is no peer that lags
+            entry["endsAt"] = start.replace(":00:00.", ":30:00.")
+        return entry

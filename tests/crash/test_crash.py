@@ -17,7 +17,7 @@ from tests.crash import checks
 from tests.crash.proxy import Kill
 from tests.crash.stream import Stream
 from tests.crash.world import open_crash_world
-from tests.support.world import alert, notification
+from tests.support.alerts import alert, notification
 
 pytestmark = pytest.mark.soak
 
@@ -96,8 +96,10 @@ def run(folder, scenario):
     with open_crash_world(folder, scenario.kill, **config) as crash:
         world = crash.world
         with world.rule(NAME, "core.local", {"cmd": "sleep 0.3"}):
-            firing = notification(*[alert(NAME, instance=host) for host in hosts])
-            resolved = notification(*[alert(NAME, "resolved", instance=host) for host in hosts[:2]])
+            firing = notification(*[alert(alertname=NAME, instance=host) for host in hosts])
+            resolved = notification(
+                *[alert(alertname=NAME, status="resolved", instance=host) for host in hosts[:2]]
+            )
             acknowledged = [checks.post(world, firing) for _ in range(scenario.times)]
             checks.check_invariants(world, acknowledged, scenario.window)
             acknowledged.append(checks.post(world, resolved))
@@ -156,8 +158,5 @@ def test_kills_at_random_moments_under_load_change_nothing(tmp_path):
             posting.result()
             found = checks.check_invariants(crash.world, stream.acknowledged, WIDE)
         assert crash.sensor.deaths == [-signal.SIGKILL] * KILLS
-    came_to = {
-        row["instance"]: (row["state"], [(a["starts_at"], a["outcome"]) for a in row["attempts"]])
-        for row in found["alert"]
-    }
+    came_to = {row["instance"]: (row["state"], checks.attempts(row)) for row in found["alert"]}
     assert came_to == stream.expected()

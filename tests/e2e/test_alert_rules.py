@@ -9,8 +9,9 @@ if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)
 
 from tests.demo import servers
+from tests.support.alerts import alert
 from tests.support.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
-from tests.support.world import alert, open_world, unique
+from tests.support.world import open_world, unique
 
 pytestmark = pytest.mark.skipif(
     bool(servers.missing()), reason="bash tests/demo/install_servers installs Prometheus"
@@ -80,7 +81,7 @@ def test_prometheus_rules_and_their_coverage(place):
 def test_a_tracked_alert_leads_to_its_rule(place):
     """The fingerprint is enough."""
     world, _ = place
-    one = alert("DiskFull", instance=unique("web") + ":9100", team="infra")
+    one = alert(alertname="DiskFull", instance=unique("web") + ":9100", team="infra")
     one["generatorURL"] = "http://prometheus/graph?g0.expr=vector%281%29"
     request_id = world.accept(one)
     status = world.completed(request_id)

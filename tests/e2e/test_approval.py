@@ -4,7 +4,8 @@ import contextlib
 
 import pytest
 
-from tests.support.world import alert, unique
+from tests.support.alerts import alert
+from tests.support.world import unique
 
 PARAMETERS = {
     "service": "shop",
@@ -21,7 +22,7 @@ class Asked:
 
     def __init__(self, world, name, **more):
         self.world = world
-        self.alert = alert(name, instance="%s:9100" % name.lower(), **more)
+        self.alert = alert(alertname=name, instance="%s:9100" % name.lower(), **more)
         self.request_id = world.accept(self.alert)
         self.wait_for("awaiting_approval")
         (execution,) = world.status(self.request_id)["executions"]

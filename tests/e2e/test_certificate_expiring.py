@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.alerts import alert
 from tests.support.remediations import (
     ESCALATED,
     FAILED,
@@ -21,7 +22,7 @@ from tests.support.remediations import (
     run,
     started_for,
 )
-from tests.support.world import alert, free_port, open_world, unique
+from tests.support.world import free_port, open_world, unique
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs servers where StackStorm runs", allow_module_level=True)
@@ -214,7 +215,7 @@ def test_a_certificates_subject_is_data(world, tmp_path):
 def test_the_rule_takes_blackbox_exporters_alert(world):
     """The endpoint is what was probed, the host is its name."""
     made = alert(
-        "BlackboxSslCertificateWillExpireSoon",
+        alertname="BlackboxSslCertificateWillExpireSoon",
         instance="https://%s.invalid/health" % unique("shop-"),
         renew_command="id",
         certificate_renew_command="id",

@@ -2,7 +2,8 @@
 
 import requests
 
-from tests.support.world import alert, unique
+from tests.support.alerts import alert
+from tests.support.world import unique
 
 
 def say(world, command, user="ann"):
@@ -26,7 +27,7 @@ def done(world, command, user="ann"):
 def test_an_alert_is_found_and_acknowledged_from_chat(world):
     """By whoever chats: that name is on the alert."""
     name = unique("ChatOps")
-    world.completed(world.accept(alert(name)))
+    world.completed(world.accept(alert(alertname=name)))
     execution = done(world, "poundcake alerts alertname=" + name)
     assert execution["status"] == "succeeded", execution["result"]
     (found,) = execution["result"]["result"]["alerts"]

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.alerts import alert
 from tests.support.local_server import LocalServer, QuietHandler
 from tests.support.pack import Pack
 from tests.support.remediations import asked, children_of, output_of, run
-from tests.support.world import World, alert, unique
+from tests.support.world import World, unique
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs a config of its own", allow_module_level=True)
@@ -97,7 +98,7 @@ def crate_alert(alertname="CrateDBContainerRestart", **labels):
     """An alert as the Prometheus rules of the fixtures produce it, for a unique pod."""
     given = {"kube_context": "eks1", "namespace": "ns-1", "pod": unique("crate-"), "sts": "sts-1"}
     given.update(labels)
-    entry = alert(alertname, **given)
+    entry = alert(alertname=alertname, **given)
     del entry["labels"]["instance"]
     entry["labels"] = {name: value for name, value in entry["labels"].items() if value}
     return entry

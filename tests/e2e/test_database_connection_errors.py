@@ -6,8 +6,9 @@ import json
 import pytest
 from poundcake import host_commands
 
+from tests.support.alerts import alert
 from tests.support.remediations import NOT_NEEDED, Place, enabled, outcome_of, output_of, run
-from tests.support.world import alert, free_port, unique
+from tests.support.world import free_port, unique
 
 CHECK = host_commands.text_of("check_database")
 WORKFLOW = "poundcake.database_connection_errors"
@@ -254,9 +255,11 @@ def test_the_rule_takes_the_exporters_alerts(world):
         "MongodbDown": ("mongod", "tcp", 27017),
     }
     # No such hosts, so nothing is done.
-    made = [alert(name, instance=unique("host-") + ".invalid:9187") for name in wanted]
+    made = [alert(alertname=name, instance=unique("host-") + ".invalid:9187") for name in wanted]
     service = unique("postgresql@15-")
-    made.append(alert("PostgresqlDown", instance=unique("host-") + ".invalid", service=service))
+    made.append(
+        alert(alertname="PostgresqlDown", instance=unique("host-") + ".invalid", service=service)
+    )
     with enabled(world, "database_connection_errors"):
         request_id = world.accept(*made)
         world.completed(request_id)

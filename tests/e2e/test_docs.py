@@ -27,7 +27,8 @@ from poundcake.sensor.log import EVENTS
 
 from tests.demo import servers
 from tests.engine import aliases, testing
-from tests.support.world import ROOT, alert, notification, open_world, unique
+from tests.support.alerts import alert, notification
+from tests.support.world import ROOT, open_world, unique
 
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGES.md"]
 PAGES += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))
@@ -182,7 +183,7 @@ def execution(world, action, status, **parameters):
 @functools.lru_cache
 def alert_without_rule(world, number=0):
     """Return ``(request_id, fingerprint)`` of a firing alert that no rule takes."""
-    request_id = world.accept(alert(unique("Docs")))
+    request_id = world.accept(alert(alertname=unique("Docs")))
     return request_id, world.completed(request_id)["alerts"][0]["fingerprint"]
 
 
@@ -191,14 +192,14 @@ def alert_that_failed(world):
     """Return the fingerprint of an alert whose remediation failed."""
     name = unique("Docs")
     with world.rule(name, "core.local", {"cmd": "exit 1"}):
-        return world.completed(world.accept(alert(name)))["alerts"][0]["fingerprint"]
+        return world.completed(world.accept(alert(alertname=name)))["alerts"][0]["fingerprint"]
 
 
 @functools.lru_cache
 def lock_alert(world):
     """Return the row of the alert that the docs fire, once it is remediated."""
     labels = {"alertname": "ImportLockStale", "severity": "warning", "import_name": "nightly"}
-    entry = dict(alert("x"), labels=labels, startsAt="2026-01-31T12:00:00Z")
+    entry = dict(alert(alertname="x"), labels=labels, startsAt="2026-01-31T12:00:00Z")
     status, answer = world.post(notification(entry))
     assert status == 202, answer
     world.completed(answer["request_id"])
@@ -339,7 +340,7 @@ def test_uninstalling_leaves_no_key(tmp_path):
     assert len(lines) == 2
     with open_world(tmp_path) as world:
         world.st2("key", "set", "poundcake_token", "x")
-        world.completed(world.accept(alert(unique("Docs"))))
+        world.completed(world.accept(alert(alertname=unique("Docs"))))
         assert world.api("GET", "/keys", params={"prefix": "poundcake."})
     engine = testing.start(tmp_path / "state")  # on the same state, without the pack
     try:

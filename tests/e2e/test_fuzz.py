@@ -14,7 +14,8 @@ import requests
 
 from tests.crash.checks import listing
 from tests.demo import servers
-from tests.support.world import ROOT, World, alert
+from tests.support.alerts import alert
+from tests.support.world import ROOT, World
 
 NOTIFICATIONS = 10000
 CONNECTIONS = 8
@@ -111,7 +112,10 @@ def spoil(body, dice):
 
 # Good alerts, one of which goes with every mutated notification. They resolve: no remediation.
 SIBLINGS = [
-    dict(alert("Sibling", "resolved", instance="good-%d:9100" % n), fingerprint="600d%012x" % n)
+    dict(
+        alert(alertname="Sibling", status="resolved", instance="good-%d:9100" % n),
+        fingerprint="600d%012x" % n,
+    )
     for n in range(100)
 ]
 

@@ -10,6 +10,7 @@ import threading
 import pytest
 from poundcake import host_commands
 
+from tests.support.alerts import alert
 from tests.support.processes import (
     BURN,
     SLEEP,
@@ -30,7 +31,7 @@ from tests.support.remediations import (
     run,
     started_for,
 )
-from tests.support.world import alert, unique
+from tests.support.world import unique
 
 CHECK = host_commands.text_of("check_cpu")
 # With a flag in the folder the host counts as calm.
@@ -301,18 +302,18 @@ def test_the_name_of_a_process_is_never_evaluated(place):
 def test_the_rule_takes_node_exporters_alert(world):
     """It hands on the service and the host without its port."""
     name = unique("shop-")
-    made = alert("NodeCPUHighUsage", instance="127.0.0.1:9100", service=name)
+    made = alert(alertname="NodeCPUHighUsage", instance="web-1.invalid:9100", service=name)
     with enabled(world, "high_cpu"):
         execution = started_for(world, world.accept(made))
     given = execution["parameters"]
     assert execution["rule"]["ref"] == "poundcake.high_cpu"
-    assert (given["service"], given["host"]) == (name, "127.0.0.1")
+    assert (given["service"], given["host"]) == (name, "web-1.invalid")
     assert given["alert"]["labels"]["service"] == name
 
 
 def test_the_rule_takes_an_alert_that_names_no_service(world):
     """A person is told what was measured, unless there is nothing to tell."""
-    made = alert("HostHighCpuLoad", instance="127.0.0.1:9100", tag=unique("none-"))
+    made = alert(alertname="HostHighCpuLoad", instance="web-1.invalid:9100", tag=unique("none-"))
     with enabled(world, "high_cpu"):
         execution = started_for(world, world.accept(made))
     assert outcome_of(execution) == ESCALATED

@@ -8,6 +8,7 @@ import re
 import pytest
 from poundcake import host_commands
 
+from tests.support.alerts import alert
 from tests.support.processes import (
     HOLD,
     SLEEP,
@@ -27,7 +28,7 @@ from tests.support.remediations import (
     run,
     started_for,
 )
-from tests.support.world import alert, unique
+from tests.support.world import unique
 
 CHECK = host_commands.text_of("check_memory")
 # With a flag in the folder there is enough.
@@ -281,18 +282,18 @@ def test_the_name_of_a_process_is_never_evaluated(place):
 def test_the_rule_takes_node_exporters_alert(world):
     """It hands on the service and the host without its port."""
     name = unique("shop-")
-    made = alert("NodeMemoryHighUtilization", instance="127.0.0.1:9100", service=name)
+    made = alert(alertname="NodeMemoryHighUtilization", instance="web-1.invalid:9100", service=name)
     with enabled(world, "high_memory"):
         execution = started_for(world, world.accept(made))
     given = execution["parameters"]
     assert execution["rule"]["ref"] == "poundcake.high_memory"
-    assert (given["service"], given["host"]) == (name, "127.0.0.1")
+    assert (given["service"], given["host"]) == (name, "web-1.invalid")
     assert given["alert"]["labels"]["service"] == name
 
 
 def test_the_rule_takes_an_alert_that_names_no_service(world):
     """A person is told what was measured, unless there is nothing to tell."""
-    made = alert("HostOutOfMemory", instance="127.0.0.1:9100", tag=unique("none-"))
+    made = alert(alertname="HostOutOfMemory", instance="web-1.invalid:9100", tag=unique("none-"))
     with enabled(world, "high_memory"):
         execution = started_for(world, world.accept(made))
     assert outcome_of(execution) == ESCALATED

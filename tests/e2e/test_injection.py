@@ -11,8 +11,9 @@ import uuid
 
 import pytest
 
+from tests.support.alerts import alert, notification
 from tests.support.injection import EXPRESSIONS, JINJA, JINJA_FILTER, SECRET_KEY, YAQL
-from tests.support.world import alert, notification, unique
+from tests.support.world import unique
 
 # Every value that a rule hands on: the workflow's inputs, each from another place of the payload.
 PLACES = {
@@ -136,7 +137,7 @@ def test_no_alert_text_is_evaluated(world, secret, index):
     definition = WORKFLOW.format(inputs=", ".join(inputs), joined=joined)
     fingerprint = uuid.uuid4().hex[:16]
     entry = alert(
-        name,
+        alertname=name,
         instance=evil,
         evil=evil,
         left=evil[:1],
@@ -169,7 +170,9 @@ def test_no_alert_text_is_evaluated(world, secret, index):
 @pytest.mark.parametrize("evil", [JINJA, JINJA_FILTER, YAQL])
 def test_rows_and_answers_can_be_used_in_a_workflow(world, secret, evil):
     """What st2kv reads back, and what get_alert answers, is data too."""
-    row = world.completed(world.accept(alert(unique("E2eReadBack"), evil=evil, **{evil: "x"})))
+    row = world.completed(
+        world.accept(alert(alertname=unique("E2eReadBack"), evil=evil, **{evil: "x"}))
+    )
     fingerprint = row["alerts"][0]["fingerprint"]
     with world.workflow(READ_BACK, ["key", "fingerprint"]) as action:
         parameters = {"key": "poundcake.alert." + fingerprint, "fingerprint": fingerprint}
@@ -185,7 +188,7 @@ def test_rows_and_answers_can_be_used_in_a_workflow(world, secret, evil):
 def test_stackstorms_own_webhook_evaluates_nothing(world, secret, evil):
     """The body passes a rule's parameters on its way to receive_webhook, and stays what it is."""
     name = unique("E2eInjectionWebhook")
-    entry = alert(name, evil=evil, **{evil: "x"})
+    entry = alert(alertname=name, evil=evil, **{evil: "x"})
     world.api("POST", "/webhooks/poundcake", json=notification(entry, receiver=evil))
 
     def listed():
@@ -203,7 +206,7 @@ def test_stackstorms_own_webhook_evaluates_nothing(world, secret, evil):
 
 def test_rejected_alerts_and_errors_evaluate_nothing(world, secret):
     """The reason of a rejected alert quotes its text; it is data as well."""
-    bad = dict(alert(unique("E2eRejected")), startsAt=JINJA_FILTER)
+    bad = dict(alert(alertname=unique("E2eRejected")), startsAt=JINJA_FILTER)
     status, answer = world.post(notification(bad))
     assert status == 202
     row = world.completed(answer["request_id"])

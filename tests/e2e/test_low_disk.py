@@ -6,6 +6,7 @@ import json
 import pytest
 from poundcake import host_commands
 
+from tests.support.alerts import alert
 from tests.support.remediations import (
     ESCALATED,
     FAILED,
@@ -18,7 +19,7 @@ from tests.support.remediations import (
     run,
     started_for,
 )
-from tests.support.world import alert, unique
+from tests.support.world import unique
 
 # Files below $FS are made 30 days old, all three of their times: no program can set the third.
 MAKE = """
@@ -386,18 +387,18 @@ def test_a_remove_command_that_fails_says_so(place):
 def test_the_rule_takes_node_exporters_alerts(world):
     """What is too full is in the label "mountpoint"; nothing is mounted at this one."""
     mountpoint = unique("/srv/none-")
-    labels = {"instance": "127.0.0.1:9100", "mountpoint": mountpoint, "fstype": "ext4"}
+    labels = {"instance": "web-1.invalid:9100", "mountpoint": mountpoint, "fstype": "ext4"}
     with enabled(world, "low_disk"):
-        made = alert("NodeFilesystemAlmostOutOfSpace", device="/dev/sdb1", **labels)
+        made = alert(alertname="NodeFilesystemAlmostOutOfSpace", device="/dev/sdb1", **labels)
         execution = started_for(world, world.accept(made))
     given = execution["parameters"]
-    assert (given["mountpoint"], given["host"]) == (mountpoint, "127.0.0.1")
+    assert (given["mountpoint"], given["host"]) == (mountpoint, "web-1.invalid")
     assert given["alert"]["labels"]["device"] == "/dev/sdb1"
 
 
 def test_the_rule_takes_an_alert_that_names_no_mountpoint(world):
     """A person is told."""
-    made = alert("HostOutOfDiskSpace", instance="127.0.0.1:9100", tag=unique("none-"))
+    made = alert(alertname="HostOutOfDiskSpace", instance="web-1.invalid:9100", tag=unique("none-"))
     with enabled(world, "low_disk"):
         execution = started_for(world, world.accept(made))
     assert outcome_of(execution) == ESCALATED

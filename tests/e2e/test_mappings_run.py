@@ -6,11 +6,12 @@ import os
 import pytest
 import yaml
 
+from tests.support.alerts import alert
 from tests.support.fakes import FIXTURES
 from tests.support.mapping_cases import OLDER
 from tests.support.mapping_runs import ask, fire
 from tests.support.remediations import EVIL_NAMES
-from tests.support.world import World, alert, unique
+from tests.support.world import World, unique
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_a_hundred_mappings_apply_run_and_export_to_the_same(world):
         assert yaml.safe_load(exported)["alerts"].keys() == alerts.keys()
         assert len(ask(world, "apply", exported)["unchanged"]) == 100
         fired = [
-            alert(name, instance="host-%d:9100" % number, n=str(number))
+            alert(alertname=name, instance="host-%d:9100" % number, n=str(number))
             for number, name in enumerate(sorted(alerts))
         ]
         row = world.completed(world.accept(*fired), timeout=400)

@@ -12,8 +12,9 @@ import requests
 import yaml
 
 from tests.demo import servers
+from tests.support.alerts import alert
 from tests.support.guarded import TOKEN, world_of
-from tests.support.world import alert, unique
+from tests.support.world import unique
 
 MONITORING = Path(__file__).resolve().parents[2] / "monitoring"
 RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
@@ -156,11 +157,11 @@ def live(world):
     failing = {"cmd": "exit 1"}
     with world.rule("Good", "core.noop"), world.rule("Bad", "core.local", failing):
         host = unique("web") + ":9100"
-        same = [alert(name, instance=host) for name in ("Good", "Bad", "Other")]
-        first = world.accept(*same, alert("Watchdog", instance="prometheus"))
+        same = [alert(alertname=name, instance=host) for name in ("Good", "Bad", "Other")]
+        first = world.accept(*same, alert(alertname="Watchdog", instance="prometheus"))
         assert world.post(b"no json")[0] == 400
         world.completed(first)
-        resolved = [alert("Good", "resolved", instance=host)]
+        resolved = [alert(alertname="Good", status="resolved", instance=host)]
         world.completed(world.accept(*resolved, status="resolved"))
 
 

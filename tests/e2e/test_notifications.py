@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.alerts import alert, notification
 from tests.support.tracking import executions_of, max_overlap, states_of
-from tests.support.world import alert, notification, unique
+from tests.support.world import unique
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,7 +18,7 @@ def test_alert_becomes_a_tracked_remediation(world):
     """Received, remediated, resolved: the rows, the questions and the trace all tell it."""
     name = unique("E2eRemediated")
     with world.rule(name, "core.local", {"cmd": "echo fixed"}):
-        request_id = world.accept(alert(name, service="nginx"))
+        request_id = world.accept(alert(alertname=name, service="nginx"))
         row = world.completed(request_id)
     assert row["counts"] == {"alerts": 1, "dispatch": 1}
     assert row["source"] == "listener"
@@ -31,7 +32,7 @@ def test_alert_becomes_a_tracked_remediation(world):
     assert world.execution(execution_id)["result"]["stdout"] == "fixed"
     assert request_id in world.st2("trace", "list", "--trace-tag", request_id, "-j")
 
-    world.completed(world.accept(alert(name, "resolved", service="nginx")))
+    world.completed(world.accept(alert(alertname=name, status="resolved", service="nginx")))
     shown = world.ask("get_alert", fingerprint=entry["fingerprint"])
     assert states_of(shown) == ["received", "remediating", "remediated", "resolved"]
     assert shown["labels"]["service"] == "nginx"
@@ -50,7 +51,11 @@ def test_stackstorms_own_webhook_is_an_entrance(world):
     """What Alertmanager posts to /api/v1/webhooks/poundcake goes the same way."""
     name = unique("E2eWebhook")
     with world.rule(name, "core.noop"):
-        world.api("POST", "/webhooks/poundcake", json=notification(alert(name, text="a {b} <c>")))
+        world.api(
+            "POST",
+            "/webhooks/poundcake",
+            json=notification(alert(alertname=name, text="a {b} <c>")),
+        )
         listed = world.wait(
             lambda: _alerts_named(world, name, "remediated"), "the alert to be remediated"
         )
@@ -79,7 +84,7 @@ def test_a_remediation_that_fails_says_why(world):
     """A failed execution makes the alert failed, with the reason in history and execution row."""
     name = unique("E2eFailed")
     with world.rule(name, "core.local", {"cmd": "echo no such disk >&2; exit 3"}):
-        row = world.completed(world.accept(alert(name)))
+        row = world.completed(world.accept(alert(alertname=name)))
     assert row["alerts"][0]["outcome"] == "failed"
     shown = world.ask("get_alert", fingerprint=row["alerts"][0]["fingerprint"])
     assert shown["state"] == "failed"
@@ -90,7 +95,7 @@ def test_a_remediation_that_fails_says_why(world):
 
 def test_an_alert_that_no_rule_takes_is_unmatched(world):
     """Nothing is lost silently: the alert says that no rule matched."""
-    row = world.completed(world.accept(alert(unique("E2eUnmatched"))))
+    row = world.completed(world.accept(alert(alertname=unique("E2eUnmatched"))))
     shown = world.ask("get_alert", fingerprint=row["alerts"][0]["fingerprint"])
     assert states_of(shown) == ["received", "remediating", "unmatched"]
     assert "no rule" in shown["reason"]
@@ -100,7 +105,7 @@ def test_a_rule_that_names_an_absent_label_is_shown(world):
     """StackStorm drops such a rule with a failed enforcement only; the alert shows its reason."""
     name = unique("E2eAbsentLabel")
     with world.rule(name, "core.local", {"cmd": "echo {{ trigger.labels.nothere }}"}) as rule:
-        row = world.completed(world.accept(alert(name)))
+        row = world.completed(world.accept(alert(alertname=name)))
     shown = world.ask("get_alert", fingerprint=row["alerts"][0]["fingerprint"])
     assert shown["state"] == "unmatched"
     assert rule["ref"] in shown["reason"]
@@ -111,14 +116,14 @@ def test_repeats_of_an_episode_are_remediated_once(world):
     """Alertmanager repeats itself, HA pairs double it: one episode, one execution."""
     name = unique("E2eRepeated")
     with world.workflow(_noop_workflow()) as action, world.rule(name, action):
-        first = world.accept(alert(name))
-        repeats = [world.accept(alert(name), alert(name)) for _ in range(4)]
+        first = world.accept(alert(alertname=name))
+        repeats = [world.accept(alert(alertname=name), alert(alertname=name)) for _ in range(4)]
         world.completed(first)
         rows = [world.completed(request_id) for request_id in repeats]
         assert len(executions_of(world, action)) == 1
         assert {e["decision"] for row in rows for e in row["alerts"]} == {"duplicate"}
-        world.completed(world.accept(alert(name, "resolved")))
-        world.completed(world.accept(alert(name, starts_at="2026-02-01T00:00:00Z")))
+        world.completed(world.accept(alert(alertname=name, status="resolved")))
+        world.completed(world.accept(alert(alertname=name, starts_at="2026-11-22T00:00:00Z")))
         assert len(executions_of(world, action)) == 2, "a new startsAt is a new episode"
 
 
@@ -126,7 +131,7 @@ def test_several_rules_on_one_alert_are_all_tracked(world):
     """The alert is failed when one of its executions failed, and both are in the row."""
     name = unique("E2eTwoRules")
     with world.rule(name, "core.noop"), world.rule(name, "core.local", {"cmd": "exit 1"}):
-        row = world.completed(world.accept(alert(name)))
+        row = world.completed(world.accept(alert(alertname=name)))
     shown = world.ask("get_alert", fingerprint=row["alerts"][0]["fingerprint"])
     statuses = sorted(e["status"] for e in shown["attempts"][0]["executions"])
     assert statuses == ["failed", "succeeded"]
@@ -136,8 +141,8 @@ def test_several_rules_on_one_alert_are_all_tracked(world):
 def test_one_bad_alert_does_not_sink_the_others(world):
     """Nine good and one bad: nine are remediated, the tenth is recorded with its reason."""
     name = unique("E2eNine")
-    alerts = [alert(name, instance="h%d:1" % i) for i in range(9)]
-    alerts.insert(4, dict(alert(name, instance="bad:1"), startsAt="yesterday"))
+    alerts = [alert(alertname=name, instance="h%d:1" % i) for i in range(9)]
+    alerts.insert(4, dict(alert(alertname=name, instance="bad:1"), startsAt="yesterday"))
     with world.rule(name, "core.noop"):
         status, answer = world.post(notification(*alerts))
         assert status == 202
@@ -155,7 +160,9 @@ def test_resolved_alerts_cannot_be_remediated_by_mistake(world):
     name = unique("E2eResolved")
     with world.rule(name, "core.noop"):
         with world.rule(name, "core.echo", {"message": "bye"}, "poundcake.alert_resolved"):
-            world.completed(world.accept(alert(name, "resolved"), status="resolved"))
+            world.completed(
+                world.accept(alert(alertname=name, status="resolved"), status="resolved")
+            )
             path = "/executions?trigger_type=alert_resolved&limit=20"
             found = world.wait(
                 lambda: [
@@ -173,7 +180,9 @@ def test_a_burst_stays_in_the_window_and_loses_nothing(world):
     name = unique("E2eBurst")
     with world.workflow(_noop_workflow()) as action, world.rule(name, action):
         bodies = [
-            notification(*[alert(name, instance="h%d:1" % (20 * i + j)) for j in range(20)])
+            notification(
+                *[alert(alertname=name, instance="h%d:1" % (20 * i + j)) for j in range(20)]
+            )
             for i in range(20)
         ]
         with ThreadPoolExecutor(8) as pool:
@@ -224,7 +233,7 @@ def test_alertmanagers_variety_is_accepted(world):
     assert world.post(notification())[0] == 202
     bare = {"status": "firing", "labels": {"job": unique("köln-☂")}}
     full = dict(
-        alert(unique("E2eVariety"), städte="köln-☂"),
+        alert(alertname=unique("E2eVariety"), städte="köln-☂"),
         fingerprint="c0ffee" + unique("")[:10],
         notification_reason="group interval",
     )
@@ -246,14 +255,14 @@ def test_health_ready_and_status_answer(world):
     ready = requests.get(world.listener_url + "/ready", timeout=60)
     assert ready.status_code == 200
     assert {"datastore", "api", "trigger_bus"} <= set(ready.json()["parts"])
-    request_id = world.accept(alert(unique("E2eStatus")))
+    request_id = world.accept(alert(alertname=unique("E2eStatus")))
     assert world.status(request_id)["request_id"] == request_id
     world.completed(request_id)
 
 
 def test_unknown_ids_and_filters_say_what_exists(world):
     """An expected failure is a failed execution with a sentence, not a stack trace."""
-    world.completed(world.accept(alert(unique("E2eKnown"))))
+    world.completed(world.accept(alert(alertname=unique("E2eKnown"))))
     for action, parameters, text in (
         (
             "get_request",
@@ -283,7 +292,7 @@ def test_unknown_ids_and_filters_say_what_exists(world):
 
 def test_tracking_twice_changes_nothing(world):
     """track on a batch that is written already writes no row."""
-    request_id = world.accept(alert(unique("E2eTwice")))
+    request_id = world.accept(alert(alertname=unique("E2eTwice")))
     row = world.completed(request_id)
     result = world.ask("track", batch_id="ffffffff-ffff-7fff-bfff-ffffffffffff")
     assert result["written"] == 0
@@ -293,7 +302,7 @@ def test_tracking_twice_changes_nothing(world):
 
 def test_queues_are_empty_when_all_is_done(world):
     """Inbox and outbox entries leave when they are done; rows carry a time to live."""
-    request_id = world.accept(alert(unique("E2eQueues")))
+    request_id = world.accept(alert(alertname=unique("E2eQueues")))
     world.completed(request_id)
 
     def left():

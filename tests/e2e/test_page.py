@@ -6,7 +6,8 @@ import pytest
 import requests
 
 from tests.support import browser as chromium
-from tests.support.world import alert, unique
+from tests.support.alerts import alert
+from tests.support.world import unique
 
 ATTACK = "<img src=x onerror='window.hacked = 1'><script>window.hacked = 1</script>"
 WORKFLOW = """
@@ -40,7 +41,7 @@ def test_an_operator_follows_an_alert_with_hostile_labels(world, tmp_path):
         page = browser.open("%s/?state=all&alertname=%s" % (world.listener_url, name))
         assert "No alerts match." in page.text("main")
         with world.rule(name, action):
-            request_id = world.accept(alert(name, summary=ATTACK, **{"team": ATTACK}))
+            request_id = world.accept(alert(alertname=name, summary=ATTACK, **{"team": ATTACK}))
             page.wait(lambda: "✓ remediated" in page.text(".alerts"), "the remediation")
             page.click(".alerts summary")
             row = world.completed(request_id)
@@ -49,7 +50,9 @@ def test_an_operator_follows_an_alert_with_hostile_labels(world, tmp_path):
             assert text.count(ATTACK) == 2
             fingerprint = row["alerts"][0]["fingerprint"]
             assert "st2 run poundcake.get_alert fingerprint=" + fingerprint in text
-            world.accept(alert(name, "resolved", summary=ATTACK, **{"team": ATTACK}))
+            world.accept(
+                alert(alertname=name, status="resolved", summary=ATTACK, **{"team": ATTACK})
+            )
             page.wait(lambda: "✓ resolved" in page.text(".alerts summary"), "the resolve")
             assert page.evaluate("document.querySelector('.alerts details').open")
         assert page.evaluate("window.hacked") is None
@@ -61,7 +64,7 @@ def test_the_command_on_the_page_shows_the_execution(world):
     """The page shows StackStorm's own id of the execution."""
     name = unique("Page")
     with world.workflow(WORKFLOW) as action, world.rule(name, action):
-        world.completed(world.accept(alert(name)))
+        world.completed(world.accept(alert(alertname=name)))
         (found,) = get(world, "/remediations?alert_name=" + name)["remediations"]
     assert found["status"] == "success"
     assert action in world.st2("execution", "get", found["execution_id"])
@@ -71,7 +74,7 @@ def test_an_older_client_gets_its_answers(world):
     """It sends its requests in the order in which such a client does."""
     name = unique("Older")
     with world.workflow(WORKFLOW) as action, world.rule(name, action) as rule:
-        request_id = world.accept(alert(name))
+        request_id = world.accept(alert(alertname=name))
         world.completed(request_id)
         handlers = get(world, "/handlers?limit=1000")["handlers"]
         assert action in [item["action"] for item in handlers if item["name"] == rule["ref"]]

@@ -12,9 +12,10 @@ import pytest
 import requests
 
 from tests.demo import servers
+from tests.support.alerts import alert, notification
 from tests.support.guarded import PASSWORD, TOKEN, USERNAME, reach, remediations, states, world_of
 from tests.support.tracking import states_of
-from tests.support.world import World, alert, notification, unique
+from tests.support.world import World, unique
 
 REAL = bool(os.environ.get("ST2_API_URL"))
 SENSOR = "poundcake.AlertmanagerSensor"
@@ -125,7 +126,9 @@ def test_an_absent_fingerprint_is_computed_as_alertmanager_does(world, tmp_path,
     labels["alertname"] = unique("AmFingerprint")
     with alertmanager(tmp_path, url="http://127.0.0.1:1/") as am:
         fingerprint = am.fire(labels)
-    bare = dict(alert("x"), labels={name: value for name, value in labels.items() if value})
+    bare = dict(
+        alert(alertname="x"), labels={name: value for name, value in labels.items() if value}
+    )
     assert "fingerprint" not in bare
     row = world.completed(world.accept(bare))
     assert [entry["fingerprint"] for entry in row["alerts"]] == [fingerprint]
@@ -166,7 +169,7 @@ def test_an_absent_fingerprint_is_computed_as_alertmanager_does(world, tmp_path,
 def test_wrong_credentials_are_refused_and_nothing_is_read(guarded, login):
     """401 with a challenge; no word of the body gets into an answer, a log or the datastore."""
     marker = unique("marker")
-    body = json.dumps(notification(alert(marker)))
+    body = json.dumps(notification(alert(alertname=marker)))
     for path in ("/webhook", "/api/v1/webhook"):
         answer = requests.post(guarded.listener_url + path, data=body, timeout=60, **login)
         assert answer.status_code == 401
@@ -197,7 +200,7 @@ def test_credentials_are_in_no_log_and_no_row(guarded, tmp_path):
     with alertmanager(tmp_path, url=guarded.webhook_url, **login) as am:
         fingerprint = am.fire({"alertname": unique("AmSecret")})
         reach(world, fingerprint, "unmatched")
-    world.completed(world.accept(alert(unique("AmSecret"))))
+    world.completed(world.accept(alert(alertname=unique("AmSecret"))))
     rows = json.dumps(guarded.get("/keys", prefix="poundcake.", limit=1000))
     instances = json.dumps(guarded.get("/triggerinstances", limit=100))
     for text in (guarded.log(), rows, instances, world.st2("run", "-j", "poundcake.list_alerts")):
@@ -209,7 +212,7 @@ def test_many_senders_at_once_are_all_answered(tmp_path):
     """Eventlet, under which sensors run, refuses two threads that write to one file at a time."""
     with servers.Engine(tmp_path) as engine:
         world = world_of(engine)
-        body = notification(alert(unique("E2eMany"), "resolved"))
+        body = notification(alert(alertname=unique("E2eMany"), status="resolved"))
         with ThreadPoolExecutor(24) as pool:
             answers_ = list(pool.map(lambda _: world.post(body)[0], range(480)))
         assert answers_ == [202] * 480
@@ -242,7 +245,7 @@ def test_the_listener_stays_closed_to_a_network_without_credentials(tmp_path):
         engine.st2("sensor", "enable", SENSOR)
         world = World(engine.api_url, engine.api_key, url, engine.env)
         engine.wait_for(lambda: listens(url), "the listener")
-        world.completed(world.accept(alert(unique("AmOpen"))))
+        world.completed(world.accept(alert(alertname=unique("AmOpen"))))
     finally:
         engine.stop()
 

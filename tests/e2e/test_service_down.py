@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.support.alerts import alert
 from tests.support.processes import run_script
 from tests.support.remediations import (
     CHANGE,
@@ -22,7 +23,7 @@ from tests.support.remediations import (
     reason_of,
     started_for,
 )
-from tests.support.world import alert, free_port, unique
+from tests.support.world import free_port, unique
 
 
 def test_a_service_that_is_down_is_restarted(place):
@@ -143,14 +144,14 @@ def test_service_down_reads_well_in_st2_run(world):
 def test_the_rule_takes_a_service_down_alert(world):
     """Enabled with one command, it hands on the service and the host without its port."""
     name = unique("shop-")
-    made = alert("ServiceDown", instance="127.0.0.1:9100", service=name)
+    made = alert(alertname="ServiceDown", instance="web-1.invalid:9100", service=name)
     with enabled(world, "service_down"):
         request_id = world.accept(made)
         execution = started_for(world, request_id)
     assert execution["action"]["ref"] == "poundcake.service_down"
     assert execution["rule"]["ref"] == "poundcake.service_down"
     given = execution["parameters"]
-    assert (given["service"], given["host"]) == (name, "127.0.0.1")
+    assert (given["service"], given["host"]) == (name, "web-1.invalid")
     assert given["alert"]["request_id"] == request_id
     assert given["alert"]["labels"]["service"] == name
 
@@ -158,7 +159,7 @@ def test_the_rule_takes_a_service_down_alert(world):
 def test_the_rule_takes_node_exporters_alerts(world):
     """They name the unit in the label "name"."""
     name = unique("shop-") + ".service"
-    made = alert("SystemdServiceFailed", instance="127.0.0.1:9100", name=name)
+    made = alert(alertname="SystemdServiceFailed", instance="web-1.invalid:9100", name=name)
     with enabled(world, "service_down"):
         execution = started_for(world, world.accept(made))
     assert execution["parameters"]["service"] == name
@@ -166,7 +167,7 @@ def test_the_rule_takes_node_exporters_alerts(world):
 
 def test_the_rule_takes_an_alert_that_names_no_service(world):
     """A person is told, with what has failed on the host."""
-    made = alert("ServiceDown", instance="127.0.0.1:9100", tag=unique("none-"))
+    made = alert(alertname="ServiceDown", instance="web-1.invalid:9100", tag=unique("none-"))
     with enabled(world, "service_down"):
         execution = started_for(world, world.accept(made))
     assert outcome_of(execution) == ESCALATED
@@ -178,12 +179,14 @@ def test_a_services_name_is_data_all_the_way_from_the_alert(world):
     mark = "/tmp/" + unique("poundcake-e2e-mark-")
     names = [text.format(mark=mark) for text in EVIL_NAMES.values()]
     # A host each: of one alertname on one host only a few an hour are remediated.
-    hosts = ["127.0.0.%d:9100" % number for number in range(2, 2 + len(names))]
+    hosts = ["web-%d.invalid:9100" % number for number in range(2, 2 + len(names))]
     alerts = [
-        alert("ServiceDown", instance=host, service=name)
+        alert(alertname="ServiceDown", instance=host, service=name)
         for host, name in zip(hosts, names, strict=True)
     ]
-    no_host = alert("ServiceDown", instance="$(touch %s):9100" % mark, service=unique("shop-"))
+    no_host = alert(
+        alertname="ServiceDown", instance="$(touch %s):9100" % mark, service=unique("shop-")
+    )
     with enabled(world, "service_down"):
         request_id = world.accept(*alerts, no_host)
         row = world.completed(request_id)

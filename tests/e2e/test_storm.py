@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.crash import checks
+from tests.support.alerts import alert, notification
 from tests.support.tracking import max_overlap
-from tests.support.world import alert, notification, unique
+from tests.support.world import unique
 
 pytestmark = pytest.mark.soak
 
@@ -22,7 +23,7 @@ WINDOW = 10  # max_concurrent, as it is by default
 def test_a_storm_is_remediated_to_the_last_alert(world):
     """20 notifications at once: executions, and rows of all three kinds, agree to the last one."""
     name = unique("E2eStorm")
-    alerts = [alert(name, instance="host-%d:9100" % number) for number in range(ALERTS)]
+    alerts = [alert(alertname=name, instance="host-%d:9100" % number) for number in range(ALERTS)]
     bodies = [notification(*alerts[start::NOTIFICATIONS]) for start in range(NOTIFICATIONS)]
     with world.rule(name, "core.noop"):
         with ThreadPoolExecutor(NOTIFICATIONS) as pool:

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from tests.support.world import alert, copy_pack, free_port, open_world, unique
+from tests.support.alerts import alert
+from tests.support.world import copy_pack, free_port, open_world, unique
 
 # These change the pack, or would tell a real person.
 pytestmark = pytest.mark.skipif(
@@ -126,7 +127,7 @@ def test_rows_that_were_lost_come_back(world):
     """``st2 run poundcake.track since=1h`` gives what get_alert and get_request gave before."""
     name = unique("Lost")
     with world.rule(name, "core.noop"):
-        request_id = world.accept(alert(name, note="a {{ b }}"))
+        request_id = world.accept(alert(alertname=name, note="a {{ b }}"))
         request = world.completed(request_id)
     (fingerprint,) = [entry["fingerprint"] for entry in request["alerts"]]
     before = world.ask("get_alert", fingerprint=fingerprint)

@@ -16,14 +16,8 @@ from poundcake.settings import SettingsError
 from poundcake.st2 import inbox, rows, triggers
 from st2tests.base import BaseSensorTestCase
 
-from tests.support.fakes import (
-    PACK,
-    FakeStackStorm,
-    alert,
-    assert_inert,
-    load_fixture,
-    notification,
-)
+from tests.support.alerts import alert, notification
+from tests.support.fakes import PACK, FakeStackStorm, assert_inert, load_fixture
 
 TOKEN = "t0ken-that-nobody-may-see"
 PASSWORD = "passw0rd-that-nobody-may-see"

@@ -13,7 +13,7 @@ from poundcake.views import status_page
 from poundcake.views.status_page import StatusPage
 
 from tests.support import browser as chromium
-from tests.support.fakes import alert
+from tests.support.alerts import alert
 from tests.support.pack import Pack
 from tests.support.world import free_port
 

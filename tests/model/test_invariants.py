@@ -17,7 +17,8 @@ from poundcake.sensor.publisher import BusBroken
 from poundcake.st2 import rows, triggers
 from poundcake.st2.client import StackStormError
 
-from tests.support.fakes import PROPERTY, Killed, alert, make_settings
+from tests.support.alerts import alert
+from tests.support.fakes import PROPERTY, Killed, make_settings
 from tests.support.pack import Pack
 
 # Two of one host, one of them with a second disk, and two further hosts.
@@ -35,7 +36,7 @@ METHODS += ["list_enforcements", "list_executions", "get_execution"]
 _alerts = st.tuples(
     st.sampled_from(ALERTS), st.sampled_from(STARTS), st.sampled_from(["firing"] * 3 + ["resolved"])
 )
-_ends = st.sampled_from(["succeeded", "failed", "failed", "never ran", "canceled", "lost"])
+_ends = st.sampled_from(["succeeded", "failed", "failed", "never_ran", "canceled", "lost"])
 _moments = st.sampled_from([1, 1, 3, 20, 70, 400, 4000])
 _traffic = st.one_of(
     st.tuples(st.just("post"), st.lists(_alerts, min_size=1, max_size=4)),
@@ -68,10 +69,11 @@ _configs = st.fixed_dictionaries(
     {
         "max_concurrent": st.integers(1, 3),
         "max_attempts": st.integers(1, 3),
-        "serialize_by": st.sampled_from(["host", "none", "disk"]),
+        "serialize_by": st.sampled_from(["host", "target", "none", "disk"]),
         "rate_limit": st.sampled_from([(), ("2/1h",), ("1/10m", "3/1d")]),
         "breaker_failures": st.sampled_from([0, 2]),
         "cooldown_seconds": st.sampled_from([0, 300]),
+        "reopen_seconds": st.sampled_from([0, 60]),
         "cancel_on_resolve": st.booleans(),
     }
 )
@@ -126,8 +128,8 @@ class Ward:
             if how == "lost":
                 self.pack.stackstorm.lose(execution_id)
             else:
-                status = "failed" if how == "never ran" else how
-                self.pack.stackstorm.finish(execution_id, status, ran=how != "never ran")
+                status = "failed" if how == "never_ran" else how
+                self.pack.stackstorm.finish(execution_id, status, ran=how != "never_ran")
 
     def pause(self, alertname):
         if self.paused is None:
@@ -209,8 +211,8 @@ class Ward:
         for row in self.alerts:
             assert len(open_attempts(row)) <= 1
             for episode in row["episodes"]:
-                self.check_attempts(row, episode["starts_at"])
-        if self.config["serialize_by"] == "host":
+                self.check_attempts(row, episode["id"])
+        if self.config["serialize_by"] in ("host", "target"):
             self.check_distinct(item["host"] for item in running)
         if self.config["serialize_by"] == "disk":
             self.check_distinct(i["labels"]["disk"] for i in running if "disk" in i["labels"])
@@ -233,10 +235,10 @@ class Ward:
             for a in row["attempts"]:
                 if a["outcome"] not in UNCOUNTED:
                     at = clock.to_seconds(a["dispatched_at"])
-                    began[limits.rate_key(row)].append((at, a["by"]))
+                    began[limits.rate_keys(row)["rate"]].append((at, a["by"]))
         for times in began.values():
             for at, by in times:
-                for count, seconds in self.pack.settings.admission.rates:
+                for count, seconds in self.pack.settings.admission.rates["rate"]:
                     within = [other for other, _ in times if at - seconds < other <= at]
                     assert by or len(within) <= count
 

@@ -11,7 +11,7 @@ from poundcake.operators import commands, controls
 from poundcake.st2 import executions, rows, triggers
 from poundcake.views import queries
 
-from tests.support.fakes import alert
+from tests.support.alerts import alert
 from tests.support.pack import SCHEMAS, Pack
 
 MINUTE = 60
@@ -107,8 +107,8 @@ def test_an_execution_that_never_ran_is_tried_again_without_counting(pack):
     assert len(pack.stackstorm.dispatched()) == 3
     pack.settle()
     assert pack.alert()["state"] == "remediated"
-    assert counted_attempts(pack.alert(), pack.alert()["starts_at"]) == 1
-    assert pack.request(request_id)["alerts"][0]["outcome"] == "succeeded"
+    assert counted_attempts(pack.alert(), pack.alert()["episode"]) == 1
+    assert pack.request(request_id)["alerts"][0]["outcome"] == "remediated"
 
 
 @pytest.mark.parametrize("status, patience", [("requested", 90), ("scheduled", 600)])
@@ -127,7 +127,7 @@ def test_an_execution_that_stackstorm_lost_before_it_ran_is_canceled_and_tried_a
     assert len(pack.stackstorm.dispatched()) == 2
     pack.settle()
     assert pack.alert()["state"] == "remediated"
-    assert counted_attempts(pack.alert(), pack.alert()["starts_at"]) == 1
+    assert counted_attempts(pack.alert(), pack.alert()["episode"]) == 1
 
 
 def test_an_execution_that_got_lost_is_not_tried_again_when_its_alert_has_resolved(pack):
@@ -391,7 +391,7 @@ def test_a_person_gets_one_more_attempt_now_whatever_the_limits_say(pack, prepar
     pack.settle()
     request = pack.request(request_id)
     assert request["source"] == BY_HAND and request["command"]["by"] == "ann"
-    assert request["alerts"][0]["outcome"] == "succeeded" and request["completed_at"]
+    assert request["alerts"][0]["outcome"] == "remediated" and request["completed_at"]
     assert pack.alert()["state"] == "remediated"
 
 
@@ -429,7 +429,7 @@ def test_an_attempt_by_hand_of_a_pending_alert_completes_the_request_that_waits_
     pack.settle()
     assert len(pack.stackstorm.dispatched()) == 2
     entries = pack.request(first)["alerts"] + pack.request(second)["alerts"]
-    assert [entry["outcome"] for entry in entries] == ["succeeded"] * 3
+    assert [entry["outcome"] for entry in entries] == ["remediated"] * 3
     assert pack.request(first)["completed_at"] and pack.request(second)["completed_at"]
 
 
@@ -529,7 +529,7 @@ def test_a_pending_alert_that_a_person_takes_over_leaves_the_queue():
     pack.settle()
     assert len(pack.stackstorm.dispatched()) == 1
     outcomes = [entry["outcome"] for entry in pack.request(request_id)["alerts"]]
-    assert outcomes == ["succeeded", "acknowledged"] and pack.request(request_id)["completed_at"]
+    assert outcomes == ["remediated", "acknowledged"] and pack.request(request_id)["completed_at"]
 
 
 # --- what is told ---------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from poundcake import clock
 from poundcake.st2 import rows, triggers
 
-from tests.support.fakes import alert
+from tests.support.alerts import alert
 from tests.support.pack import Pack
 
 pytestmark = pytest.mark.soak
@@ -22,8 +22,12 @@ pytestmark = pytest.mark.soak
 HOUR = 3600
 ALERTS_OF_A_KIND = 2
 GROUPS = 4
-GROUP_INTERVAL = 60  # every group is told again so often: a short repeat_interval
-SECOND_PEER = 3  # so much later an Alertmanager that is cut off from the first says the same
+GROUP_INTERVAL = 30  # every group is told again so often: a short repeat_interval
+# So much later an Alertmanager that is cut off from the first says the same, for some groups. It
+# heard of the alert from a Prometheus that saw it a little later.
+SECOND_PEERS = {1: 3, 3: 35}
+SEEN_LATER = 2
+REOPEN = 60
 COOLDOWN, FACTOR, MOST = 330, 2, 3
 # alertname -> how long its remediation takes, and how it ends
 REMEDIATIONS = {"Quick": (12, "succeeded"), "Slow": (140, "succeeded"), "Broken": (12, "failed")}
@@ -46,12 +50,13 @@ CONFIG = {
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """An alert in a notification; ``starts_at`` in seconds since the hour began."""
+    """An alert in a notification; its times are in seconds since the hour began."""
 
     number: int
     name: str
     status: str
     starts_at: int
+    ends_at: int
 
 
 def periods(dice, kind):
@@ -77,25 +82,29 @@ def notifications(dice):
     ]
     sent = collections.defaultdict(list)
     for group in range(GROUPS):
-        told = {}  # number -> starts_at of what was last said to be firing
+        told = {}  # number -> when what was last said to be firing starts and ends
         for now in range(group * 7, HOUR, GROUP_INTERVAL):
             entries = list(_group(sources[group::GROUPS], told, now))
             if entries:
                 sent[now].append(entries)
-                if group % 2:
-                    sent[now + SECOND_PEER].append(entries)
+                if group in SECOND_PEERS:
+                    sent[now + SECOND_PEERS[group]].append([_of_second_peer(e) for e in entries])
     return sent
+
+
+def _of_second_peer(entry):
+    return dataclasses.replace(entry, starts_at=entry.starts_at + SEEN_LATER)
 
 
 def _group(sources, told, now):
     """Yield what Alertmanager says of a group: what fires, and once what no longer does."""
     for number, name, times in sources:
-        firing = [start for start, end in times if start <= now < end]
+        firing = [(start, end) for start, end in times if start <= now < end]
         if firing:
             told[number] = firing[0]
-            yield Entry(number, name, "firing", firing[0])
+            yield Entry(number, name, "firing", *firing[0])
         elif number in told:
-            yield Entry(number, name, "resolved", told.pop(number))
+            yield Entry(number, name, "resolved", *told.pop(number))
 
 
 # --- what must come of it -------------------------------------------------------------------------
@@ -103,13 +112,23 @@ def _group(sources, told, now):
 
 @dataclasses.dataclass
 class Episode:
-    """A firing period: when its attempts ended, and how often it was spoken of."""
+    """A firing period: when its attempts ended, and how often it was spoken of.
 
-    starts_at: int
+    ``waits_until``: until then it may be a peer that lags.
+    """
+
+    starts: list
+    waits_until: float = 0
+    resolved_at: float = 0
+    ended_at: int = 0
     ends: list = dataclasses.field(default_factory=list)
     occurrences: int = 0
     is_resolved: bool = False
     is_exhausted: bool = False
+
+    @property
+    def starts_at(self):
+        return min(self.starts)
 
 
 class Model:
@@ -120,34 +139,55 @@ class Model:
         self._busy_until = None
         self._waits = None  # the episode that waits for the attempt of an older one to end
         self.episodes = []
-        self.attempts = []  # (starts_at of the episode, attempt)
+        self.reopened = 0
+        self.attempts = []  # (starts_at of the episode by then, attempt)
 
     def decide(self, entry, now):
         """Return the decision on an entry that is decided at a time."""
         self.catch_up(now)
-        episode = next((e for e in self.episodes if e.starts_at == entry.starts_at), None)
-        is_new = episode is None
+        last = self.episodes[-1] if self.episodes else None
+        is_new = last is None or (last.is_resolved and entry.status == "firing")
         if is_new:
-            episode = Episode(entry.starts_at)
-            self.episodes.append(episode)
+            self.episodes.append(Episode([]))
+        episode = self.episodes[-1]
+        episode.starts.append(entry.starts_at)
         episode.occurrences += 1
         if episode.is_resolved:
             return "duplicate"
         if entry.status == "resolved":
-            episode.is_resolved = True
+            episode.is_resolved, episode.resolved_at, episode.ended_at = True, now, entry.ends_at
             return "resolve"
-        return self._start(episode, now) if is_new else self._repeat(episode, now)
+        if not is_new:
+            return self._repeat(episode, now)
+        if last and not self._began_after(last, entry) and now < last.resolved_at + REOPEN:
+            episode.waits_until = last.resolved_at + REOPEN
+            self.reopened += 1
+            return "pend"
+        return self._start(episode, now)
+
+    @staticmethod
+    def _began_after(last, entry):
+        return entry.starts_at > max(last.ended_at, *last.starts)
 
     def is_close(self, now):
         """Whether something ends just now: a remediation, or a cooldown."""
         self.catch_up(now - MARGIN)
         ends = [self._busy_until]
-        if self.episodes and self.episodes[-1].ends:
-            ends.append(self._cooled(self.episodes[-1]))
+        if self.episodes:
+            latest = self.episodes[-1]
+            ends += [latest.waits_until, latest.resolved_at + REOPEN]
+            if latest.ends:
+                ends.append(self._cooled(latest))
         return any(end is not None and abs(now - end) <= MARGIN for end in ends)
 
     def catch_up(self, now):
         """Let happen what time alone brings: a release, and the end of a last attempt in vain."""
+        latest = self.episodes[-1] if self.episodes else None
+        if latest and 0 < latest.waits_until <= now:
+            until, latest.waits_until = latest.waits_until, 0
+            self.catch_up(until)
+            if not latest.is_resolved:
+                self._start(latest, until + SEEN_AFTER)
         if self._busy_until is None or now < self._busy_until:
             return
         episode, self._waits = self._waits, None
@@ -175,7 +215,7 @@ class Model:
         return self._dispatch(episode, now)
 
     def _repeat(self, episode, now):
-        if self._busy_until is not None:
+        if self._busy_until is not None or episode.waits_until:
             return "duplicate"
         if episode.is_exhausted:
             return "suppress"
@@ -235,7 +275,8 @@ class Hour:
 
     def _alert(self, entry):
         labels = {"alertname": entry.name}
-        return alert(entry.number, entry.status, self.text(entry.starts_at), **labels)
+        made = alert(entry.number, entry.status, self.text(entry.starts_at), **labels)
+        return dict(made, endsAt=self.text(entry.ends_at))
 
     def _finish(self):
         """End the executions that have run long enough."""
@@ -289,5 +330,6 @@ def test_an_hour_of_mixed_traffic_is_reconciled_exactly():
     assert changes["remediating"] == len(dispatched)
     assert changes["resolved"] == hour.decisions["resolve"]
     assert changes["exhausted"] == sum(episode.is_exhausted for episode in episodes)
+    assert any(model.reopened for model in hour.models.values())
     # Every kind of decision was among them.
     assert set(hour.decisions) == {"dispatch", "pend", "duplicate", "suppress", "resolve"}

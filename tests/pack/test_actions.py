@@ -15,23 +15,17 @@ import log_notification
 import receive_webhook
 import track
 from hypothesis import given
-from poundcake.core import lifecycle, payload
+from poundcake.core import payload
 from poundcake.core.alert import STATES
 from poundcake.sensor.ledger import Ledger
 from poundcake.st2 import inbox, outbox, rows
 from poundcake.st2.client import StackStormError
 
+from tests.support import facts
 from tests.support.actions import PackActionTestCase
+from tests.support.alerts import alert, notification
 from tests.support.facts import fact
-from tests.support.fakes import (
-    JSON_VALUES,
-    PROPERTY,
-    alert,
-    assert_inert,
-    load_fixture,
-    make_settings,
-    notification,
-)
+from tests.support.fakes import JSON_VALUES, PROPERTY, assert_inert, load_fixture, make_settings
 
 
 class RowsTestCase(PackActionTestCase):
@@ -68,7 +62,7 @@ class RowsTestCase(PackActionTestCase):
         """Add a request with one alert; return its fingerprint."""
         parsed = payload.parse(notification(entry, receiver=receiver))
         one = parsed.alerts[0]
-        described = lifecycle.describe(one, parsed)
+        described = facts.described(one, parsed)
         received = {"status": "firing", "request_id": request_id, "alert": described}
         self.fact(one.fingerprint, "notified", **received)
         row = {
@@ -195,7 +189,7 @@ class TestGetRequest(RowsTestCase):
         rows.delete(self.stackstorm, rows.ALERT, self.one)
         found = self.succeed(request_id="request1")
         self.assertEqual(
-            (found["alerts"][0]["state"], found["alerts"][0]["outcome"]), (None, "succeeded")
+            (found["alerts"][0]["state"], found["alerts"][0]["outcome"]), (None, "remediated")
         )
 
     def test_an_unknown_request_is_an_error_with_the_known_ones(self):
@@ -389,7 +383,7 @@ class TestAnswersAreInert(RowsTestCase):
         """That goes for every action that reads rows, even of an alert full of expressions."""
         document = load_fixture("expressions")
         parsed = payload.parse(document)
-        described = lifecycle.describe(parsed.alerts[0], parsed)
+        described = facts.described(parsed.alerts[0], parsed)
         received = {"status": "firing", "request_id": "request9", "alert": described}
         fingerprint = parsed.alerts[0].fingerprint
         self.fact(fingerprint, "notified", **received)

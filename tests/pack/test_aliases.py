@@ -17,7 +17,8 @@ from poundcake.views import health, queries
 from st2common.util.jinja import get_jinja_environment
 from st2tests.base import BaseActionAliasTestCase
 
-from tests.support.fakes import PACK, alert
+from tests.support.alerts import alert
+from tests.support.fakes import PACK
 from tests.support.pack import Pack
 
 ALIASES = {}

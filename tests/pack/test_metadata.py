@@ -17,8 +17,9 @@ from poundcake.core.history import transitions
 from poundcake.st2 import triggers
 from st2common.runners.base_action import Action
 
+from tests.support.alerts import alert, notification
 from tests.support.environment import STACKSTORM_INSTALLED
-from tests.support.fakes import NOW, PACK, alert, assert_inert, load_fixture, notification
+from tests.support.fakes import NOW, PACK, assert_inert, load_fixture
 from tests.support.rows import STARTS_AT, a_row
 
 METADATA_ORDER = ["name", "runner_type", "description", "enabled", "entry_point", "parameters"]

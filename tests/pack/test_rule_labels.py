@@ -7,7 +7,7 @@ from poundcake.core import payload
 from poundcake.st2 import triggers
 
 from tests.engine import expressions
-from tests.support.fakes import alert, notification
+from tests.support.alerts import alert, notification
 from tests.support.remediation_table import PAGE, ROOT, alertnames, page, rules
 from tests.support.rows import a_row
 

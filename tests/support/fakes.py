@@ -1,4 +1,4 @@
-"""What the unit tests put in StackStorm's place, all in memory, and Alertmanager's bodies."""
+"""What the unit tests put in StackStorm's place, all in memory."""
 
 import copy
 import itertools
@@ -69,37 +69,6 @@ def load_fixture(name):
     """Return one of tests/fixtures/<name>.json, decoded."""
     with open(os.path.join(FIXTURES, name + ".json"), encoding="utf-8") as handle:
         return json.load(handle)
-
-
-def alert(number=1, status="firing", starts_at="2026-11-21T08:00:00Z", **labels):
-    """Return an entry of ``alerts[]``, one identity a number."""
-    named = {"alertname": "ServiceDown", "instance": "web%d:9100" % number, "severity": "critical"}
-    return {
-        "status": status,
-        "labels": dict(named, **labels),
-        "annotations": {"summary": "the service is down"},
-        "startsAt": starts_at,
-        "endsAt": "0001-01-01T00:00:00Z",
-        "generatorURL": "http://prometheus.example.com/graph",
-    }
-
-
-def notification(*alerts, **more):
-    """Return an Alertmanager notification with some alerts."""
-    document = {
-        "version": "4",
-        "groupKey": '{}:{job="node"}',
-        "truncatedAlerts": 0,
-        "status": "firing",
-        "receiver": "poundcake",
-        "groupLabels": {},
-        "commonLabels": {},
-        "commonAnnotations": {},
-        "externalURL": "http://alertmanager.example.com",
-        "alerts": list(alerts),
-    }
-    document.update(more)
-    return document
 
 
 def strings_in(value):
@@ -216,7 +185,7 @@ class FakeStackStorm:
 
     def list_executions(self, trigger_name, since=None, status=None):
         self._answer("list_executions")
-        names = ("id", "status", "start_timestamp", "end_timestamp", "rule", "action")
+        names = ("id", "status", "start_timestamp", "end_timestamp", "rule", "action", "runner")
         return [
             copy.deepcopy({name: item[name] for name in names if name in item})
             for item in self.executions.values()
@@ -301,8 +270,15 @@ class FakeStackStorm:
         end = self._expires.get(name)
         return None if end is None else end - self._now()
 
-    def rule(self, ref, matches=lambda payload: True, failure="", trigger="poundcake.alert"):
-        """Add a rule that starts ``core.noop``."""
+    def rule(
+        self,
+        ref,
+        matches=lambda payload: True,
+        failure="",
+        trigger="poundcake.alert",
+        runner="noop",
+    ):
+        """Add a rule that starts ``core.noop``, or what has another runner."""
         self.rules.append(
             {
                 "ref": ref,
@@ -310,6 +286,7 @@ class FakeStackStorm:
                 "action_ref": "core.noop",
                 "matches": matches,
                 "failure": failure,
+                "runner": runner,
             }
         )
 
@@ -407,6 +384,7 @@ class FakeStackStorm:
                 "start_timestamp": clock.to_text(self._now()),
                 "rule": {"ref": rule["ref"]},
                 "action": {"ref": rule["action_ref"]},
+                "runner": {"name": rule["runner"]},
                 "trigger_name": instance["trigger"].split(".", 1)[1],
             }
         self.enforcements.append(enforcement)

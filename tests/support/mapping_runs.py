@@ -2,7 +2,7 @@
 
 import yaml
 
-from tests.support.world import alert
+from tests.support.alerts import alert
 
 PACK = "default"
 
@@ -24,8 +24,9 @@ def run(world, action, mappings=None, **parameters):
 
 def fire(world, name, **more):
     """Post an alert; once all have ended, return the executions of its workflow and steps."""
-    entry = alert(name, starts_at=None)
-    entry["labels"].update(more.pop("labels", {}))
+    labels = {"instance": "web-01:9100", "severity": "warning", **more.pop("labels", {})}
+    entry = alert(alertname=name, **labels)
+    entry["annotations"]["summary"] = f"{name} on {labels['instance']}"
     for label in more.pop("without", ()):
         del entry["labels"][label]
     entry.update(more)

@@ -9,7 +9,8 @@ import contextlib
 import shlex
 from dataclasses import dataclass, field
 
-from tests.support.world import alert, unique
+from tests.support.alerts import alert
+from tests.support.world import unique
 
 # What an alert may call a thing. {mark} is a file that none of them may make.
 EVIL_NAMES = {
@@ -204,7 +205,7 @@ def reason_of(world, action, parameters):
     """Why the alert failed whose rule ran this action."""
     name = unique("E2eReason")
     with world.rule(name, action, parameters):
-        row = world.completed(world.accept(alert(name)))
+        row = world.completed(world.accept(alert(alertname=name)))
     shown = world.ask("get_alert", fingerprint=row["alerts"][0]["fingerprint"])
     assert shown["state"] == "failed"
     return shown["reason"]

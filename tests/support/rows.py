@@ -3,6 +3,7 @@
 from poundcake import clock
 from poundcake.core import lifecycle
 
+from tests.support import facts
 from tests.support.facts import fact
 from tests.support.fakes import NOW
 
@@ -12,7 +13,7 @@ STARTS_AT = "2026-11-21T08:00:00.000000000Z"
 def a_row(one, parsed):
     """Return the row of an alert that was notified, dispatched, settled and resolved."""
     about = {"fingerprint": one.fingerprint, "episode": STARTS_AT, "request_id": "r1"}
-    described = lifecycle.describe(one, parsed)
+    described = facts.described(one, parsed)
     row = None
     for second, (kind, more) in enumerate(
         [

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import requests
 
+from tests.support.alerts import notification
+
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 120
 
@@ -238,34 +240,3 @@ def _answers(url):
 def unique(stem):
     """A name that no other run of the tests has used."""
     return "%s%s" % (stem, uuid.uuid4().hex[:10])
-
-
-def alert(alertname, status="firing", instance="web-01:9100", starts_at=None, **labels):
-    """One entry of ``alerts[]`` as Alertmanager sends it."""
-    labels = dict({"alertname": alertname, "instance": instance, "severity": "warning"}, **labels)
-    return {
-        "status": status,
-        "labels": labels,
-        "annotations": {"summary": "%s on %s" % (alertname, instance)},
-        "startsAt": starts_at or "2026-01-31T12:00:00.123Z",
-        "endsAt": "0001-01-01T00:00:00Z" if status == "firing" else "2026-01-31T12:30:00Z",
-        "generatorURL": "http://prometheus:9090/graph?g0.expr=up+%3D%3D+0",
-    }
-
-
-def notification(*alerts, **fields):
-    """A whole version 4 payload around some alerts."""
-    body = {
-        "version": "4",
-        "groupKey": '{}:{alertname="e2e"}',
-        "truncatedAlerts": 0,
-        "status": "firing",
-        "receiver": "poundcake",
-        "groupLabels": {},
-        "commonLabels": {},
-        "commonAnnotations": {},
-        "externalURL": "http://alertmanager:9093",
-        "alerts": list(alerts),
-    }
-    body.update(fields)
-    return body

@@ -77,6 +77,14 @@ def test_a_setting_of_a_later_version_is_no_error():
             {"rate_limit": ["51/1d"]},
             'rate_limit: "51/1d" is out of range; expected a count of 1 to 50',
         ),
+        (
+            {"target_rate_limit": ["6/day"]},
+            'target_rate_limit: "6/day"; expected a count and a time',
+        ),
+        (
+            {"target_labels": ["namespace,,pod"]},
+            'target_labels: "namespace,,pod"; expected label names separated by commas',
+        ),
         ({"username": "u"}, "password: missing"),
         ({"password": "p"}, "username: missing"),
         ({"jfr_timeout_seconds": 600}, "jfr_timeout_seconds: 600 is out of range"),
@@ -102,7 +110,7 @@ def test_a_setting_that_cannot_be_used_is_named(config, start):
 )
 def test_rates_are_how_many_in_how_many_seconds(texts, wanted):
     """All of them hold; an empty list limits nothing."""
-    assert settings.from_config({"rate_limit": texts}).admission.rates == wanted
+    assert settings.from_config({"rate_limit": texts}).admission.rates["rate"] == wanted
 
 
 def test_everything_or_some_alertnames_are_dry():

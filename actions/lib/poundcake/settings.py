@@ -17,8 +17,9 @@ from poundcake import clock
 from poundcake.errors import SettingsError
 
 SCHEMA_PATH = Path(__file__).resolve().parents[3] / "config.schema.yaml"
-# A row keeps this many earlier attempts, so a rate cannot count more.
-MOST_IN_RATE = 50
+# The rates and the highest count of each. A row keeps 50 earlier attempts, so the first, which may
+# be of one alert, cannot count more.
+_RATES = {"rate": 50, "alertname_rate": 10000, "target_rate": 10000}
 
 
 def _named(name: str) -> Any:
@@ -55,7 +56,10 @@ class AdmissionSettings:
     cooldown_seconds: int
     backoff_factor: int
     max_attempts: int
+    reopen_seconds: int
     rate_limit: Tuple[str, ...]
+    alertname_rate_limit: Tuple[str, ...]
+    target_rate_limit: Tuple[str, ...]
     breaker_failures: int
     breaker_seconds: int
     dry_run: bool
@@ -65,9 +69,15 @@ class AdmissionSettings:
     watchdog_seconds: int
 
     @functools.cached_property
-    def rates(self) -> List[Tuple[int, float]]:
-        """``rate_limit`` as a list of ``(count, seconds)``."""
-        return [_rate(text) for text in self.rate_limit]
+    def rates(self) -> Dict[str, List[Tuple[int, float]]]:
+        """The limits ``..._limit`` as lists of ``(count, seconds)``."""
+        limits = {name: getattr(self, name + "_limit") for name in _RATES}
+        return {name: [_rate(name, item) for item in items] for name, items in limits.items()}
+
+    @property
+    def longest_rate(self) -> float:
+        """How many seconds the rates look back."""
+        return max((seconds for rate in self.rates.values() for _, seconds in rate), default=0)
 
     def is_dry(self, alertname: str) -> bool:
         """True when nothing is dispatched for this alertname."""
@@ -76,6 +86,21 @@ class AdmissionSettings:
     def is_heartbeat(self, alertname: str) -> bool:
         """True for the alert that always fires; only its absence matters."""
         return bool(alertname) and alertname == self.watchdog_alertname
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """What a remediation acts on."""
+
+    labels: Tuple[str, ...]
+    exporter_jobs: Tuple[str, ...] = _named("exporter_jobs")
+    host_exporter_jobs: Tuple[str, ...] = _named("host_exporter_jobs")
+    local_instance_is_node: bool = _named("local_instance_is_node")
+
+    @functools.cached_property
+    def label_sets(self) -> List[Tuple[str, ...]]:
+        """``labels`` as a list of tuples of label names."""
+        return [tuple(_label_set(item)) for item in self.labels]
 
 
 @dataclass(frozen=True)
@@ -184,6 +209,7 @@ class Settings:
 
     listener: ListenerSettings
     admission: AdmissionSettings
+    target: TargetSettings
     retention: RetentionSettings
     notify: NotifySettings
     alertmanager: ServerSettings
@@ -200,6 +226,7 @@ class Settings:
 _SECTIONS = {
     "listener": ("", ListenerSettings),
     "admission": ("", AdmissionSettings),
+    "target": ("target_", TargetSettings),
     "retention": ("", RetentionSettings),
     "notify": ("notify_", NotifySettings),
     "alertmanager": ("alertmanager_", ServerSettings),
@@ -220,6 +247,7 @@ _RANGES = {
     "cooldown_seconds": (0, 604800),
     "backoff_factor": (1, 100),
     "max_attempts": (1, 50),
+    "reopen_seconds": (0, 3600),
     "breaker_failures": (0, 1000),
     "breaker_seconds": (1, 604800),
     "watchdog_seconds": (10, 604800),
@@ -304,6 +332,7 @@ def from_config(config: Optional[Mapping[str, Any]]) -> Settings:
     }
     settings = Settings(promtool_path=values["promtool_path"], **sections)
     settings.admission.rates  # noqa: B018 - raises for a malformed rate
+    settings.target.label_sets  # noqa: B018 - raises for a malformed set
     return settings
 
 
@@ -341,16 +370,24 @@ def _value(name: str, value: Any) -> Any:
     return tuple(value) if kind is list else value
 
 
-def _rate(text: str) -> Tuple[int, float]:
-    match = re.match(r"\s*(\d{1,9})\s*/\s*(\S+)\s*\Z", text)
+def _rate(name: str, value: str) -> Tuple[int, float]:
+    setting, most = name + "_limit", _RATES[name]
+    match = re.match(r"\s*(\d{1,9})\s*/\s*(\S+)\s*\Z", value)
     expected = "a count and a time, such as 3/1h or 7/1d"
     if not match:
-        raise SettingsError("rate_limit", '"%s"' % text, expected)
+        raise SettingsError(setting, f'"{value}"', expected)
     try:
         count, seconds = int(match.group(1)), clock.span(match.group(2))
     except ValueError:
-        raise SettingsError("rate_limit", '"%s"' % text, expected)
-    if not 1 <= count <= MOST_IN_RATE:
-        problem = '"%s" is out of range' % text
-        raise SettingsError("rate_limit", problem, "a count of 1 to %d" % MOST_IN_RATE)
+        raise SettingsError(setting, f'"{value}"', expected)
+    if not 1 <= count <= most:
+        raise SettingsError(setting, f'"{value}" is out of range', f"a count of 1 to {most}")
     return count, seconds
+
+
+def _label_set(value: str) -> List[str]:
+    names = [name.strip() for name in value.split(",")]
+    if not all(names):
+        expected = "label names separated by commas, such as namespace,deployment"
+        raise SettingsError("target_labels", f'"{value}"', expected)
+    return names

@@ -16,7 +16,8 @@ from poundcake.inert import inert
 from poundcake.st2 import triggers
 
 from tests.demo import servers
-from tests.support.fakes import PACK, PROPERTY, FakeContent, alert, assert_inert, notification
+from tests.support.alerts import alert, notification
+from tests.support.fakes import PACK, PROPERTY, FakeContent, assert_inert
 from tests.support.rows import a_row
 
 TWO = 'label_replace(vector(1), "a", "b", "", "")'  # many to one: Prometheus sees it when it runs

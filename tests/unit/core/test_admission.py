@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from poundcake import clock
-from poundcake.core import admission, consequences, lifecycle, payload
+from poundcake.core import admission, consequences, lifecycle, payload, target
 from poundcake.core.alert import (
+    ESCALATED,
+    NOT_NEEDED,
     counted_attempts,
     current_episode,
     current_hold,
@@ -20,6 +22,7 @@ from poundcake.core.decisions import (
     PEND,
     RATE,
     REJECTED,
+    REOPENED,
     RESOLVE,
     RETRY,
     SUPPRESS,
@@ -28,10 +31,11 @@ from poundcake.core.facts import Dispatched
 from poundcake.matchers import parse
 from poundcake.sensor.ledger import Ledger
 
+from tests.support.alerts import alert, notification
 from tests.support.facts import fact as make
-from tests.support.fakes import NOW, PROPERTY, alert, make_settings, notification
+from tests.support.fakes import NOW, PROPERTY, make_settings
 
-EPISODE = "2026-11-21T08:00:00.000000000Z"
+START = "2026-11-21T08:00:00Z"
 LATER = "2026-11-21T09:00:00Z"
 BY_ANN = {"by": "ann", "reason": "deploying", "at": "2026-11-21T08:00:00Z"}
 NOTHING_SET = Controls({}, (), {})
@@ -41,7 +45,9 @@ ENDS = {
     "succeeded": ("succeeded", True),
     "failed": ("failed", True),
     "canceled": ("canceled", True),
-    "never ran": ("failed", False),
+    "never_ran": ("failed", False),
+    "not_needed": ("succeeded", True),
+    "escalated": ("succeeded", True),
     "unmatched": None,
 }
 
@@ -61,10 +67,11 @@ class Desk:
         parsed = payload.parse(notification(entry))
         one = parsed.alerts[0]
         row = self.ledger.alerts.get(one.fingerprint)
-        episode = lifecycle.episode_of(row, one, self._at())
-        decision = admission.decide(one, episode, row, self._standing(), self.settings)
+        subject = target.read(one.labels, self.settings.target)
         at, request_id = self._moment()
-        told = consequences.of_notification(one, parsed, episode, request_id, at, False)
+        episode = lifecycle.episode_of(row, one.status, at)
+        decision = admission.decide(one, subject, episode, row, self._standing(), self.settings)
+        told = consequences.of_notification(one, subject, parsed, episode, request_id, at, False)
         self._carry_out(decision, self._apply(told), request_id)
         return decision
 
@@ -88,11 +95,13 @@ class Desk:
         if not running:
             return
         row, attempt = running[index % len(running)]
-        of = {"episode": attempt["starts_at"], "dispatch_id": attempt["dispatch_id"]}
+        of = {"episode": attempt["episode"], "dispatch_id": attempt["dispatch_id"]}
         if ENDS[how]:
             status, ran = ENDS[how]
             execution = {"execution_id": attempt["dispatch_id"], "status": status, "ran": ran}
             execution.update(rule_ref="mine.fix", action_ref="mine.fix", error="")
+            if how in (NOT_NEEDED, ESCALATED):
+                execution.update(outcome=how, remediation="told ann")
             execution.update(started_at=attempt["dispatched_at"], ended_at=self._at())
             self.apply("executed", row["fingerprint"], execution=execution, **of)
         row = self.apply("settled", row["fingerprint"], reason="", **of)
@@ -197,27 +206,106 @@ def test_a_resolve_of_an_unknown_alert_is_a_resolve(desk):
     assert desk.receive(alert(1, status="resolved")).kind == RESOLVE
 
 
-def test_a_firing_that_comes_after_its_resolve_is_late(desk):
-    """Notifications overtake each other; what has resolved is not remediated."""
-    desk.receive(alert(1, status="resolved"))
-    decision = desk.receive(alert(1))
-    assert decision.kind == DUPLICATE and decision.reason.startswith("late: ")
+# --- episodes -------------------------------------------------------------------------------------
 
 
-def test_a_firing_of_an_older_episode_is_late(desk):
-    """Known or not, it is not remediated any more."""
-    desk.receive(alert(1, starts_at=LATER))
-    for _ in range(2):
-        decision = desk.receive(alert(1))
-        assert decision.kind == DUPLICATE and decision.reason.startswith("late: ")
+@pytest.mark.parametrize("starts_at", ["2026-11-21T07:00:00Z", LATER, None])
+def test_a_start_that_moves_is_the_same_episode(desk, starts_at):
+    """Alertmanager keeps the earliest start of a pair of Prometheus servers."""
+    desk.receive(alert(1))
+    assert desk.receive(alert(1, starts_at=starts_at)).kind == DUPLICATE
+    assert desk.receive(alert(1, status="resolved", starts_at=starts_at)).kind == RESOLVE
+    assert desk.row()["state"] == "resolved"
+    assert desk.row()["starts_at"] == min(starts_at or START, START)[:19] + ".000000000Z"
 
 
-def test_a_new_start_after_a_resolve_is_a_new_episode(desk):
-    """And is remediated again."""
+def test_a_firing_soon_after_a_resolve_waits_for_a_peer_that_lags(desk):
+    """And is dropped when the resolve is repeated."""
     desk.receive(alert(1))
     desk.end()
     desk.receive(alert(1, status="resolved"))
-    assert desk.receive(alert(1, starts_at=LATER)).kind == DISPATCH
+    desk.pass_time(10)
+    decision = desk.receive(alert(1))
+    assert (decision.kind, decision.cause) == (PEND, REOPENED)
+    assert desk.receive(alert(1)).kind == DUPLICATE
+    assert desk.row()["state"] == "pending" and "a peer of Alertmanager" in desk.row()["reason"]
+    assert desk.receive(alert(1, status="resolved")).kind == RESOLVE
+    desk.pass_time(100)
+    assert desk.release() == [] and len(desk.dispatches) == 1
+
+
+def test_a_firing_soon_after_a_resolve_goes_on_as_a_new_episode(desk):
+    """When nobody says for reopen_seconds that it is over."""
+    desk.receive(alert(1))
+    desk.end()
+    desk.receive(alert(1, status="resolved"))
+    desk.pass_time(10)
+    desk.receive(alert(1))
+    desk.pass_time(49)
+    assert desk.release() == []
+    desk.pass_time(2)
+    assert desk.release() == ["web1"]
+    assert [attempt for *_, attempt in desk.dispatches] == [1, 1]
+
+
+def test_a_firing_later_after_a_resolve_is_a_new_episode_at_once(desk):
+    """Prometheus was away, Alertmanager resolved by itself, and the start is as it was."""
+    desk.receive(alert(1))
+    desk.end()
+    desk.receive(alert(1, status="resolved"))
+    desk.pass_time(61)
+    assert desk.receive(alert(1)).kind == DISPATCH
+
+
+def test_what_began_after_the_end_is_a_new_episode_at_once(desk):
+    """No peer lags that knows of it; the clock of Prometheus may be an hour ahead."""
+    ended = dict(alert(1, status="resolved", starts_at=LATER), endsAt="2026-11-21T09:05:00Z")
+    desk.receive(alert(1, starts_at=LATER))
+    desk.end()
+    desk.receive(ended)
+    desk.pass_time(5)
+    again = "2026-11-21T09:05:01Z"
+    assert desk.receive(alert(1, starts_at=again)).kind == DISPATCH
+
+
+def test_what_began_before_the_end_by_a_clock_that_is_ahead_waits(desk):
+    """The times of Prometheus are compared with each other and not with this clock."""
+    ended = dict(alert(1, status="resolved", starts_at=LATER), endsAt="2026-11-21T09:05:00Z")
+    desk.receive(alert(1, starts_at=LATER))
+    desk.end()
+    desk.receive(ended)
+    assert desk.receive(alert(1, starts_at="2026-11-21T09:02:00Z")).cause == REOPENED
+
+
+def test_a_firing_that_its_resolve_overtook_waits(desk):
+    """And a resolve of what is over is a duplicate."""
+    desk.receive(alert(1, status="resolved"))
+    assert desk.receive(alert(1)).cause == REOPENED
+    assert kinds([desk.receive(alert(1, status="resolved")) for _ in range(2)]) == [
+        "resolve",
+        "duplicate",
+    ]
+
+
+def test_the_clock_may_step_back_between_episodes(desk):
+    """The order of episodes is that of arrival."""
+    desk.receive(alert(1))
+    desk.end()
+    desk.receive(alert(1, status="resolved"))
+    desk.pass_time(-3600)
+    desk.receive(alert(1))
+    assert desk.row()["state"] != "resolved" and len(desk.row()["episodes"]) == 2
+    desk.receive(alert(1, status="resolved"))
+    assert desk.row()["state"] == "resolved"
+
+
+def test_zero_reopen_seconds_turn_the_wait_off():
+    """A single Alertmanager has no peers."""
+    desk = Desk(reopen_seconds=0)
+    desk.receive(alert(1))
+    desk.end()
+    desk.receive(alert(1, status="resolved"))
+    assert desk.receive(alert(1)).kind == DISPATCH
 
 
 def test_two_episodes_of_one_alert_are_not_remediated_at_the_same_time(desk):
@@ -246,7 +334,7 @@ def test_after_an_attempt_notifications_are_duplicates_until_the_cooldown_is_ove
     lone.receive(alert(1))
     lone.pass_time(1000)
     lone.end(how)
-    if how == "never ran":
+    if how in ("never_ran", "escalated"):
         return
     lone.pass_time(299)
     decision = lone.receive(alert(1))
@@ -280,7 +368,7 @@ def test_without_backoff_every_wait_is_the_same():
 
 def test_a_backoff_that_grows_for_long_stays_a_number_of_seconds():
     """Rules that never match are tried for years."""
-    attempts = [{"ended_at": EPISODE}] * 5000
+    attempts = [{"ended_at": START}] * 5000
     ends = admission.cooldown_ends(attempts, make_settings(backoff_factor=100))
     assert ends == admission.cooldown_ends(attempts[:11], make_settings(backoff_factor=100))
 
@@ -300,7 +388,8 @@ def test_an_alert_whose_last_attempt_failed_is_exhausted_at_once_and_once(lone):
     decisions = exhaust(lone)
     assert [d.attempt for d in decisions] == [1, 2, 3]
     assert lone.row()["state"] == "exhausted"
-    assert lone.row()["reason"] == "3 of 3 attempts are used; a person is needed"
+    why = "3 of 3 attempts are used; a person is needed; the last one failed: mine.fix failed"
+    assert lone.row()["reason"] == why
     for seconds in (0, 100000, 100000):
         lone.pass_time(seconds)
         decision = lone.receive(alert(1))
@@ -326,8 +415,32 @@ def test_a_new_episode_has_all_its_attempts(lone):
     """What was used up belongs to the old one."""
     exhaust(lone)
     lone.receive(alert(1, status="resolved"))
-    decision = lone.receive(alert(1, starts_at=LATER))
+    lone.pass_time(100)
+    decision = lone.receive(alert(1))
     assert (decision.kind, decision.attempt) == (DISPATCH, 1)
+
+
+def test_an_alert_of_which_a_person_was_told_gets_no_attempt_by_itself(lone):
+    """Telling them again and again helps nobody; by hand it is tried again."""
+    lone.receive(alert(1))
+    lone.end("escalated")
+    assert lone.row()["state"] == "escalated"
+    lone.pass_time(100000)
+    decision = lone.receive(alert(1))
+    assert (decision.kind, decision.cause) == (SUPPRESS, "escalated")
+    assert decision.reason == "attempt 1 has told a person; retry_alert tries again (told ann)"
+    assert lone.order(1).kind == DISPATCH
+
+
+def test_an_alert_that_needed_nothing_is_looked_at_again(lone):
+    """After the cooldown, as often as any other; it was not ineffective."""
+    lone.receive(alert(1))
+    lone.end("not_needed")
+    assert lone.row()["state"] == "not_needed"
+    lone.pass_time(301)
+    decision = lone.receive(alert(1))
+    assert (decision.kind, decision.ineffective) == (DISPATCH, "")
+    assert decision.reason == "still firing after attempt 1: not_needed"
 
 
 def test_a_success_after_which_the_alert_fires_on_was_ineffective(lone):
@@ -369,21 +482,21 @@ def test_an_attempt_that_never_ran_is_made_again_without_a_notification(lone):
     """After a short while that grows each time, and without being counted."""
     lone.receive(alert(1))
     for retry in range(3):
-        lone.end("never ran")
+        lone.end("never_ran")
         assert lone.hold()["cause"] == RETRY and lone.row()["state"] == "pending"
         assert lone.receive(alert(1)).kind == DUPLICATE
         lone.pass_time(admission.RETRY_SECONDS * 2**retry - 1)
         assert lone.release() == []
         lone.pass_time(2)
         assert lone.release() == ["web1"]
-    assert counted_attempts(lone.row(), EPISODE) == 1, "the one that runs"
+    assert counted_attempts(lone.row(), lone.row()["episode"]) == 1, "the one that runs"
 
 
 def test_what_never_runs_is_not_tried_for_ever(lone):
     """After some retries the next notification after the cooldown brings it, if it fires on."""
     lone.receive(alert(1))
     for _ in range(admission.MOST_RETRIES + 1):
-        lone.end("never ran")
+        lone.end("never_ran")
         lone.pass_time(1000)
         lone.release()
     assert lone.hold() is None and lone.row()["state"] == "failed"
@@ -392,13 +505,13 @@ def test_what_never_runs_is_not_tried_for_ever(lone):
     assert lone.receive(alert(1)).kind == DISPATCH
 
 
-@pytest.mark.parametrize("how", ["failed", "never ran"])
+@pytest.mark.parametrize("how", ["failed", "never_ran"])
 def test_what_a_person_took_over_while_it_ran_is_neither_exhausted_nor_tried_again(how):
     """They know already."""
     desk = Desk(max_attempts=1)
     desk.receive(alert(1))
     said = {"by": "ann", "reason": "known", "dismissed": False}
-    desk.apply("acknowledged", desk.row()["fingerprint"], EPISODE, **said)
+    desk.apply("acknowledged", desk.row()["fingerprint"], desk.row()["episode"], **said)
     desk.pass_time(1)
     desk.end(how)
     assert desk.row()["state"] == "failed"
@@ -409,7 +522,7 @@ def test_an_alert_that_resolved_is_not_tried_again(lone):
     """Although its attempt never ran."""
     lone.receive(alert(1))
     lone.receive(alert(1, status="resolved"))
-    lone.end("never ran")
+    lone.end("never_ran")
     assert lone.hold() is None and lone.row()["state"] == "resolved"
 
 
@@ -422,7 +535,7 @@ def test_two_alerts_of_one_host_are_remediated_one_after_the_other():
     desk.receive(alert(1))
     decision = desk.receive(alert(1, alertname="HostDown"))
     assert decision.kind == PEND
-    assert 'same host, "web1", is in flight' in decision.reason
+    assert 'same target, "web1", is in flight' in decision.reason
     assert desk.receive(alert(2)).kind == DISPATCH
     desk.end(index=0)
     desk.end(index=0)
@@ -582,9 +695,51 @@ def test_what_is_released_together_is_counted_together():
     assert causes == [RATE] * 2
 
 
+def test_the_rate_follows_the_workload_when_only_the_pod_changes():
+    """A remediation that deletes the pod does not loop for ever."""
+    desk = Desk()
+    pods = [{"namespace": "shop", "pod": f"cart-7d9f6-{n:05d}", "instance": ""} for n in range(12)]
+    decisions = [flap(desk, 1, **labels)[0] for labels in pods]
+    assert decisions == ["dispatch"] * 3 + ["suppress"] * 9
+
+
+def test_an_alertname_has_a_rate_over_all_targets():
+    """A loop in which the target changes as well ends too."""
+    desk = Desk(alertname_rate_limit=("4/1h",))
+    assert [flap(desk, 1, number)[0] for number in range(5)] == ["dispatch"] * 4 + ["suppress"]
+    desk.receive(alert(5))
+    assert desk.hold(5)["cause"] == "alertname_rate"
+    assert flap(desk, 1, 1, alertname="HostDown") == ["dispatch"]
+
+
+def test_a_target_has_a_rate_over_all_alertnames():
+    """Twelve alerts of one broken host are not twelve remediations."""
+    desk = Desk()
+    decisions = [flap(desk, 1, alertname=f"Broken{number}")[0] for number in range(12)]
+    assert decisions == ["dispatch"] * 6 + ["suppress"] * 6
+    assert flap(desk, 1, number=2) == ["dispatch"]
+
+
+def test_a_pending_alert_says_what_it_waits_for_now():
+    """First for the window, then for its host."""
+    desk = Desk(max_concurrent=1)
+    desk.receive(alert(1))
+    desk.receive(alert(2, severity="warning"))
+    desk.receive(alert(2, alertname="HostDown"))
+    causes = [current_hold(row)["cause"] for row in desk.ledger.held]
+    assert causes == ["window", "window"]
+    desk.settings = make_settings(max_concurrent=5)
+    desk.end()
+    assert desk.release() == ["web2"]
+    (waiting,) = desk.ledger.held
+    assert current_hold(waiting)["cause"] == "serialized"
+    assert 'the same target, "web2"' in waiting["reason"]
+
+
 def test_an_empty_list_of_rates_limits_nothing():
     """It is switched off."""
-    assert flap(Desk(rate_limit=()), 20) == ["dispatch"] * 20
+    desk = Desk(rate_limit=(), alertname_rate_limit=(), target_rate_limit=())
+    assert flap(desk, 20) == ["dispatch"] * 20
 
 
 # --- breaker --------------------------------------------------------------------------------------
@@ -603,6 +758,13 @@ def fail(desk, *numbers, how="failed"):
         desk.pass_time(1)
 
 
+@pytest.mark.parametrize("how", ["not_needed", "escalated"])
+def test_what_is_no_failure_does_not_open_the_breaker(breaking, how):
+    """A person is told of the sixth host, too."""
+    fail(breaking, 1, 2, 3, 4, how=how)
+    assert breaking.receive(alert(5)).kind == DISPATCH
+
+
 def test_failures_in_a_row_across_hosts_stop_an_alertname(breaking):
     """The others go on; the reason says why and when one is tried."""
     fail(breaking, 1, 2)
@@ -614,7 +776,7 @@ def test_failures_in_a_row_across_hosts_stop_an_alertname(breaking):
     assert breaking.receive(alert(4, alertname="HostDown")).kind == DISPATCH
 
 
-@pytest.mark.parametrize("how", ["unmatched", "never ran", "canceled"])
+@pytest.mark.parametrize("how", ["unmatched", "never_ran", "canceled"])
 def test_what_says_nothing_about_the_remediation_opens_no_breaker(breaking, how):
     """It was not tried, or a person or a resolve stopped it."""
     fail(breaking, 1, 2, 3, how=how)
@@ -835,11 +997,13 @@ def test_what_a_person_took_over_gets_no_attempt_in_this_episode(lone, dismissed
     lone.end("failed")
     row = lone.row()
     said = {"by": "ann", "reason": "known", "dismissed": dismissed}
-    lone.apply("acknowledged", row["fingerprint"], EPISODE, **said)
+    lone.apply("acknowledged", row["fingerprint"], row["episode"], **said)
     lone.pass_time(100000)
     decision = lone.receive(alert(1))
     assert (decision.kind, decision.reason) == (SUPPRESS, word + " by ann: known")
-    assert lone.receive(alert(1, starts_at=LATER)).kind == DISPATCH
+    lone.receive(alert(1, status="resolved"))
+    lone.pass_time(100)
+    assert lone.receive(alert(1)).kind == DISPATCH
 
 
 # --- any sequence ---------------------------------------------------------------------------------

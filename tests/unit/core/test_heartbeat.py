@@ -10,7 +10,8 @@ from poundcake.core.decisions import HEARTBEAT
 from poundcake.core.facts import Heartbeat
 from poundcake.st2 import triggers
 
-from tests.support.fakes import PACK, alert
+from tests.support.alerts import alert
+from tests.support.fakes import PACK
 from tests.support.pack import SCHEMAS, Pack
 
 SECONDS = 900

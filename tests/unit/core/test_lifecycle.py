@@ -17,11 +17,13 @@ from poundcake.core.alert import (
     held_since,
     next_attempt_number,
     open_attempts,
+    upgraded,
 )
 from poundcake.core.history import transitions
 
 from tests.support import facts
-from tests.support.fakes import NOW, PROPERTY, alert, notification
+from tests.support.alerts import alert, notification
+from tests.support.fakes import NOW, PROPERTY, load_fixture
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 LATER_EPISODE = "2026-11-21T09:00:00.000000000Z"
@@ -36,12 +38,15 @@ def fact(kind, when, episode=EPISODE, **more):
     return facts.fact(kind, fingerprint="f1", episode=episode, at=at(when), **more)
 
 
-def notified(when, status="firing", request_id=None, episode=EPISODE, summary="down"):
+def notified(
+    when, status="firing", request_id=None, episode=EPISODE, summary="down", starts_at=None
+):
     parsed = payload.parse(notification(alert()))
-    described = lifecycle.describe(parsed.alerts[0], parsed)
+    described = facts.described(parsed.alerts[0], parsed)
     described["annotations"] = {"summary": summary}
     request_id = request_id or "request%04d" % when
-    return fact("notified", when, episode, status=status, request_id=request_id, alert=described)
+    more = {"request_id": request_id, "starts_at": starts_at or episode, "alert": described}
+    return fact("notified", when, episode, status=status, **more)
 
 
 def held(
@@ -397,7 +402,7 @@ def test_old_episodes_leave_and_the_row_stays_small():
         row = apply_all(facts + [settled(when + 2, episode=episode)], row)
     assert len(row["episodes"]) == lifecycle.KEPT_EPISODES
     assert len(row["attempts"]) == lifecycle.KEPT_ATTEMPTS
-    assert row["attempts"][-1]["starts_at"] == row["starts_at"] == episode
+    assert row["attempts"][-1]["episode"] == row["episode"] == episode
 
 
 def test_an_attempt_ends_even_when_its_episode_is_no_longer_kept():
@@ -418,28 +423,33 @@ def an_alert(**more):
     return payload.parse(notification(dict(alert(), **more))).alerts[0]
 
 
-def test_the_episode_is_the_time_since_when_the_alert_fires():
-    """In one way of writing."""
-    assert lifecycle.episode_of(None, an_alert(), at(0)) == EPISODE
-    elsewhere = an_alert(startsAt="2026-11-21T09:00:00+01:00")
-    assert lifecycle.episode_of(None, elsewhere, at(0)) == EPISODE
-
-
-def test_an_alert_without_start_continues_what_is_not_resolved():
-    """And opens an episode when it came, otherwise."""
-    bare = an_alert(startsAt=None)
-    assert lifecycle.episode_of(None, bare, at(0)) == clock.canonical(at(0))
+def test_an_episode_opens_with_a_notification_when_none_is_open():
+    """Its id is the time of that, whatever startsAt says."""
+    assert lifecycle.episode_of(None, "firing", at(0)) == clock.canonical(at(0))
     row = apply_all([notified(0)])
-    assert lifecycle.episode_of(row, bare, at(60)) == EPISODE
+    assert lifecycle.episode_of(row, "firing", at(60)) == EPISODE
     row = apply_all([notified(5, "resolved")], row)
-    assert lifecycle.episode_of(row, bare, at(60)) == clock.canonical(at(60))
+    assert lifecycle.episode_of(row, "firing", at(60)) == clock.canonical(at(60))
 
 
-def test_a_resolve_without_start_belongs_to_the_last_episode():
+def test_a_resolve_belongs_to_the_last_episode():
     """However often it is repeated."""
     row = apply_all([notified(0), notified(5, "resolved")])
-    bare = an_alert(startsAt=None, status="resolved")
-    assert lifecycle.episode_of(row, bare, at(60)) == EPISODE
+    assert lifecycle.episode_of(row, "resolved", at(60)) == EPISODE
+
+
+def test_an_episode_that_opens_while_the_clock_steps_back_comes_last():
+    """Ids sort in the order of arrival."""
+    row = apply_all([notified(0), notified(5, "resolved")])
+    before = "2026-11-20T00:00:00Z"
+    assert lifecycle.episode_of(row, "firing", before) == "2026-11-21T08:00:00.001000000Z"
+
+
+def test_the_earliest_start_heard_is_shown():
+    """Alertmanager moves it back when another Prometheus saw the alert earlier."""
+    starts = ["2026-11-21T07:59:30.000000000Z", "2026-11-21T07:59:00.000000000Z"]
+    row = apply_all([notified(n, starts_at=start) for n, start in enumerate(starts)])
+    assert row["starts_at"] == starts[1] and len(row["episodes"]) == 1
 
 
 # --- transitions ----------------------------------------------------------------------------------
@@ -510,12 +520,19 @@ def test_an_attempt_that_ended_unanswered_awaits_nothing():
     assert not awaits_approval(row["attempts"][0])
 
 
-def test_a_row_of_an_earlier_version_has_no_inquiries():
-    """After an upgrade a running attempt goes on."""
-    row = apply_all(BEGUN)
-    del row["attempts"][0]["inquiries"]
-    assert not awaits_approval(row["attempts"][0])
-    assert apply_all([asked(5)], row)["state"] == "awaiting_approval"
+def test_a_row_of_an_earlier_version_goes_on():
+    """Its startsAt was the identity of its episode; what runs ends, and what resolves is over."""
+    older = load_fixture("row_of_form_1")
+    row = upgraded(older)
+    assert (row["form"], row["episode"]) == (2, older["starts_at"])
+    assert lifecycle.episode_of(row, "resolved", at(60)) == older["starts_at"]
+    assert [a["outcome"] for a in row["attempts"]] == ["never_ran", None]
+    about = {"dispatch_id": "d2", "episode": row["episode"], "fingerprint": row["fingerprint"]}
+    assert not awaits_approval(row["attempts"][1])
+    ended = dict(row["attempts"][1]["executions"][0], status="succeeded", ended_at=at(60))
+    row = lifecycle.apply(row, facts.fact("executed", at=at(60), execution=ended, **about))
+    assert row["state"] == "remediated"
+    assert upgraded(row) is row
 
 
 # --- any order ------------------------------------------------------------------------------------
@@ -618,7 +635,7 @@ def test_resolved_is_final_in_its_episode(facts):
     """Whatever is learnt afterwards, and every later entry of the episode says resolved."""
     row = apply_all(facts)
     for episode in row["episodes"]:
-        found = [e["state"] for e in row["history"] if e["starts_at"] == episode["starts_at"]]
+        found = [e["state"] for e in row["history"] if e["episode"] == episode["id"]]
         if episode["resolved_at"]:
             assert found[-1] == "resolved"
             assert set(found[found.index("resolved") :]) == {"resolved"}
@@ -639,10 +656,10 @@ def test_every_state_is_one_of_the_lifecycle(facts):
         for entry in after["history"]:
             assert entry["state"] in STATES
         for episode in after["episodes"]:
-            times = [e["at"] for e in after["history"] if e["starts_at"] == episode["starts_at"]]
+            times = [e["at"] for e in after["history"] if e["episode"] == episode["id"]]
             assert times == sorted(times)
         for came_from, went_to, entry in transitions(row, after):
             assert came_from != went_to
-            last[entry["starts_at"]] = went_to
+            last[entry["episode"]] = went_to
         row = after
-    assert set(last) <= {episode["starts_at"] for episode in row["episodes"]}
+    assert set(last) <= {episode["id"] for episode in row["episodes"]}

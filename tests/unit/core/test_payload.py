@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from poundcake.core import payload
 
-from tests.support.fakes import JSON_TEXT, JSON_VALUES, PROPERTY, alert, load_fixture, notification
+from tests.support.alerts import alert, notification
+from tests.support.fakes import JSON_TEXT, JSON_VALUES, PROPERTY, load_fixture
 
 REAL_BODIES = (
     "firing_group",
@@ -100,7 +101,7 @@ def test_an_empty_list_of_alerts_is_a_notification():
 def test_an_alert_without_alertname_has_empty_names():
     """No rule author has to guard against None."""
     entry = payload.parse(load_fixture("no_alertname")).alerts[0]
-    assert (entry.alertname, entry.severity, entry.host) == ("", "info", "2001:db8::17")
+    assert (entry.alertname, entry.severity) == ("", "info")
 
 
 @pytest.mark.parametrize("version", ["4", 4, None])
@@ -109,7 +110,7 @@ def test_version_4_is_taken_however_it_is_written(version):
     assert len(payload.parse(notification(alert(), version=version)).alerts) == 1
 
 
-# --- fingerprints, times, hosts -------------------------------------------------------------------
+# --- fingerprints and times -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -152,34 +153,6 @@ def test_times_are_one_text_for_one_moment(given_time, wanted):
     """startsAt is part of an episode's identity, so every way to write it gives the same text."""
     entry = parse_one(dict(alert(), startsAt=given_time, endsAt=given_time))
     assert (entry.starts_at, entry.ends_at) == (wanted, wanted)
-
-
-@pytest.mark.parametrize(
-    "instance, wanted",
-    [
-        ("web:9100", "web"),
-        ("web", "web"),
-        ("10.0.0.1:9100", "10.0.0.1"),
-        ("[2001:db8::1]:9100", "2001:db8::1"),
-        ("[2001:db8::1]", "2001:db8::1"),
-        ("2001:db8::1", "2001:db8::1"),
-        ("::1", "::1"),
-        ("https://web.example.com/probe", "web.example.com"),
-        ("https://web.example.com:8443/probe?x=1", "web.example.com"),
-        ("https://user:word@[::1]:8443/", "::1"),
-        (" web:9100 ", "web"),
-        ("", ""),
-    ],
-)
-def test_the_host_is_the_instance_without_its_port(instance, wanted):
-    """IPv6 and the URLs of the blackbox exporter too."""
-    assert payload.host_of(instance) == wanted
-
-
-@pytest.mark.parametrize("instance", ["a,b", "a b:1", "root@a", "-oX=y", "a\nb", "{{ x }}", "a;b"])
-def test_what_is_not_one_host_is_no_host(instance):
-    """core.remote takes lists and user names; a label must not choose where a fix works."""
-    assert payload.host_of(instance) == ""
 
 
 # --- what is wrong is named -----------------------------------------------------------------------
@@ -255,7 +228,7 @@ def test_a_bad_alert_is_rejected_with_the_field_and_its_siblings_go_on(change, s
     parsed = payload.parse(notification(dict(alert(1), **change), alert(2)))
     assert isinstance(parsed.entries[0], payload.Rejected)
     assert parsed.entries[0].reason.startswith(start)
-    assert parsed.entries[1].host == "web2"
+    assert parsed.entries[1].instance == "web2:9100"
 
 
 @pytest.mark.parametrize("entry", [None, 1, "text", [], True])

@@ -19,15 +19,8 @@ from poundcake.st2 import outbox, rows, triggers
 from st2tests.base import BaseActionTestCase
 
 from tests.support import facts
-from tests.support.fakes import (
-    NOW,
-    PROPERTY,
-    Clock,
-    FakeStackStorm,
-    alert,
-    make_settings,
-    notification,
-)
+from tests.support.alerts import alert, notification
+from tests.support.fakes import NOW, PROPERTY, Clock, FakeStackStorm, make_settings
 
 SETTINGS = make_settings()
 EPISODE = "2026-11-21T08:00:00.000000000Z"
@@ -42,7 +35,7 @@ class Story:
         self.stackstorm.rule("default.fix", lambda payload: payload["alertname"] != "Nobody")
         self.rows = {}  # as a sensor has them that was there all the time
 
-    def fire(self, entry, attempt=1, episode=EPISODE, request_id=None, arrives=True):
+    def fire(self, entry, attempt=1, episode=None, request_id=None, arrives=True):
         """An alert arrives and is dispatched; return ``(fingerprint, request_id)``.
 
         ``arrives`` is false for an attempt that somebody starts by hand.
@@ -52,8 +45,10 @@ class Story:
         one = parsed.alerts[0]
         request_id = request_id or ids.new_uuid7(self.clock())
         self.clock.advance(1)
+        moment = clock.to_text(self.clock())
+        episode = episode or lifecycle.episode_of(self.rows.get(one.fingerprint), "firing", moment)
         about = {"fingerprint": one.fingerprint, "episode": episode, "request_id": request_id}
-        described = lifecycle.describe(one, parsed)
+        described = facts.described(one, parsed)
         dispatch_id = ids.dispatch_id(one.fingerprint, episode, attempt)
         if arrives:
             self._apply("notified", **about, status="firing", alert=described)
@@ -77,7 +72,7 @@ class Story:
         for fact in watch_module.observe(self.stackstorm, flights, self.clock())[0]:
             self._add(fact)
 
-    def resolve(self, entry, episode=EPISODE):
+    def resolve(self, entry):
         self.clock.advance(60)
         parsed = payload.parse(notification(dict(entry, status="resolved")))
         one = parsed.alerts[0]
@@ -85,9 +80,9 @@ class Story:
             "notified",
             status="resolved",
             fingerprint=one.fingerprint,
-            episode=episode,
+            episode=self.rows[one.fingerprint]["episode"],
             request_id=ids.new_uuid7(self.clock()),
-            alert=lifecycle.describe(one, parsed),
+            alert=facts.described(one, parsed),
         )
         made = triggers.alert_resolved_payload(self.rows[one.fingerprint])
         self.stackstorm.dispatch(triggers.ALERT_RESOLVED, made)
@@ -188,7 +183,7 @@ def test_a_stored_row_gets_what_it_missed_and_keeps_its_labels_and_its_revision(
     story.rebuild()
     row = story.read(rows.ALERT, fingerprint)
     assert (stored["state"], row["state"]) == ("remediating", "remediating")
-    assert [attempt["outcome"] for attempt in row["attempts"]] == ["succeeded", None]
+    assert [attempt["outcome"] for attempt in row["attempts"]] == ["remediated", None]
     assert row["rev"] == stored["rev"]
     assert row["labels"] == stored["labels"] and row["labels"]["note"] == "{{ 7 * 7 }}"
 
@@ -320,7 +315,7 @@ def test_a_request_row_has_the_shape_of_every_other_and_says_that_it_is_rebuilt(
     assert row["received_at"] == clock.to_text(NOW + 60)
     assert row["completed_at"] == story.rows[fingerprint]["attempts"][0]["ended_at"]
     assert row["counts"] == {"dispatch": 1, "alerts": 1}
-    assert row["alerts"][0]["outcome"] == "succeeded"
+    assert row["alerts"][0]["outcome"] == "remediated"
 
 
 def test_a_request_that_is_there_stays_as_it_is(story):

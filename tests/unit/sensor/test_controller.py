@@ -17,17 +17,16 @@ from poundcake.sensor.relay import AGAIN_SECONDS as TRACK_AGAIN_SECONDS
 from poundcake.st2 import inbox, outbox, rows, triggers
 from poundcake.st2.client import StackStorm, StackStormError
 
+from tests.support.alerts import alert, notification
 from tests.support.fakes import (
     NOW,
     Clock,
     FakeContent,
     FakeStackStorm,
     Killed,
-    alert,
     assert_inert,
     load_fixture,
     make_settings,
-    notification,
 )
 from tests.support.pack import LOG, SCHEMAS, TOKEN, Pack
 
@@ -61,7 +60,7 @@ def test_an_alert_goes_from_the_inbox_to_remediated_and_resolved(pack):
     ]
     request = pack.request(request_id)
     entry = request["alerts"][0]
-    assert (entry["decision"], entry["outcome"]) == ("dispatch", "succeeded")
+    assert (entry["decision"], entry["outcome"]) == ("dispatch", "remediated")
     assert request["completed_at"] and request["counts"] == {"dispatch": 1, "alerts": 1}
     assert pack.request(resolve_id)["alerts"][0]["decision"] == "resolve"
     (execution,) = pack.stackstorm.rows(rows.EXECUTION)
@@ -199,7 +198,7 @@ def test_a_rejected_alert_has_no_outcome(pack):
     pack.settle()
     entries = pack.request(request_id)["alerts"]
     assert [(e["decision"], e["outcome"]) for e in entries] == [
-        ("dispatch", "succeeded"),
+        ("dispatch", "remediated"),
         ("rejected", None),
     ]
 
@@ -349,7 +348,7 @@ def test_a_pending_alert_says_why_and_is_dispatched_when_there_is_room():
     assert "max_concurrent is 1" in request["alerts"][0]["reason"]
     pack.settle()
     request = pack.request(request_id)
-    assert request["alerts"][0]["outcome"] == "succeeded" and request["completed_at"]
+    assert request["alerts"][0]["outcome"] == "remediated" and request["completed_at"]
     assert pack.stackstorm.dispatched()[1]["request_id"] == request_id
 
 
@@ -937,6 +936,7 @@ def test_a_notification_that_cannot_be_written_is_refused(stackstorm):
 def test_retention_counts_from_the_resolve(stackstorm):
     """An alert that is not resolved is kept at least as long as its requests."""
     config = dict(request_retention_seconds=1000, alert_retention_seconds=100)
+    config.update(alertname_rate_limit=(), target_rate_limit=())
     settings = make_settings(rate_limit=(), **config)
     live = outbox.time_to_live
     day = make_settings(rate_limit=("7/1d",), **config)
@@ -994,10 +994,10 @@ def test_a_fault_in_a_decision_stops_no_other_alert(pack, monkeypatch, caplog):
     """It is rejected and says so; its siblings and the next request are remediated."""
     original = lifecycle.describe
 
-    def fails_on_one(described, notification_):
+    def fails_on_one(described, *others):
         if described.alertname == "Poison":
             raise RuntimeError("a bug")
-        return original(described, notification_)
+        return original(described, *others)
 
     monkeypatch.setattr(lifecycle, "describe", fails_on_one)
     poisoned = dict(alert(), labels={"alertname": "Poison"}, fingerprint="poison")

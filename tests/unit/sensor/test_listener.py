@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 from poundcake.sensor.listener import Listener
 from poundcake.st2 import rows
 
+from tests.support.alerts import alert, notification
 from tests.support.fakes import (
     JSON_VALUES,
     PROPERTY,
     Clock,
     FakeStackStorm,
-    alert,
     load_fixture,
     make_settings,
-    notification,
 )
 
 TOKEN = "t0ken-that-nobody-may-see"

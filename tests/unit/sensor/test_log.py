@@ -18,7 +18,8 @@ from poundcake.sensor.listener import Listener
 from poundcake.sensor.log import EVENTS, EventLog
 from poundcake.st2 import rows
 
-from tests.support.fakes import JSON_TEXT, PACK, PROPERTY, alert, make_settings, notification
+from tests.support.alerts import alert, notification
+from tests.support.fakes import JSON_TEXT, PACK, PROPERTY, make_settings
 from tests.support.pack import LOG, Pack
 
 MARKER = "alert-text-that-no-log-shows"

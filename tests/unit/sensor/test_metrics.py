@@ -14,7 +14,8 @@ from poundcake.sensor.metrics import Metrics
 from poundcake.st2 import inbox
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.fakes import FakeStackStorm, alert, make_settings, notification
+from tests.support.alerts import alert, notification
+from tests.support.fakes import FakeStackStorm, make_settings
 from tests.support.pack import LOG, Pack
 
 OLDER = {
@@ -78,7 +79,7 @@ def test_an_alert_is_counted_from_its_notification_to_its_remediation(pack):
     labels = {"alertname": "ServiceDown", "severity": "critical", "status": "firing"}
     assert value(found, "alerts_received_total", **labels) == 1
     assert value(found, "decisions_total", decision="dispatch", cause="new_episode") == 1
-    assert value(found, "attempts_total", outcome="succeeded") == 1
+    assert value(found, "attempts_total", outcome="remediated") == 1
     labels = {"alertname": "ServiceDown", "action": "core.noop"}
     assert value(found, "remediations_executed_total", status="succeeded", **labels) == 1
     assert value(found, "remediation_duration_seconds_count", **labels) == 1
@@ -126,12 +127,14 @@ def test_every_decision_has_one_of_the_causes():
     pack.post(alert(1), alert(2), alert(3, labels=None), alert(4, alertname="Watchdog"))
     pack.post(alert(1), alert(2))
     pack.settle()
-    pack.post(alert(1), alert(1, starts_at="2026-11-21T08:10:00Z"))
+    pack.post(alert(1))
+    pack.post(alert(1, status="resolved"))
+    pack.post(alert(1, starts_at="2026-11-21T08:30:00Z"))
     pack.post(alert(2, status="resolved"), alert(2, status="resolved"))
     pack.settle()
     pack.order("acknowledge")
     pack.settle()
-    pack.post(alert(1, starts_at="2026-11-21T08:10:00Z"))
+    pack.post(alert(1, starts_at="2026-11-21T08:30:00Z"))
     pack.settle()
     counted = {
         (labels["decision"], labels["cause"]): number
@@ -288,6 +291,7 @@ def test_what_is_held_back_has_a_state_and_a_cause():
     pack.step()
     assert value(pack.metrics, "held_alerts", state="pending", cause="window") == 1
     pack.settle()
+    pack.post(alert(1, status="resolved"))
     pack.post(alert(1, starts_at="2026-11-21T08:19:00Z"))
     pack.step()
     assert value(pack.metrics, "held_alerts", state="pending", cause="window") == 0

@@ -7,7 +7,8 @@ from poundcake.sensor.publisher import BROKEN_SECONDS, LOST_SECONDS, PROBE_SECON
 from poundcake.sensor.relay import STUCK_SECONDS
 from poundcake.st2 import executions, triggers
 
-from tests.support.fakes import Killed, alert
+from tests.support.alerts import alert
+from tests.support.fakes import Killed
 from tests.support.pack import Pack
 
 LONG_ENOUGH = executions.STUCK_SECONDS + LOST_SECONDS + PROBE_SECONDS
@@ -223,11 +224,12 @@ def test_a_lost_dispatch_of_an_episode_that_is_forgotten_is_given_up(pack):
     """Five newer episodes have begun since, so the alert no longer fires for it."""
     lose_a_dispatch(pack)
     for minute in range(1, 8):
-        pack.post(alert(starts_at="2026-11-21T08:%02d:00Z" % minute))
+        pack.post(alert(status="resolved"))
+        pack.post(alert(starts_at="2026-11-21T08:%02d:00Z" % (minute + 30)))
     pack.steps(LONG_ENOUGH)
     pack.settle()
     (sent,) = pack.stackstorm.dispatched()
-    assert sent["starts_at"].startswith("2026-11-21T08:07"), "only the newest one is remediated"
+    assert sent["starts_at"].startswith("2026-11-21T08:37"), "only the newest one is remediated"
     assert pack.alert()["state"] == "remediated"
 
 

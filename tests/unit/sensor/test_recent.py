@@ -5,7 +5,8 @@ from poundcake import clock
 from poundcake.sensor import recent
 from poundcake.sensor.ledger import shared
 
-from tests.support.fakes import JSON_VALUES, NOW, PROPERTY, alert
+from tests.support.alerts import alert
+from tests.support.fakes import JSON_VALUES, NOW, PROPERTY
 from tests.support.pack import Pack
 
 

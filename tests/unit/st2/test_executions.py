@@ -7,17 +7,11 @@ from poundcake.core import lifecycle, payload
 from poundcake.core.alert import open_attempts
 from poundcake.st2 import executions, triggers
 
+from tests.support import facts as facts_module
+from tests.support.alerts import alert, notification
 from tests.support.facts import fact as make
 from tests.support.facts import kind_of
-from tests.support.fakes import (
-    JSON_VALUES,
-    NOW,
-    PROPERTY,
-    Clock,
-    FakeStackStorm,
-    alert,
-    notification,
-)
+from tests.support.fakes import JSON_VALUES, NOW, PROPERTY, Clock, FakeStackStorm
 
 EPISODE = "2026-11-21T08:00:00.000000000Z"
 
@@ -31,7 +25,7 @@ class Watched:
         parsed = payload.parse(notification(alert()))
         one = parsed.alerts[0]
         about = {"fingerprint": one.fingerprint, "episode": EPISODE, "at": clock.to_text(NOW)}
-        described = lifecycle.describe(one, parsed)
+        described = facts_module.described(one, parsed)
         self.row = lifecycle.apply(
             None,
             make("notified", **about, status="firing", request_id="r1", alert=described),
@@ -234,6 +228,54 @@ def test_an_execution_that_succeeded_ran(watched):
     watched.stackstorm.finish(watched.stackstorm.running()[0])
     facts, _ = watched.observe()
     assert facts[0].execution["ran"] is True
+
+
+@pytest.mark.parametrize(
+    "status, output, wanted",
+    [
+        ("succeeded", {}, ("", "", "")),
+        (
+            "succeeded",
+            {"outcome": "not_needed", "remediation": "looked"},
+            ("not_needed", "looked", ""),
+        ),
+        (
+            "succeeded",
+            {"outcome": "remediated", "remediation": "restarted nginx", "verification": "it runs"},
+            ("remediated", "restarted nginx", "it runs"),
+        ),
+        (
+            "failed",
+            {"outcome": "escalated", "remediation": "told ann"},
+            ("escalated", "told ann", ""),
+        ),
+        ("succeeded", {"outcome": "splendid", "remediation": 7}, ("", "", "")),
+        ("succeeded", {"outcome": ["failed"], "verification": "a\n b"}, ("", "", "a b")),
+        ("succeeded", None, ("", "", "")),
+        ("succeeded", "text", ("", "", "")),
+    ],
+)
+def test_the_output_of_a_workflow_says_what_it_did(watched, status, output, wanted):
+    """By its own words, whatever their shape; what is unknown says nothing."""
+    watched.stackstorm.rule("mine.fix", runner="orquesta")
+    watched.send()
+    watched.stackstorm.process()
+    (execution_id,) = watched.stackstorm.running()
+    watched.stackstorm.finish(execution_id, status, {"output": output})
+    execution = watched.observe()[0][0].execution
+    said = tuple(execution[name] for name in ("outcome", "remediation", "verification"))
+    assert said == wanted
+
+
+def test_the_reason_of_an_output_is_kept_when_the_execution_succeeds(watched):
+    """It says why a person was told."""
+    watched.stackstorm.rule("mine.fix", runner="orquesta")
+    watched.send()
+    watched.stackstorm.process()
+    output = {"outcome": "escalated", "reason": "no label names the unit"}
+    watched.stackstorm.finish(watched.stackstorm.running()[0], "succeeded", {"output": output})
+    watched.observe()
+    assert (watched.row["state"], watched.row["reason"]) == ("escalated", output["reason"])
 
 
 @pytest.mark.parametrize(

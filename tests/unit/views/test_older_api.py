@@ -10,7 +10,8 @@ from poundcake.core.alert import ENDED_STATUSES, STATES
 from poundcake.sensor.listener import Listener
 from poundcake.views import older_api
 
-from tests.support.fakes import FakeContent, alert
+from tests.support.alerts import alert
+from tests.support.fakes import FakeContent
 from tests.support.pack import Pack
 
 LOG = logging.getLogger("poundcake.test_older_api")

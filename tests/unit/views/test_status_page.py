@@ -21,7 +21,8 @@ from poundcake.views import overview, status_page
 from poundcake.views.status_page import StatusPage
 from poundcake.views.time_limited import TimeLimited
 
-from tests.support.fakes import PROPERTY, TRICKY_TEXT, alert
+from tests.support.alerts import alert
+from tests.support.fakes import PROPERTY, TRICKY_TEXT
 from tests.support.pack import Pack
 
 LOG = logging.getLogger("poundcake.test_status_page")

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional
 from poundcake import tables
 from poundcake.alert_rules import criteria
 from poundcake.alert_rules.criteria import PERHAPS, PRESENT, UNKNOWN, Open
-from poundcake.core.payload import host_of
+from poundcake.hosts import host_of
 from poundcake.inert import inert
 from poundcake.settings import Settings
 from poundcake.st2 import triggers
@@ -23,8 +23,8 @@ _ANSWERS = {True: YES, None: MAYBE, False: NO}
 _KEYS = ("trigger.alertname", "trigger.labels.alertname")
 # The other fields of a payload, whose values are unknown.
 _OTHERS = (
-    "request_id dispatch_id attempt fingerprint host starts_at ends_at generator_url receiver "
-    "group_key external_url received_at"
+    "request_id dispatch_id attempt fingerprint host workload target starts_at ends_at "
+    "generator_url receiver group_key external_url received_at"
 ).split()
 _NAMING = ("eq", "equals", "in", "inside")
 

@@ -9,10 +9,12 @@ from typing import List, Optional, Tuple
 from poundcake import clock
 from poundcake.core import payload
 from poundcake.core.alert import (
+    ESCALATED,
     FAILED,
+    LATEST,
     NEVER_RAN,
     PENDING,
-    SUPPRESSED,
+    REMEDIATED,
     UNMATCHED,
     Attempt,
     Episode,
@@ -37,11 +39,11 @@ from poundcake.core.decisions import (
     FORCED,
     HEARTBEAT,
     HEARTBEAT_TEXT,
-    LATE,
     NEW,
     NEW_EPISODE,
     PEND,
     REJECTED,
+    REOPENED,
     RESOLVE,
     RESOLVED,
     RETRY,
@@ -52,19 +54,25 @@ from poundcake.core.decisions import (
     Hold,
 )
 from poundcake.core.facts import Exhausted, Fact, Held
+from poundcake.core.history import outcome_reason
 from poundcake.core.limits import Standing, hold_by
+from poundcake.core.target import Target
 from poundcake.settings import Settings
 
 # An attempt that never ran is tried again so soon, and so often, without a further notification.
 RETRY_SECONDS = 15
 MOST_RETRIES = 5
 MOST_DOUBLINGS = 10  # of a wait, whatever the attempts
+# A pending alert shows what it waits for now. In a storm that changes for thousands at once, and
+# each change is a row to write, so only so many of the most urgent are brought up to date a time.
+MOST_RELABELED = 100
 
 _SEVERITIES = {"critical": 0, "error": 1, "warning": 2}
 
 
 def decide(
     alert: payload.Alert,
+    target: Target,
     episode: str,
     row: Optional[Row],
     standing: Standing,
@@ -80,18 +88,23 @@ def decide(
         if known and known["resolved_at"]:
             return Decision(DUPLICATE, f"already resolved at {known['resolved_at']}", RESOLVED)
         return Decision(RESOLVE, "Alertmanager says resolved", RESOLVED)
-    if row is None or known is None:
-        if row and row["episodes"] and episode < row["starts_at"]:
-            return _late(row)
-        return _admit(alert, row, standing, settings, Decision(DISPATCH, NEW_EPISODE, NEW, 1))
-    if known["resolved_at"]:
-        text = f"late: this episode resolved at {known['resolved_at']}"
-        return Decision(DUPLICATE, text, LATE)
-    if row["starts_at"] != episode:
-        return _late(row)
-    attempts = attempts_of(row, episode)
-    settled = _nothing_new(row, known, attempts, standing.now, settings)
-    return settled or _next_attempt(alert, row, attempts, standing, settings)
+    attempts: List[Attempt] = []
+    if row and known:
+        attempts = attempts_of(row, episode)
+        settled = _nothing_new(row, known, attempts, standing.now, settings)
+        if settled:
+            return settled
+    if row and attempts:
+        wanted = _next_attempt(row, attempts, settings)
+    else:
+        wanted = Decision(DISPATCH, NEW_EPISODE, NEW, 1)
+    if wanted.kind != DISPATCH:
+        return wanted
+    hold = None if known else _reopened(alert, row, standing.now, settings)
+    hold = hold or _hold(alert, target, row, standing, settings)
+    if hold is None:
+        return wanted
+    return Decision(hold.decision, hold.reason, hold.cause, 0, hold, wanted.ineffective)
 
 
 def release(
@@ -107,6 +120,7 @@ def release(
     :returns: what has changed: with None a row is free to go, with a Hold that holds it back now.
     """
     changed: List[Tuple[Row, Optional[Hold]]] = []
+    relabeled = 0
     for row in sorted(held, key=_release_order):
         hold = current_hold(row)
         if hold is None or hold["cause"] == DRY_RUN:
@@ -117,8 +131,11 @@ def release(
         if new is None:
             standing.start(row, settings)
             changed.append((row, None))
-        elif new.state != hold["state"] or (SUPPRESSED == new.state and new.cause != hold["cause"]):
-            changed.append((row, new))
+        elif new.cause != hold["cause"]:
+            stays_pending = new.state == hold["state"] == PENDING
+            relabeled += stays_pending
+            if not stays_pending or relabeled <= MOST_RELABELED:
+                changed.append((row, new))
     return changed
 
 
@@ -153,11 +170,11 @@ def after_attempt(row: Optional[Row], settings: Settings, at: str) -> Optional[F
     """
     if row is None or row["state"] not in (FAILED, UNMATCHED):
         return None
-    attempts = attempts_of(row, row["starts_at"])
+    attempts = attempts_of(row, row["episode"])
     last = attempts[-1]
     if current_episode(row)["acknowledged"] or last["exhausted"] or current_hold(row):
         return None
-    if last["outcome"] == "failed":
+    if last["outcome"] == FAILED:
         return _exhausted(row, last, settings, at)
     if last["outcome"] == NEVER_RAN:
         return _tried_again(row, attempts, at)
@@ -171,62 +188,84 @@ def cooldown_ends(attempts: List[Attempt], settings: Settings) -> float:
     return clock.to_seconds(ended_at(attempts[-1])) + wait
 
 
-def _late(row: Row) -> Decision:
-    return Decision(DUPLICATE, f"late: a newer episode began at {row['starts_at']}", LATE)
-
-
-def _next_attempt(
-    alert: payload.Alert,
-    row: Row,
-    attempts: List[Attempt],
-    standing: Standing,
-    settings: Settings,
-) -> Decision:
-    """Return the Decision on an episode that is known and is still firing."""
-    if not attempts:
-        return _admit(alert, row, standing, settings, Decision(DISPATCH, NEW_EPISODE, NEW, 1))
+def _next_attempt(row: Row, attempts: List[Attempt], settings: Settings) -> Decision:
+    """Return the Decision that an episode wants that has had attempts and is still firing."""
     last = attempts[-1]
-    ineffective = last["dispatch_id"] if last["outcome"] == "succeeded" else ""
+    ineffective = last["dispatch_id"] if last["outcome"] == REMEDIATED else ""
     reason = f"still firing after attempt {last['attempt']}: {last['outcome']}"
     most = settings.admission.max_attempts
-    if counted_attempts(row, row["starts_at"]) >= most:
-        text = f"attempts exhausted: {reason}; max_attempts is {most}"
+    if counted_attempts(row, row["episode"]) >= most:
         exhausted = "" if last["exhausted"] else last["dispatch_id"]
-        return Decision(SUPPRESS, text, EXHAUSTED, 0, None, ineffective, exhausted)
+        reason = f"attempts exhausted: {_with_reason(reason, last)}; max_attempts is {most}"
+        return Decision(SUPPRESS, reason, EXHAUSTED, 0, None, ineffective, exhausted)
     number = next_attempt_number(row)
-    wanted = Decision(DISPATCH, reason, AGAIN, number, ineffective=ineffective)
-    return _admit(alert, row, standing, settings, wanted)
+    return Decision(DISPATCH, reason, AGAIN, number, ineffective=ineffective)
 
 
-def _admit(
+def _reopened(
+    alert: payload.Alert, row: Optional[Row], now: float, settings: Settings
+) -> Optional[Hold]:
+    """Return the Hold on an alert that fires so soon after its resolve that a peer may lag."""
+    if row is None or not row["episodes"]:
+        return None
+    last = current_episode(row)
+    if not last["resolved_at"] or _began_after(last, alert.starts_at):
+        return None
+    until = clock.to_seconds(last["resolved_at"]) + settings.admission.reopen_seconds
+    if now >= until:
+        return None
+    ends = clock.to_text(until)
+    reason = (
+        f"it fires again after it resolved at {last['resolved_at']}, which may be a peer of "
+        f"Alertmanager that lags; it goes on at {ends} unless it resolves (reopen_seconds)"
+    )
+    return Hold(PENDING, REOPENED, reason, ends)
+
+
+def _began_after(episode: Episode, starts_at: Optional[str]) -> bool:
+    """Return whether an alert began after an episode had ended, by the clock of its Prometheus.
+
+    A peer that lags repeats what was over; it does not know of anything that began later.
+    """
+    if not starts_at or (episode["last_starts_at"] and starts_at <= episode["last_starts_at"]):
+        return False
+    return starts_at > (episode["ends_at"] or episode["resolved_at"] or LATEST)
+
+
+def _hold(
     alert: payload.Alert,
+    target: Target,
     row: Optional[Row],
     standing: Standing,
     settings: Settings,
-    wanted: Decision,
-) -> Decision:
-    """Return the Decision that is wanted, or the one that holds the attempt back."""
+) -> Optional[Hold]:
+    """Return what holds an attempt back that is wanted now, None when it may be dispatched."""
     about: Row = {
         "fingerprint": alert.fingerprint,
         "alertname": alert.alertname,
-        "host": alert.host,
+        "host": target.host,
+        "target": target.name,
         "labels": alert.labels,
         "attempts": row["attempts"] if row else [],
     }
     hold = hold_by(about, standing, settings)
     if hold is None and standing.waiting:
-        hold = Hold(PENDING, WINDOW, f"{standing.waiting} alerts wait before it")
-    if hold is None:
-        return wanted
-    return Decision(hold.decision, hold.reason, hold.cause, 0, hold, wanted.ineffective)
+        return Hold(PENDING, WINDOW, f"{standing.waiting} alerts wait before it")
+    return hold
+
+
+def _with_reason(reason: str, attempt: Attempt) -> str:
+    why = outcome_reason(attempt)
+    return f"{reason} ({why})" if why else reason
 
 
 def _exhausted(row: Row, last: Attempt, settings: Settings, at: str) -> Optional[Exhausted]:
-    used, most = counted_attempts(row, row["starts_at"]), settings.admission.max_attempts
+    used, most = counted_attempts(row, row["episode"]), settings.admission.max_attempts
     if used < most:
         return None
     reason = f"{used} of {most} attempts are used; a person is needed"
-    about = (row["fingerprint"], row["starts_at"], at)
+    reason = f"{reason}; the last one failed: {outcome_reason(last)}"
+    about = (row["fingerprint"], row["episode"], at)
     return Exhausted(*about, last["dispatch_id"], reason, last["request_id"])
 
 
@@ -239,7 +278,7 @@ def _tried_again(row: Row, attempts: List[Attempt], at: str) -> Optional[Held]:
     until = clock.to_seconds(ended_at(last)) + RETRY_SECONDS * 2 ** (never_ran - 1)
     return Held(
         row["fingerprint"],
-        row["starts_at"],
+        row["episode"],
         at,
         last["request_id"],
         attempt=next_attempt_number(row),
@@ -259,7 +298,7 @@ def _release_order(row: Row) -> Tuple[bool, int, str, str]:
 
 def _runs(row: Row) -> bool:
     """Return whether an attempt of the alert's latest episode has not ended."""
-    return any(a["starts_at"] == row["starts_at"] for a in open_attempts(row))
+    return any(a["episode"] == row["episode"] for a in open_attempts(row))
 
 
 def _nothing_new(
@@ -281,6 +320,9 @@ def _nothing_new(
     if said:
         what = "dismissed" if said["dismissed"] else "acknowledged"
         return Decision(SUPPRESS, f"{what} by {said['by']}: {said['reason']}", what)
+    if attempts and attempts[-1]["outcome"] == ESCALATED:
+        reason = f"attempt {attempts[-1]['attempt']} has told a person; retry_alert tries again"
+        return Decision(SUPPRESS, _with_reason(reason, attempts[-1]), ESCALATED)
     if attempts:
         last, ends = attempts[-1], cooldown_ends(attempts, settings)
         if now < ends and not last["exhausted"]:

@@ -1,6 +1,7 @@
 """What an alert's row looks like, and what is read off it. Pure."""
 
-from typing import Any, Dict, List, Optional, Sequence, Set, TypedDict
+import copy
+from typing import Any, Dict, List, Optional, Sequence, Set, TypedDict, cast
 
 from poundcake import clock
 
@@ -9,6 +10,8 @@ PENDING = "pending"
 REMEDIATING = "remediating"
 AWAITING_APPROVAL = "awaiting_approval"
 REMEDIATED = "remediated"
+NOT_NEEDED = "not_needed"
+ESCALATED = "escalated"
 FAILED = "failed"
 UNMATCHED = "unmatched"
 SUPPRESSED = "suppressed"
@@ -20,6 +23,8 @@ STATES = (
     REMEDIATING,
     AWAITING_APPROVAL,
     REMEDIATED,
+    NOT_NEEDED,
+    ESCALATED,
     FAILED,
     EXHAUSTED,
     UNMATCHED,
@@ -29,14 +34,20 @@ STATES = (
 
 SUCCEEDED = "succeeded"
 ENDED_STATUSES = (SUCCEEDED, "failed", "timeout", "abandoned", "canceled")
-NEVER_RAN = "never ran"
+NEVER_RAN = "never_ran"
+# How an attempt ends. But for never_ran, which counts as failed, they are states as well.
+OUTCOMES = (REMEDIATED, NOT_NEEDED, ESCALATED, FAILED, UNMATCHED, NEVER_RAN)
 UNCOUNTED = (UNMATCHED, NEVER_RAN)  # outcomes of attempts that did nothing
+FORM = 2  # of the rows that this version writes; those of form 1 have no "form"
 
 LATEST = "~"  # later than any time
 
 
 class Execution(TypedDict):
-    """``ran``: it has done something, or may have."""
+    """``ran``: it has done something, or may have.
+
+    ``outcome``, ``remediation`` and ``verification``: what its output says, or "".
+    """
 
     execution_id: str
     status: str
@@ -46,6 +57,9 @@ class Execution(TypedDict):
     ended_at: Optional[str]
     error: str
     ran: bool
+    outcome: str
+    remediation: str
+    verification: str
 
 
 class Inquiry(TypedDict):
@@ -69,7 +83,7 @@ class Attempt(TypedDict):
     """``why``: why it began. ``reason``: what kept a rule from starting an execution."""
 
     dispatch_id: str
-    starts_at: str
+    episode: str
     attempt: int
     request_id: Optional[str]
     why: str
@@ -108,7 +122,17 @@ class Acknowledgement(TypedDict):
 
 
 class Episode(TypedDict):
-    starts_at: str
+    """One firing period, opened and closed by notifications in the order of their arrival.
+
+    ``id``: when it was opened, RFC 3339; ids sort in the order of arrival. ``starts_at`` and
+    ``last_starts_at``: the earliest and the latest startsAt heard. ``ends_at``: the endsAt of the
+    resolve. None where nothing was said.
+    """
+
+    id: str
+    starts_at: Optional[str]
+    last_starts_at: Optional[str]
+    ends_at: Optional[str]
     received_at: Optional[str]
     request_id: Optional[str]
     holds: List[HoldRow]
@@ -122,7 +146,7 @@ class HistoryEntry(TypedDict):
     state: str
     at: str
     reason: str
-    starts_at: str
+    episode: str
     request_id: Optional[str]
     attempt: Optional[int]
     execution_id: Optional[str]
@@ -137,14 +161,21 @@ class HeartbeatTimes(TypedDict):
 
 
 class Row(TypedDict, total=False):
-    """An alert; ``starts_at``, ``state`` and ``reason`` are those of its latest episode."""
+    """An alert; ``episode``, ``starts_at``, ``state`` and ``reason`` are of its latest episode.
 
+    ``host``: what its instance names. ``workload``: the Kubernetes workload. ``target``: what a
+    remediation acts on (target.py). All may be empty.
+    """
+
+    form: int
     rev: int
     fingerprint: str
     alertname: str
     severity: str
     instance: str
     host: str
+    workload: str
+    target: str
     labels: Dict[str, str]
     annotations: Dict[str, str]
     generator_url: str
@@ -152,6 +183,7 @@ class Row(TypedDict, total=False):
     group_key: str
     external_url: str
     extra: Dict[str, Any]
+    episode: str
     starts_at: str
     ends_at: Optional[str]
     state: str
@@ -172,6 +204,7 @@ def new_row(fingerprint: str, at: str) -> Row:
     :param at: RFC 3339.
     """
     return {
+        "form": FORM,
         # A row that was forgotten and comes again must be newer than what is still stored of it.
         "rev": int(clock.to_seconds(at) * 1000),
         "fingerprint": fingerprint,
@@ -179,6 +212,8 @@ def new_row(fingerprint: str, at: str) -> Row:
         "severity": "",
         "instance": "",
         "host": "",
+        "workload": "",
+        "target": "",
         "labels": {},
         "annotations": {},
         "generator_url": "",
@@ -198,6 +233,32 @@ def new_row(fingerprint: str, at: str) -> Row:
     }
 
 
+def upgraded(row: Dict[str, Any]) -> Row:
+    """Return a row as this version writes it; one of an earlier version is converted.
+
+    In form 1 the startsAt of an episode was its identity.
+    """
+    if "form" in row or "episodes" not in row:
+        return cast(Row, row)
+    new = copy.deepcopy(row)
+    new.update(form=FORM, episode=new["starts_at"], workload="", target=new["host"])
+    for episode in new["episodes"]:
+        start = episode["starts_at"]
+        episode.update(id=start, last_starts_at=start, ends_at=None)
+    for attempt in new["attempts"]:
+        attempt["episode"] = attempt.pop("starts_at")
+        attempt["outcome"] = _OUTCOMES_OF_FORM_1.get(attempt["outcome"], attempt["outcome"])
+        attempt.setdefault("inquiries", [])
+        for execution in attempt["executions"]:
+            execution.update(outcome="", remediation="", verification="")
+    for entry in new["history"]:
+        entry["episode"] = entry.pop("starts_at")
+    return cast(Row, new)
+
+
+_OUTCOMES_OF_FORM_1 = {"succeeded": REMEDIATED, "never ran": NEVER_RAN}
+
+
 def current_episode(row: Row) -> Episode:
     """Return the latest episode of a row."""
     return row["episodes"][-1]
@@ -209,14 +270,14 @@ def ended_at(attempt: Attempt) -> str:
     return attempt["ended_at"]
 
 
-def find_episode(row: Row, starts_at: str) -> Optional[Episode]:
-    """Return one of the episodes that a row keeps, None when it keeps it not (any more)."""
-    return next((item for item in row["episodes"] if item["starts_at"] == starts_at), None)
+def find_episode(row: Row, identity: str) -> Optional[Episode]:
+    """Return one of the episodes that a row keeps, None when it does not keep it (any more)."""
+    return next((item for item in row["episodes"] if item["id"] == identity), None)
 
 
 def attempts_of(row: Row, episode: str) -> List[Attempt]:
     """Return the attempts of one episode, oldest first."""
-    return [attempt for attempt in row["attempts"] if attempt["starts_at"] == episode]
+    return [attempt for attempt in row["attempts"] if attempt["episode"] == episode]
 
 
 def open_attempts(row: Row) -> List[Attempt]:
@@ -247,7 +308,7 @@ def counted_attempts(row: Row, episode: str) -> int:
 
 def next_attempt_number(row: Row) -> int:
     """Return the number of the next attempt of the latest episode."""
-    return 1 + max([a["attempt"] for a in attempts_of(row, row["starts_at"])], default=0)
+    return 1 + max([a["attempt"] for a in attempts_of(row, row["episode"])], default=0)
 
 
 def current_hold(row: Row) -> Optional[HoldRow]:
@@ -270,17 +331,17 @@ def held_since(row: Row) -> str:
     )
 
 
-def request_ids_of(row: Row, starts_at: str, number: int) -> Set[Optional[str]]:
+def request_ids_of(row: Row, episode: str, number: int) -> Set[Optional[str]]:
     """Return the ids of the requests that brought an attempt or waited for it, made or not."""
-    attempts, episode = attempts_of(row, starts_at), find_episode(row, starts_at)
-    holds = episode["holds"] if episode else []
+    attempts, known = attempts_of(row, episode), find_episode(row, episode)
+    holds = known["holds"] if known else []
     made = {item["request_id"] for item in attempts if item["attempt"] == number}
     return made | {item["request_id"] for item in holds if item["attempt"] == number}
 
 
 def inquiries_of(attempt: Attempt) -> Sequence[Inquiry]:
     """Return what an attempt has asked people."""
-    return attempt.get("inquiries", ())  # rows of an earlier version have none
+    return attempt["inquiries"]
 
 
 def waits_at(attempt: Attempt, at: str) -> bool:

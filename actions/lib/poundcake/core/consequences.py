@@ -18,11 +18,13 @@ from poundcake.core.facts import (
     Ineffective,
     Notified,
 )
+from poundcake.core.target import Target
 from poundcake.ids import dispatch_id
 
 
 def of_notification(
     alert: payload.Alert,
+    target: Target,
     notification: payload.Notification,
     episode: str,
     request_id: str,
@@ -31,8 +33,8 @@ def of_notification(
 ) -> List[Fact]:
     """Return the facts that an alert in a notification tells, whatever is decided on it."""
     about = (alert.fingerprint, episode, received_at)
-    described = lifecycle.describe(alert, notification)
-    facts: List[Fact] = [Notified(*about, request_id, alert.status, described)]
+    described = lifecycle.describe(alert, target, notification)
+    facts: List[Fact] = [Notified(*about, request_id, alert.status, alert.starts_at, described)]
     if is_heartbeat and alert.status == payload.FIRING:
         facts.append(Heartbeat(*about, missing=False))
     return facts
@@ -51,7 +53,7 @@ def of_decision(
     :param at: RFC 3339.
     :param command: what a person asked for (``by`` and ``reason``), None when nobody did.
     """
-    about = (row["fingerprint"], row["starts_at"], at)
+    about = (row["fingerprint"], row["episode"], at)
     by, reason = (command["by"], command["reason"]) if command else ("", "")
     facts: List[Fact] = []
     if decision.ineffective:
@@ -84,7 +86,7 @@ def of_release(row: Row, hold: Optional[Hold], at: str) -> Fact:
 
 def of_acknowledgement(row: Row, command: Dict[str, str], request_id: str, at: str) -> Acknowledged:
     """Return the fact that a person has taken the alert over, or dismissed it."""
-    about = (row["fingerprint"], row["starts_at"], at)
+    about = (row["fingerprint"], row["episode"], at)
     dismissed = command["do"] == "dismiss"
     return Acknowledged(*about, request_id, command["by"], command["reason"], dismissed)
 
@@ -100,19 +102,20 @@ def _held(
 ) -> Held:
     return Held(
         row["fingerprint"],
-        row["starts_at"],
+        row["episode"],
         at,
         request_id,
         attempt=next_attempt_number(row),
         state=hold.state,
         cause=hold.cause,
         reason="; ".join(filter(None, (reason, hold.reason))),
+        until=hold.until,
         by=by,
         forced=forced,
     )
 
 
 def _dispatched(row: Row, request_id: Optional[str], at: str, reason: str, by: str) -> Dispatched:
-    fingerprint, episode, attempt = row["fingerprint"], row["starts_at"], next_attempt_number(row)
+    fingerprint, episode, attempt = row["fingerprint"], row["episode"], next_attempt_number(row)
     identity = dispatch_id(fingerprint, episode, attempt)
     return Dispatched(fingerprint, episode, at, identity, attempt, request_id, reason, by)

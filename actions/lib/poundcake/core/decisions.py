@@ -21,15 +21,27 @@ WINDOW = "window"
 SERIALIZED = "serialized"
 PREVIOUS = "previous"
 RETRY = "retry"
+REOPENED = "reopened"
 PAUSED = "paused"
 MAINTENANCE = "maintenance"
 BREAKER = "breaker"
 RATE = "rate"
+ALERTNAME_RATE = "alertname_rate"
+TARGET_RATE = "target_rate"
 DRY_RUN = "dry_run"
 HEARTBEAT = "heartbeat"
 HOLD_CAUSES = {
-    PENDING: (WINDOW, SERIALIZED, PREVIOUS, RETRY),
-    SUPPRESSED: (PAUSED, MAINTENANCE, BREAKER, RATE, DRY_RUN, HEARTBEAT),
+    PENDING: (WINDOW, SERIALIZED, PREVIOUS, RETRY, REOPENED),
+    SUPPRESSED: (
+        PAUSED,
+        MAINTENANCE,
+        BREAKER,
+        RATE,
+        ALERTNAME_RATE,
+        TARGET_RATE,
+        DRY_RUN,
+        HEARTBEAT,
+    ),
 }
 
 # Why, where nothing is held back. Metrics name them, so they are few and never a text.
@@ -38,19 +50,19 @@ AGAIN = "next_attempt"
 FORCED = "by_hand"
 UNDER_WAY = "under_way"
 COOLDOWN = "cooldown"
-LATE = "late"
 RESOLVED = "resolved"
 ACKNOWLEDGED = "acknowledged"
 DISMISSED = "dismissed"
 EXHAUSTED = "exhausted"
+ESCALATED = "escalated"
 INVALID = "invalid"
 UNKNOWN = "unknown"
 FAULT = "internal_error"
 CAUSES = {
     DISPATCH: (NEW, AGAIN, FORCED),
     PEND: HOLD_CAUSES[PENDING],
-    DUPLICATE: (*HOLD_CAUSES[PENDING], UNDER_WAY, COOLDOWN, LATE, RESOLVED),
-    SUPPRESS: (*HOLD_CAUSES[SUPPRESSED], ACKNOWLEDGED, DISMISSED, EXHAUSTED),
+    DUPLICATE: (*HOLD_CAUSES[PENDING], UNDER_WAY, COOLDOWN, RESOLVED),
+    SUPPRESS: (*HOLD_CAUSES[SUPPRESSED], ACKNOWLEDGED, DISMISSED, EXHAUSTED, ESCALATED),
     RESOLVE: (RESOLVED,),
     REJECTED: (INVALID, FAULT, UNKNOWN, UNDER_WAY, RESOLVED, DRY_RUN, HEARTBEAT),
 }
@@ -76,11 +88,15 @@ class Decision:
 
 @dataclass(frozen=True)
 class Hold:
-    """What holds an attempt back: a state (pending or suppressed), a cause, a reason."""
+    """What holds an attempt back: a state (pending or suppressed), a cause, a reason.
+
+    ``until``: RFC 3339, it waits at least so long.
+    """
 
     state: str
     cause: str
     reason: str
+    until: Optional[str] = None
 
     @property
     def decision(self) -> str:

@@ -12,7 +12,7 @@ from poundcake.core.alert import Execution
 
 @dataclass(frozen=True)
 class Fact:
-    """``episode``: the start of the episode it belongs to. ``at``: RFC 3339, when it happened."""
+    """``episode``: the id of the episode it belongs to. ``at``: RFC 3339, when it happened."""
 
     fingerprint: str
     episode: str
@@ -21,10 +21,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Notified(Fact):
-    """Alertmanager has spoken of the alert. ``alert``: ``lifecycle.describe`` of it."""
+    """Alertmanager has spoken of the alert. ``alert``: ``lifecycle.describe`` of it.
+
+    ``starts_at``: its startsAt, None when it has none.
+    """
 
     request_id: str
     status: str  # firing or resolved
+    starts_at: Optional[str]
     alert: Dict[str, Any]
 
 

@@ -4,11 +4,11 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from poundcake.core.alert import (
     AWAITING_APPROVAL,
+    ESCALATED,
     EXHAUSTED,
     FAILED,
     NEVER_RAN,
     RECEIVED,
-    REMEDIATED,
     REMEDIATING,
     RESOLVED,
     SUCCEEDED,
@@ -16,6 +16,7 @@ from poundcake.core.alert import (
     UNMATCHED,
     Attempt,
     Episode,
+    Execution,
     HistoryEntry,
     HoldRow,
     Inquiry,
@@ -26,15 +27,7 @@ from poundcake.core.alert import (
     waits_at,
 )
 
-_STATE_OF_OUTCOME = {
-    "succeeded": REMEDIATED,
-    "failed": FAILED,
-    NEVER_RAN: FAILED,
-    UNMATCHED: UNMATCHED,
-}
-
-
-# starts_at, state, attempt; and how many entries before it are the same in these.
+# episode, state, attempt; and how many entries before it are the same in these.
 Key = Tuple[object, ...]
 Change = Tuple[Optional[str], str, HistoryEntry]  # from, to, entry
 Event = Tuple[str, int, str, str, Optional[str], Optional[Attempt]]
@@ -72,8 +65,8 @@ class _Events:
             state = AWAITING_APPROVAL if waits else REMEDIATING
             self.add(at, state, _waiting_reason(inquiry, waits), request_id, attempt)
         if attempt["outcome"]:
-            state = _STATE_OF_OUTCOME[attempt["outcome"]]
-            self.add(ended_at(attempt), state, _outcome_reason(attempt), request_id, attempt)
+            state = FAILED if attempt["outcome"] == NEVER_RAN else attempt["outcome"]
+            self.add(ended_at(attempt), state, outcome_reason(attempt), request_id, attempt)
         if attempt["exhausted"]:
             last = attempt["exhausted"]
             self.add(last["at"], EXHAUSTED, last["reason"], last["request_id"], attempt)
@@ -85,7 +78,7 @@ def history_of(row: Row, episode: Episode) -> List[HistoryEntry]:
     if episode["received_at"]:
         events.add(episode["received_at"], RECEIVED, "", episode["request_id"])
     received = events.floor
-    attempts = attempts_of(row, episode["starts_at"])
+    attempts = attempts_of(row, episode["id"])
     holds = list(episode["holds"])
     for attempt in attempts:
         while holds and holds[0]["attempt"] <= attempt["attempt"]:
@@ -103,10 +96,10 @@ def history_of(row: Row, episode: Episode) -> List[HistoryEntry]:
     if episode["resolved_at"]:
         events.floor = received  # a resolve follows from nothing that PoundCake did
         events.add(episode["resolved_at"], RESOLVED, "", episode["resolved_request_id"])
-    return _entries(episode["starts_at"], sorted(events.events, key=lambda event: event[:2]))
+    return _entries(episode["id"], sorted(events.events, key=lambda event: event[:2]))
 
 
-def _entries(starts_at: str, events: List[Event]) -> List[HistoryEntry]:
+def _entries(episode: str, events: List[Event]) -> List[HistoryEntry]:
     entries: List[HistoryEntry] = []
     resolved = False
     for at, _, state, reason, request_id, attempt in events:
@@ -121,7 +114,7 @@ def _entries(starts_at: str, events: List[Event]) -> List[HistoryEntry]:
                 "state": state,
                 "at": at,
                 "reason": reason,
-                "starts_at": starts_at,
+                "episode": episode,
                 "request_id": request_id,
                 "attempt": attempt["attempt"] if attempt else None,
                 "execution_id": executions[0]["execution_id"] if executions else None,
@@ -164,23 +157,31 @@ def _by(name: str) -> str:
     return f" (by {name})" if name else ""
 
 
-def _outcome_reason(attempt: Attempt) -> str:
+def outcome_reason(attempt: Attempt) -> str:
+    """Return why an attempt that has ended ended so: what was done, or what went wrong."""
     if attempt["outcome"] == UNMATCHED:
-        return str(attempt["reason"] or "no rule on poundcake.alert matched")
-    texts = [
-        f"{item['action_ref']} {item['status']}" + (": " + item["error"] if item["error"] else "")
-        for item in attempt["executions"]
-        if item["status"] != SUCCEEDED
-    ]
-    text = "; ".join(texts + ([attempt["reason"]] if attempt["reason"] else []))
-    return "it never ran: " + text if attempt["outcome"] == NEVER_RAN else text
+        return attempt["reason"] or "no rule on poundcake.alert matched"
+    parts = [_said(item) for item in attempt["executions"]] + [attempt["reason"]]
+    reason = "; ".join(filter(None, parts))
+    return f"it never ran: {reason}" if attempt["outcome"] == NEVER_RAN else reason
+
+
+def _said(execution: Execution) -> str:
+    """Return what an execution did and how that was verified, or why it failed."""
+    done = "; ".join(filter(None, (execution["remediation"], execution["verification"])))
+    if execution["status"] == SUCCEEDED and execution["outcome"] == FAILED:
+        return f"{execution['action_ref']}: {execution['error'] or done}"
+    if execution["status"] == SUCCEEDED or execution["outcome"] == ESCALATED:
+        return done or execution["error"]
+    status = f"{execution['action_ref']} {execution['status']}"
+    return f"{status}: {execution['error']}" if execution["error"] else status
 
 
 def _keyed(history: List[HistoryEntry]) -> Iterator[Tuple[Key, HistoryEntry]]:
     """Yield ``(key, entry)``; an entry keeps its key when further facts come before or after it."""
     seen: Dict[Key, int] = {}
     for entry in history:
-        key: Key = (entry["starts_at"], entry["state"], entry["attempt"])
+        key: Key = (entry["episode"], entry["state"], entry["attempt"])
         seen[key] = seen.get(key, 0) + 1
         yield key + (seen[key],), entry
 
@@ -191,7 +192,7 @@ def transitions(before: Optional[Row], after: Row) -> List[Change]:
     changes: List[Change] = []
     previous: Optional[HistoryEntry] = None
     for key, entry in _keyed(after["history"]):
-        same_episode = previous is not None and previous["starts_at"] == entry["starts_at"]
+        same_episode = previous is not None and previous["episode"] == entry["episode"]
         came_from = previous["state"] if previous and same_episode else None
         if key not in known and came_from != entry["state"]:
             changes.append((came_from, entry["state"], entry))

@@ -12,8 +12,12 @@ from poundcake import clock
 from poundcake.core import facts, payload
 from poundcake.core.alert import (
     ENDED_STATUSES,
+    ESCALATED,
+    FAILED,
     NEVER_RAN,
+    NOT_NEEDED,
     RECEIVED,
+    REMEDIATED,
     SUCCEEDED,
     UNMATCHED,
     Attempt,
@@ -28,6 +32,7 @@ from poundcake.core.alert import (
     new_row,
 )
 from poundcake.core.history import history_of
+from poundcake.core.target import Target
 
 KEPT_EPISODES = 5
 KEPT_ATTEMPTS = 50  # of whatever episode: rates and the breaker look back over them
@@ -35,13 +40,17 @@ KEPT_HOLDS = 20
 KEPT_REQUEST_IDS = 20
 
 
-def describe(alert: payload.Alert, notification: payload.Notification) -> Dict[str, Any]:
-    """Return what a row keeps of a payload.Alert and of the notification that brought it."""
+def describe(
+    alert: payload.Alert, target: Target, notification: payload.Notification
+) -> Dict[str, Any]:
+    """Return what a row keeps of an alert, its target and the notification that brought it."""
     return {
         "alertname": alert.alertname,
         "severity": alert.severity,
         "instance": alert.instance,
-        "host": alert.host,
+        "host": target.host,
+        "workload": target.workload,
+        "target": target.name,
         "labels": alert.labels,
         "annotations": alert.annotations,
         "generator_url": alert.generator_url,
@@ -53,18 +62,21 @@ def describe(alert: payload.Alert, notification: payload.Notification) -> Dict[s
     }
 
 
-def episode_of(row: Optional[Row], alert: payload.Alert, received_at: str) -> str:
-    """Return the episode of a notification: its startsAt, else what is known of the alert.
+def episode_of(row: Optional[Row], status: str, received_at: str) -> str:
+    """Return the id of the episode that a notification belongs to.
 
-    An alert without startsAt continues an episode that is not resolved, and opens one otherwise.
+    A firing notification opens an episode when none is open. A resolved one belongs to the latest.
+
+    :param received_at: RFC 3339.
     """
-    if alert.starts_at:
-        return alert.starts_at
-    if row and row["episodes"]:
-        last = row["episodes"][-1]
-        if not last["resolved_at"] or alert.status == "resolved":
-            return last["starts_at"]
-    return clock.canonical(received_at)
+    opened_at = clock.canonical(received_at)
+    if not row or not row["episodes"]:
+        return opened_at
+    last = current_episode(row)
+    if status == payload.RESOLVED or not last["resolved_at"]:
+        return last["id"]
+    # Ids sort in the order of arrival, even when the clock has stepped back.
+    return max(opened_at, clock.canonical(clock.to_text(clock.to_seconds(last["id"]) + 0.001)))
 
 
 def apply(row: Optional[Row], fact: facts.Fact) -> Row:
@@ -108,20 +120,24 @@ def execution_row(row: Row, dispatch_id: str, execution: Execution) -> Dict[str,
         fingerprint=row["fingerprint"],
         alertname=row["alertname"],
         host=row["host"],
+        target=row["target"],
         dispatch_id=attempt["dispatch_id"],
         attempt=attempt["attempt"],
         elapsed=clock.elapsed(execution["started_at"], execution["ended_at"]),
     )
 
 
-def _episode(row: Row, starts_at: str) -> Optional[Episode]:
-    known = find_episode(row, starts_at)
+def _episode(row: Row, identity: str) -> Optional[Episode]:
+    known = find_episode(row, identity)
     if known:
         return known
-    if len(row["episodes"]) >= KEPT_EPISODES and starts_at < row["episodes"][0]["starts_at"]:
+    if len(row["episodes"]) >= KEPT_EPISODES and identity < row["episodes"][0]["id"]:
         return None
     new: Episode = {
-        "starts_at": starts_at,
+        "id": identity,
+        "starts_at": None,
+        "last_starts_at": None,
+        "ends_at": None,
         "received_at": None,
         "request_id": None,
         "holds": [],
@@ -131,7 +147,7 @@ def _episode(row: Row, starts_at: str) -> Optional[Episode]:
         "occurrences": 0,
     }
     row["episodes"].append(new)
-    row["episodes"].sort(key=lambda item: item["starts_at"])
+    row["episodes"].sort(key=lambda item: item["id"])
     return new
 
 
@@ -139,10 +155,14 @@ def _notified(row: Row, episode: Episode, fact: facts.Notified) -> None:
     _count(row, episode, fact.request_id)
     if not episode["received_at"] or fact.at < episode["received_at"]:
         episode["received_at"], episode["request_id"] = fact.at, fact.request_id
-    if fact.status == "resolved":
+    if fact.starts_at:
+        episode["starts_at"] = min(filter(None, (episode["starts_at"], fact.starts_at)))
+        episode["last_starts_at"] = max(filter(None, (episode["last_starts_at"], fact.starts_at)))
+    if fact.status == payload.RESOLVED:
         if not episode["resolved_at"] or fact.at < episode["resolved_at"]:
             episode["resolved_at"] = fact.at
             episode["resolved_request_id"] = fact.request_id
+            episode["ends_at"] = fact.alert["ends_at"]
     if row["last_seen_at"] is None or fact.at >= row["last_seen_at"]:
         row["last_seen_at"] = fact.at
         row.update(cast(Row, copy.deepcopy(fact.alert)))
@@ -210,7 +230,7 @@ def _answered(row: Row, episode: Optional[Episode], fact: facts.Answered) -> Non
 
 
 def _inquiry(attempt: Attempt, fact: Union[facts.Asked, facts.Answered]) -> Inquiry:
-    inquiries = attempt.setdefault("inquiries", [])
+    inquiries = attempt["inquiries"]
     for known in inquiries:
         if known["inquiry_id"] == fact.inquiry_id:
             return known
@@ -297,7 +317,7 @@ def _attempt(row: Row, episode: Optional[Episode], dispatch_id: str) -> Attempt:
     assert episode, "an attempt is made in an episode"
     attempt: Attempt = {
         "dispatch_id": dispatch_id,
-        "starts_at": episode["starts_at"],
+        "episode": episode["id"],
         "attempt": 0,
         "request_id": None,
         "why": "",
@@ -318,15 +338,15 @@ def _attempt(row: Row, episode: Optional[Episode], dispatch_id: str) -> Attempt:
 
 def _forget_old_episodes(row: Row) -> None:
     row["episodes"] = row["episodes"][-KEPT_EPISODES:]
-    kept = {episode["starts_at"] for episode in row["episodes"]}
+    kept = {episode["id"] for episode in row["episodes"]}
     latest = sorted(row["attempts"], key=_attempt_order)[-KEPT_ATTEMPTS:]
     row["attempts"] = [
-        a for a in row["attempts"] if a in latest or a["starts_at"] in kept or not a["outcome"]
+        a for a in row["attempts"] if a in latest or a["episode"] in kept or not a["outcome"]
     ]
 
 
 def _attempt_order(attempt: Attempt) -> Tuple[str, int, str]:
-    return attempt["starts_at"], attempt["attempt"], attempt["dispatch_id"]
+    return attempt["episode"], attempt["attempt"], attempt["dispatch_id"]
 
 
 def _derive(row: Row) -> None:
@@ -335,8 +355,9 @@ def _derive(row: Row) -> None:
     row["attempts"].sort(key=_attempt_order)
     row["history"] = [entry for episode in row["episodes"] for entry in history_of(row, episode)]
     last = current_episode(row)
-    entries = [entry for entry in row["history"] if entry["starts_at"] == last["starts_at"]]
-    row["starts_at"] = last["starts_at"]
+    entries = [entry for entry in row["history"] if entry["episode"] == last["id"]]
+    row["episode"] = last["id"]
+    row["starts_at"] = last["starts_at"] or last["id"]
     row["occurrences"] = last["occurrences"]
     row["state"] = entries[-1]["state"] if entries else RECEIVED
     row["state_since"] = entries[-1]["at"] if entries else None
@@ -352,13 +373,26 @@ def _derive_outcome(attempt: Attempt) -> None:
         attempt["outcome"], attempt["ended_at"] = UNMATCHED, attempt["settled_at"]
         return
     if all(item["status"] in ENDED_STATUSES for item in executions):
-        if all(item["status"] == SUCCEEDED for item in executions):
-            attempt["outcome"] = "succeeded"
-        else:
-            attempt["outcome"] = "failed" if any(e["ran"] for e in executions) else NEVER_RAN
+        outcomes = [_outcome_of(item) for item in executions]
+        attempt["outcome"] = next(item for item in _WEIGHT if item in outcomes)
+        if attempt["outcome"] == NEVER_RAN and any(e["ran"] for e in executions):
+            attempt["outcome"] = FAILED
         ends = [item["ended_at"] for item in executions if item["ended_at"]]
         # StackStorm's clock and the sensor's differ: an attempt never ends before it began.
         attempt["ended_at"] = max(ends + [attempt["dispatched_at"] or attempt["settled_at"]])
+
+
+# Where rules started several executions for one dispatch, the first of these is its outcome.
+_WEIGHT = (FAILED, NEVER_RAN, REMEDIATED, ESCALATED, NOT_NEEDED)
+
+
+def _outcome_of(execution: Execution) -> str:
+    """Return how an execution that has ended counts: as its output says, or else as its status."""
+    if execution["status"] == SUCCEEDED:
+        return execution["outcome"] or REMEDIATED
+    if execution["outcome"] == ESCALATED:
+        return ESCALATED
+    return FAILED if execution["ran"] else NEVER_RAN
 
 
 def _same(old: Row, new: Row) -> bool:

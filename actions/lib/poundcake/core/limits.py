@@ -1,11 +1,13 @@
 """What may hold an attempt back: pauses, breaker, rates, dry run, the window. Pure."""
 
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, List, Optional, Set, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from poundcake import clock
 from poundcake.core.alert import (
+    FAILED,
     PENDING,
+    REMEDIATED,
     SUCCEEDED,
     SUPPRESSED,
     Attempt,
@@ -15,6 +17,7 @@ from poundcake.core.alert import (
 )
 from poundcake.core.controls import Controls
 from poundcake.core.decisions import (
+    ALERTNAME_RATE,
     BREAKER,
     DRY_RUN,
     HEARTBEAT,
@@ -22,13 +25,19 @@ from poundcake.core.decisions import (
     PREVIOUS,
     RATE,
     SERIALIZED,
+    TARGET_RATE,
     WINDOW,
     Hold,
 )
 from poundcake.matchers import labels_of
 from poundcake.settings import Settings
 
-RateKey = Tuple[str, str]
+_LIMIT_NAMES = {
+    RATE: "rate limit",
+    ALERTNAME_RATE: "rate limit of the alertname over all targets",
+    TARGET_RATE: "rate limit of the target over all alertnames",
+}
+RateKey = Tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -51,9 +60,9 @@ class Standing:
 
     ``now``: Unix time. ``in_flight``: dispatches that have not ended; ``busy``: the ``place`` of
     each. ``waiting``: how many alerts wait for room. ``times_of``: gives the Unix times of the
-    dispatches that count for a ``rate_key``. ``breaker_of``: gives the Breaker of an alertname.
-    ``controls``: what operators have paused, None before it is read. ``started``: rows of the
-    alerts dispatched since, which the callables do not know.
+    dispatches that count for one of ``rate_keys``. ``breaker_of``: gives the Breaker of an
+    alertname. ``controls``: what operators have paused, None before it is read. ``started``: rows
+    of the alerts dispatched since, which the callables do not know.
     """
 
     now: float
@@ -77,7 +86,7 @@ def hold_by(
 ) -> Optional[Hold]:
     """Return the Hold on the next attempt of an alert, None when it may be dispatched.
 
-    :param row: at least fingerprint, alertname, host, labels and attempts.
+    :param row: at least fingerprint, alertname, host, target, labels and attempts.
     :param forced: True when a person asked for the attempt: the limits do not apply.
     """
     if open_attempts(row):
@@ -105,7 +114,7 @@ def breaker(attempts: Iterable[Attempt], settings: Settings) -> Breaker:
     opened_at: Optional[float] = None
     ended = filter(_succeeded_or_failed, attempts)
     for attempt in sorted(ended, key=lambda a: (ended_at(a), a["dispatch_id"])):
-        if attempt["outcome"] == "succeeded":
+        if attempt["outcome"] == REMEDIATED:
             failures, opened_at = 0, None
             continue
         failures += 1
@@ -122,13 +131,21 @@ def breaker(attempts: Iterable[Attempt], settings: Settings) -> Breaker:
 def place(row: Row, settings: Settings) -> Optional[str]:
     """Return the value that no two remediations may share at a time, None when there is none."""
     name = settings.admission.serialize_by
-    value = row["host"] if name == "host" else row["labels"].get(name, "")
-    return value or None
+    known = {"target": row["target"], "host": row["host"]}
+    return (known[name] if name in known else row["labels"].get(name)) or None
 
 
-def rate_key(row: Row) -> RateKey:
-    """Return what a rate is counted for: the alertname on a host, or the alert if it has none."""
-    return row["alertname"], row["host"] or row["fingerprint"]
+def rate_keys(row: Row) -> Dict[str, RateKey]:
+    """Return what each rate is counted for, by the cause of the hold when it is used up.
+
+    An alert without a target is its own.
+    """
+    alertname, target = row["alertname"], row["target"]
+    keys: Dict[str, RateKey] = {
+        RATE: (RATE, alertname, target or row["fingerprint"]),
+        ALERTNAME_RATE: (ALERTNAME_RATE, alertname),
+    }
+    return {**keys, TARGET_RATE: (TARGET_RATE, target)} if target else keys
 
 
 def _by_controls(row: Row, standing: Standing) -> Optional[Hold]:
@@ -154,35 +171,40 @@ def _by_breaker(row: Row, standing: Standing, settings: Settings) -> Optional[Ho
 
 
 def _by_rate(row: Row, standing: Standing, settings: Settings) -> Optional[Hold]:
-    key, now = rate_key(row), standing.now
-    used = standing.times_of(key) + [now for item in standing.started if rate_key(item) == key]
-    for count, seconds in settings.admission.rates:
-        times = [at for at in used if at > now - seconds]
-        if len(times) >= count:
-            ends = clock.to_text(sorted(times)[-count] + seconds)
-            text = f"rate limit reached: {count} in {seconds} s; the next may start at {ends}"
-            return Hold(SUPPRESSED, RATE, text)
+    now = standing.now
+    for cause, key in rate_keys(row).items():
+        rates = settings.admission.rates[cause]
+        if not rates:
+            continue
+        started = [item for item in standing.started if rate_keys(item).get(cause) == key]
+        used = standing.times_of(key) + [now] * len(started)
+        for count, seconds in rates:
+            times = [at for at in used if at > now - seconds]
+            if len(times) >= count:
+                ends = clock.to_text(sorted(times)[-count] + seconds)
+                used_up = f"{_LIMIT_NAMES[cause]} reached: {count} in {seconds} s"
+                return Hold(SUPPRESSED, cause, f"{used_up}; the next may start at {ends}")
     return None
 
 
 def _by_room(row: Row, standing: Standing, settings: Settings) -> Optional[Hold]:
-    most = settings.admission.max_concurrent
-    if standing.in_flight >= most:
-        text = f"{standing.in_flight} remediations in flight, max_concurrent is {most}"
-        return Hold(PENDING, WINDOW, text)
     value = place(row, settings)
     if value is not None and value in standing.busy:
         name = settings.admission.serialize_by
-        text = f'a remediation for the same {name}, "{value}", is in flight (serialize_by)'
-        return Hold(PENDING, SERIALIZED, text)
+        reason = f'a remediation for the same {name}, "{value}", is in flight (serialize_by)'
+        return Hold(PENDING, SERIALIZED, reason)
+    most = settings.admission.max_concurrent
+    if standing.in_flight >= most:
+        reason = f"{standing.in_flight} remediations in flight, max_concurrent is {most}"
+        return Hold(PENDING, WINDOW, reason)
     return None
 
 
 def _succeeded_or_failed(attempt: Attempt) -> bool:
     """Return whether an attempt says something about its remediation; a canceled one does not."""
     bad = [e["status"] for e in attempt["executions"] if e["status"] != SUCCEEDED]
-    failed = attempt["outcome"] == "failed" and set(bad) != {"canceled"}
-    return failed or attempt["outcome"] == "succeeded"
+    failed = attempt["outcome"] == FAILED and set(bad) != {"canceled"}
+    return failed or attempt["outcome"] == REMEDIATED
 
 
 def _is_trial(attempt: Attempt, opened_at: float, settings: Settings) -> bool:

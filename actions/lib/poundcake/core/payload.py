@@ -17,7 +17,6 @@ FIRING = "firing"
 RESOLVED = "resolved"
 _STATUSES = (FIRING, RESOLVED)
 _MOST_LEVELS = 50  # of unknown fields; copying and writing them recurses
-_HOST = re.compile(r"[\w:][\w.:%-]*\Z")
 _FNV_OFFSET = 14695981039346656037
 _FNV_PRIME = 1099511628211
 
@@ -50,10 +49,6 @@ class Alert:
     @property
     def instance(self) -> str:
         return self.labels.get("instance", "")
-
-    @property
-    def host(self) -> str:
-        return host_of(self.instance)
 
 
 @dataclass(frozen=True)
@@ -153,26 +148,6 @@ def fingerprint(labels: Dict[str, str]) -> str:
             for byte in text.encode("utf-8", "surrogatepass") + b"\xff":
                 value = ((value ^ byte) * _FNV_PRIME) & 0xFFFFFFFFFFFFFFFF
     return "%016x" % value
-
-
-def host_of(instance: str) -> str:
-    """Return an instance label without its port: ``web:9100``, ``[::1]:9100``, ``::1``, URLs.
-
-    What is not one host name or address gives "": ``core.remote`` takes a list of hosts, and
-    ``a,b`` or ``user@a`` in a label must not choose where a remediation works.
-    """
-    text = _without_port(instance.strip())
-    return text if _HOST.match(text) else ""
-
-
-def _without_port(text: str) -> str:
-    if "://" in text:
-        text = text.split("://", 1)[1].split("/", 1)[0].rpartition("@")[2]
-    if text.startswith("["):
-        return text[1:].split("]", 1)[0]
-    if text.count(":") == 1:
-        return text.split(":", 1)[0]
-    return text
 
 
 def _parse_alert(entry: Any, where: str, group_status: Optional[str], warnings: List[str]) -> Alert:

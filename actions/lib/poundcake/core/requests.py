@@ -56,7 +56,7 @@ def new_request(
 def new_entry(
     fingerprint: str,
     alertname: str,
-    starts_at: Optional[str],
+    episode: Optional[str],
     decision: str,
     reason: str,
     *,
@@ -67,7 +67,7 @@ def new_entry(
     return {
         "fingerprint": fingerprint,
         "alertname": alertname,
-        "starts_at": starts_at,
+        "episode": episode,
         "decision": decision,
         "reason": reason,
         "dispatch_id": dispatch_id,
@@ -105,19 +105,20 @@ def with_outcomes(request: Request, row: Row, retries: bool) -> Request:
 
 
 def _set_outcome(entry: Dict[str, Any], request_id: str, row: Row, retries: bool) -> None:
-    for attempt in attempts_of(row, entry["starts_at"]):
-        if request_id in request_ids_of(row, entry["starts_at"], attempt["attempt"]):
+    identity = entry["episode"] if "episode" in entry else entry["starts_at"]  # before 0.3.0
+    latest = row["episode"] == identity
+    for attempt in attempts_of(row, identity):
+        if request_id in request_ids_of(row, identity, attempt["attempt"]):
             entry["dispatch_id"] = attempt["dispatch_id"]
             entry["outcome"] = attempt["outcome"]
-            goes_on = row["starts_at"] == entry["starts_at"] and (retries or current_hold(row))
-            if attempt["outcome"] == NEVER_RAN and goes_on:
+            if attempt["outcome"] == NEVER_RAN and latest and (retries or current_hold(row)):
                 entry["outcome"] = None
     if entry["dispatch_id"]:
         return
-    episode = find_episode(row, entry["starts_at"])
+    episode = find_episode(row, identity)
     if episode and episode["resolved_at"]:
         entry["outcome"] = RESOLVED
     elif episode and episode["acknowledged"]:
         entry["outcome"] = "acknowledged"
-    elif entry["starts_at"] != row["starts_at"]:
+    elif not latest:
         entry["outcome"] = "superseded by a newer episode"

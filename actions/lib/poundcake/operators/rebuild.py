@@ -14,7 +14,7 @@ import uuid
 
 from poundcake import clock
 from poundcake.core import lifecycle
-from poundcake.core.alert import ENDED_STATUSES, find_episode, open_attempts
+from poundcake.core.alert import ENDED_STATUSES, open_attempts
 from poundcake.core.decisions import DISPATCH
 from poundcake.core.facts import Dispatched, Notified, Settled
 from poundcake.core.requests import REBUILT, new_entry, new_request
@@ -26,6 +26,8 @@ _DESCRIBED = (
     "severity",
     "instance",
     "host",
+    "workload",
+    "target",
     "labels",
     "annotations",
     "generator_url",
@@ -77,27 +79,34 @@ class _Alerts:
     def add_dispatch(self, payload, at):
         """Add what the payload of a dispatch tells and the row does not know."""
         row = self.row(payload["fingerprint"])
-        if not (row and find_episode(row, payload["starts_at"])):
+        if not (row and _episode_in(row, payload)):
             self._notify(payload, payload["received_at"] or at, "firing")
-        known = {attempt["dispatch_id"] for attempt in row["attempts"]} if row else ()
-        if payload["dispatch_id"] not in known:
-            about = (payload["fingerprint"], payload["starts_at"], at, payload["dispatch_id"])
+        row = self.row(payload["fingerprint"])
+        if payload["dispatch_id"] not in {attempt["dispatch_id"] for attempt in row["attempts"]}:
+            episode = _episode_in(row, payload)
+            if episode is None:  # newer ones have replaced it
+                return
+            about = (payload["fingerprint"], episode["id"], at, payload["dispatch_id"])
             self._apply(Dispatched(*about, payload["attempt"], payload["request_id"]))
 
     def add_resolve(self, payload, at):
         """Add a resolve when the row knows the episode and not that it is over."""
         row = self.row(payload["fingerprint"])
-        episode = row and find_episode(row, payload["starts_at"])
+        episode = row and _episode_in(row, payload)
         if episode and not episode["resolved_at"]:
             self._notify(payload, at, "resolved")
 
     def _notify(self, payload, at, status):
         # A stored row keeps its labels, which are not inert.
         source = self.stored[payload["fingerprint"]] or payload
-        alert = {name: source[name] for name in _DESCRIBED}
+        alert = {name: source.get(name, "") for name in _DESCRIBED}
         alert.update(extra=source.get("extra", {}), ends_at=payload["ends_at"] or None)
-        about = (payload["fingerprint"], payload["starts_at"], at)
-        self._apply(Notified(*about, payload["request_id"], status, alert))
+        row = self.row(payload["fingerprint"])
+        known = row and _episode_in(row, payload)
+        episode = known["id"] if known else clock.canonical(payload["received_at"] or at)
+        about = (payload["fingerprint"], episode, at)
+        starts_at = payload["starts_at"] or None
+        self._apply(Notified(*about, payload["request_id"], status, starts_at, alert))
 
     def _apply(self, fact):
         self.rows[fact.fingerprint] = lifecycle.apply(self.rows.get(fact.fingerprint), fact)
@@ -123,6 +132,12 @@ class _Alerts:
             if attempt["dispatch_id"] == payload["dispatch_id"]:
                 return row, attempt
         return None
+
+
+def _episode_in(row, payload):
+    """Return the episode of a payload in a row, None when the row does not keep it."""
+    received_at = payload["received_at"]
+    return next((e for e in row["episodes"] if e["received_at"] == received_at), None)
 
 
 def _moment(since, now):
@@ -214,7 +229,7 @@ def _request_row(request_id, dispatches):
         new_entry(
             row["fingerprint"],
             row["alertname"],
-            attempt["starts_at"],
+            attempt["episode"],
             DISPATCH,
             f"attempt {attempt['attempt']}, from StackStorm's records",
             dispatch_id=attempt["dispatch_id"],

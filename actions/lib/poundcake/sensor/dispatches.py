@@ -69,7 +69,7 @@ class Dispatches:
 
     def _give_up(self, row: Row, attempt: Attempt, reason: str) -> None:
         """End an attempt of which StackStorm knows nothing and never will."""
-        about = (row["fingerprint"], attempt["starts_at"], clock.to_text(self._now()))
+        about = (row["fingerprint"], attempt["episode"], clock.to_text(self._now()))
         self._ledger.apply(Settled(*about, attempt["dispatch_id"], reason))
 
     def follow(self) -> None:
@@ -126,7 +126,7 @@ class Dispatches:
 
     def _resend(self, identity: str) -> None:
         row, attempt = self._open(identity)
-        episode = find_episode(row, attempt["starts_at"])
+        episode = find_episode(row, attempt["episode"])
         if episode is None or episode["resolved_at"]:  # None: newer ones have replaced it
             self._give_up(row, attempt, "StackStorm lost it, and the episode is over")
             return
@@ -155,7 +155,7 @@ class Dispatches:
         """Cancel executions that are no longer needed, or that will never start."""
         asked = set()
         for row, attempt in self._ledger.open_dispatches():
-            episode = find_episode(row, attempt["starts_at"])
+            episode = find_episode(row, attempt["episode"])
             resolved = (
                 self._settings.admission.cancel_on_resolve and episode and episode["resolved_at"]
             )
@@ -187,7 +187,7 @@ class Dispatches:
         """
         expired = set()
         for row, attempt in self._ledger.open_dispatches():
-            episode = find_episode(row, attempt["starts_at"])
+            episode = find_episode(row, attempt["episode"])
             resolved = episode and episode["resolved_at"]
             for inquiry in open_inquiries(attempt):
                 until = inquiry["until"]

@@ -8,7 +8,7 @@ import collections
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from poundcake import clock
-from poundcake.core import admission, consequences, heartbeat, lifecycle, payload
+from poundcake.core import admission, consequences, heartbeat, lifecycle, payload, target
 from poundcake.core.alert import Row
 from poundcake.core.controls import Controls
 from poundcake.core.decisions import (
@@ -120,16 +120,18 @@ class Intake:
         self._metrics.received(alert)
         request_id, received_at = entry["request_id"], entry["received_at"]
         row = self._ledger.alerts.get(alert.fingerprint)
-        episode = lifecycle.episode_of(row, alert, received_at)
-        decision = admission.decide(alert, episode, row, self._standing(), self._settings)
+        episode = lifecycle.episode_of(row, alert.status, received_at)
+        subject = target.read(alert.labels, self._settings.target)
+        about = (alert, subject, episode, row, self._standing(), self._settings)
+        decision = admission.decide(*about)
         beats = self._settings.admission.is_heartbeat(alert.alertname)
         facts = consequences.of_notification(
-            alert, notification, episode, request_id, received_at, beats
+            alert, subject, notification, episode, request_id, received_at, beats
         )
         row = self._apply(facts)
         self._log.record_decision(decision, row, request_id)
         self._apply(consequences.of_decision(decision, row, request_id, self._at()))
-        if decision.kind == RESOLVE and row["starts_at"] == episode:
+        if decision.kind == RESOLVE and row["episode"] == episode:
             report = triggers.alert_resolved_payload(row)
             self._ledger.reports.append((triggers.ALERT_RESOLVED, report, request_id))
         return self._answer(alert.fingerprint, alert.alertname, episode, decision)
@@ -149,7 +151,7 @@ class Intake:
             fact = consequences.of_acknowledgement(row, command, entry["request_id"], self._at())
             decision = _acknowledged(fact, command)
             self._apply([fact])
-        alertname, episode = (row["alertname"], row["starts_at"]) if row else ("", None)
+        alertname, episode = (row["alertname"], row["episode"]) if row else ("", None)
         answer = self._answer(command["fingerprint"], alertname, episode, decision)
         self._add_request(_request(entry, [answer], command=command))
 

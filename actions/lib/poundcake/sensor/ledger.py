@@ -230,7 +230,7 @@ class Ledger:
             if idle and fingerprint not in self._held and not open_attempts(row):
                 del self.alerts[fingerprint]
                 self.recent.forget(fingerprint)
-        longest = max((seconds for _, seconds in self._settings.admission.rates), default=0)
+        longest = self._settings.admission.longest_rate
         for key, times in list(self._times.items()):
             self._times[key] = {name: at for name, at in times.items() if at > now - longest}
             if not self._times[key]:
@@ -270,10 +270,11 @@ class Ledger:
         if awaits_approval(attempt) != (identity in self._awaiting):
             self._awaiting ^= {identity}
             self.version += 1
-        times = self._times.setdefault(limits.rate_key(row), {})
-        times[identity] = clock.to_seconds(dispatched_at)
-        if attempt["outcome"] in UNCOUNTED:
-            del times[identity]
+        for key in limits.rate_keys(row).values():
+            times = self._times.setdefault(key, {})
+            times[identity] = clock.to_seconds(dispatched_at)
+            if attempt["outcome"] in UNCOUNTED:
+                del times[identity]
         outcomes = self._outcomes.setdefault(name, {})
         known = outcomes.get(identity)
         if known is None or known["outcome"] != attempt["outcome"]:
@@ -308,10 +309,9 @@ class Ledger:
 
     def _open_request_ids(self) -> Set[str]:
         waiting = [
-            (row, attempt["starts_at"], attempt["attempt"])
-            for row, attempt in self.open_dispatches()
+            (row, attempt["episode"], attempt["attempt"]) for row, attempt in self.open_dispatches()
         ]
-        waiting += [(row, row["starts_at"], next_attempt_number(row)) for row in self.held]
+        waiting += [(row, row["episode"], next_attempt_number(row)) for row in self.held]
         ids = set().union(*(request_ids_of(*item) for item in waiting))
         return {request_id for request_id in ids if request_id}
 

@@ -31,7 +31,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 
 from poundcake.core import payload
-from poundcake.core.alert import ENDED_STATUSES, NEVER_RAN, STATES, UNMATCHED
+from poundcake.core.alert import ENDED_STATUSES, OUTCOMES, STATES
 from poundcake.core.decisions import CAUSES, HOLD_CAUSES, Decision
 from poundcake.st2 import triggers
 from poundcake.st2.client import StackStorm
@@ -55,7 +55,6 @@ _TRIGGERS = (
     triggers.LIFECYCLE,
     triggers.PROBE,
 )
-_OUTCOMES = ("succeeded", "failed", NEVER_RAN, UNMATCHED)
 _OPERATIONS = {"get_key": "get", "set_key": "set", "delete_key": "delete", "list_keys": "list"}
 _NAMED_FIRST = f"The first {SERIES} combinations have their own series, all others are other."
 
@@ -157,7 +156,7 @@ class Metrics:
 
     def attempt_ended(self, attempt: Mapping[str, Any]) -> None:
         """Count an attempt of a row that has its outcome."""
-        self._attempts.labels(_word(attempt["outcome"])).inc()
+        self._attempts.labels(attempt["outcome"]).inc()
 
     def was_ineffective(self) -> None:
         """Count an attempt that succeeded although the alert still fires."""
@@ -218,8 +217,8 @@ class Metrics:
         for kind, causes in CAUSES.items():
             for cause in causes:
                 self._decisions.labels(kind, cause)
-        for outcome in _OUTCOMES:
-            self._attempts.labels(_word(outcome))
+        for outcome in OUTCOMES:
+            self._attempts.labels(outcome)
         for trigger in _TRIGGERS:
             self._dispatch_errors.labels(trigger)
         for operation in _OPERATIONS.values():
@@ -326,10 +325,6 @@ def _label(value: str) -> str:
     # Legal JSON may contain half of a surrogate pair, which a scrape cannot encode.
     value = value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value if len(value) <= LONGEST_LABEL else OTHER
-
-
-def _word(outcome: str) -> str:
-    return outcome.replace(" ", "_")
 
 
 class _Measured:

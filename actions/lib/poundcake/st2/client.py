@@ -87,13 +87,13 @@ class StackStorm:
     def list_executions(
         self, trigger_name: str, since: Optional[str] = None, status: Optional[str] = None
     ) -> List[Dict[str, Any]]:
-        """Return id, status, times, rule and action of the executions that a trigger started.
+        """Return id, status, times, rule, action and runner of what a trigger started.
 
         :param trigger_name: the bare name, not the reference: StackStorm filters on the name.
         :param since: an RFC 3339 time; None for no limit.
         :param status: only executions in this status; None for all.
         """
-        attributes = "id,status,start_timestamp,end_timestamp,rule.ref,action.ref"
+        attributes = "id,status,start_timestamp,end_timestamp,rule.ref,action.ref,runner.name"
         params = {
             "trigger_type": trigger_name,
             "timestamp_gt": since,

@@ -4,7 +4,18 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from poundcake import clock
-from poundcake.core.alert import ENDED_STATUSES, SUCCEEDED, Attempt, Execution, Row, open_inquiries
+from poundcake.core.alert import (
+    ENDED_STATUSES,
+    ESCALATED,
+    FAILED,
+    NOT_NEEDED,
+    REMEDIATED,
+    SUCCEEDED,
+    Attempt,
+    Execution,
+    Row,
+    open_inquiries,
+)
 from poundcake.core.facts import Answered, Asked, Executed, Fact, Settled
 from poundcake.st2 import triggers
 from poundcake.st2.client import StackStorm
@@ -28,6 +39,7 @@ ROUTE = "poundcake"  # of the inquiries that the pack's own workflows make
 # What PoundCake answers for a person who did not (the workflows tell it from a no).
 TIME_IS_UP = {"approved": False, "expired": True}
 ERROR_CHARACTERS = 500
+_SAID_OUTCOMES = (REMEDIATED, NOT_NEEDED, ESCALATED, FAILED)  # by the output of a workflow
 
 
 def observe(
@@ -228,17 +240,8 @@ def _describe(
     stackstorm: StackStorm, execution_id: str, execution: Document, now: float
 ) -> Execution:
     status = execution["status"]
-    error, ran = "", True
-    if execution.get("gone"):
-        error = "StackStorm no longer has this execution"
-    elif status in ENDED_STATUSES and status != SUCCEEDED:
-        whole = execution if "log" in execution else stackstorm.get_execution(execution_id)
-        error = error_of((whole or {}).get("result"))
-        # StackStorm writes every status that an execution goes through into its log.
-        log = (whole or {}).get("log") or []
-        ran = not log or any(entry.get("status") == "running" for entry in log)
     ended = status in ENDED_STATUSES
-    return {
+    described: Execution = {
         "execution_id": execution_id,
         "status": status,
         "rule_ref": (execution.get("rule") or {}).get("ref", ""),
@@ -246,9 +249,46 @@ def _describe(
         "started_at": _time(execution.get("start_timestamp")),
         "ended_at": _time(execution.get("end_timestamp"))
         or (clock.to_text(now) if ended else None),
-        "error": error,
-        "ran": ran,
+        "error": "",
+        "ran": True,
+        "outcome": "",
+        "remediation": "",
+        "verification": "",
     }
+    if execution.get("gone"):
+        described["error"] = "StackStorm no longer has this execution"
+    elif ended and (status != SUCCEEDED or _is_workflow(execution)):
+        whole = execution if "log" in execution else stackstorm.get_execution(execution_id)
+        _add_result(described, whole or {})
+    return described
+
+
+def _is_workflow(execution: Document) -> bool:
+    """Return whether an execution may have an output that says what it did."""
+    return (execution.get("runner") or {}).get("name") == "orquesta"
+
+
+def _add_result(described: Execution, execution: Document) -> None:
+    """Add to the description of an execution that has ended what its result says."""
+    result = execution.get("result")
+    output = result.get("output") if isinstance(result, dict) else None
+    said = output if isinstance(output, dict) else {}
+    if said.get("outcome") in _SAID_OUTCOMES:
+        described["outcome"] = said["outcome"]
+    described["remediation"] = _line(said.get("remediation"))
+    described["verification"] = _line(said.get("verification"))
+    if described["status"] == SUCCEEDED:
+        described["error"] = _line(said.get("reason"))
+        return
+    described["error"] = error_of(result)
+    # StackStorm writes every status that an execution goes through into its log.
+    log = execution.get("log") or []
+    described["ran"] = not log or any(entry.get("status") == "running" for entry in log)
+
+
+def _line(value: Any) -> str:
+    line = " ".join(value.split())[:ERROR_CHARACTERS] if isinstance(value, str) else ""
+    return "" if line == "none" else line
 
 
 def error_of(result: Any) -> str:
@@ -293,4 +333,4 @@ def _time(text: Optional[str]) -> Optional[str]:
 def _about(row: Row, attempt: Attempt, seconds: float) -> Tuple[str, str, str, str]:
     """Return what every fact about an attempt begins with; ``seconds`` is Unix time."""
     at = clock.to_text(seconds)
-    return row["fingerprint"], attempt["starts_at"], at, attempt["dispatch_id"]
+    return row["fingerprint"], attempt["episode"], at, attempt["dispatch_id"]

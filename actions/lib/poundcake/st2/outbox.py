@@ -97,6 +97,7 @@ def merge(batches: Iterable[Batch]) -> Dict[str, Dict[str, Any]]:
     for batch in batches:
         for kind, rows_by_name in batch["rows"].items():
             for name, row in rows_by_name.items():
+                row = rows.current(rows.KINDS[kind], row)
                 known = merged[kind].get(name)
                 if known is None or row["rev"] >= known["rev"]:
                     merged[kind][name] = row
@@ -133,8 +134,7 @@ def time_to_live(kind: str, row: Mapping[str, Any], settings: Settings) -> float
         return settings.retention.execution_seconds
     if row["state"] == "resolved":
         # Rate limits count its attempts for as long as the longest rate looks back.
-        longest = max((seconds for _, seconds in settings.admission.rates), default=0)
-        return max(settings.retention.alert_seconds, longest)
+        return max(settings.retention.alert_seconds, settings.admission.longest_rate)
     # An unresolved alert is written again with every notification. This limit is for an alert
     # that Alertmanager never mentions again.
     return max(settings.retention.request_seconds, settings.retention.alert_seconds)

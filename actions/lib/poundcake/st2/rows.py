@@ -8,6 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Match, Optional
 
+from poundcake.core.alert import upgraded
 from poundcake.ids import key_part
 
 if TYPE_CHECKING:
@@ -47,19 +48,24 @@ def load(text: str) -> Any:
 def read(stackstorm: "StackStorm", prefix: str, name: str) -> Any:
     """Return one row, or None."""
     text = stackstorm.get_key(key(prefix, name))
-    return None if text is None else load(text)
+    return None if text is None else current(prefix, load(text))
 
 
 def read_all(stackstorm: "StackStorm", prefix: str, skip: int = 0) -> List[Dict[str, Any]]:
     """Return every row of a kind, sorted by key, except the ``skip`` oldest."""
     values = stackstorm.list_keys(prefix, skip)
-    return [load(values[name]) for name in sorted(values)]
+    return [current(prefix, load(values[name])) for name in sorted(values)]
 
 
 def each(stackstorm: "StackStorm", prefix: str) -> Iterator[Dict[str, Any]]:
     """Yield every row of a kind in any order, one page at a time, as there may be many."""
     for _, text in stackstorm.each_key(prefix):
-        yield load(text)
+        yield current(prefix, load(text))
+
+
+def current(prefix: str, row: Any) -> Any:
+    """Return a row in the form that this version writes."""
+    return upgraded(row) if prefix == ALERT else row
 
 
 def write(

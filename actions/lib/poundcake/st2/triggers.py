@@ -40,6 +40,7 @@ LABELS_AT_HAND = (
     "device",
     "mountpoint",
 )
+_OF_ALERT = ("fingerprint", "alertname", "severity", "host", "target")
 ANNOTATIONS_AT_HAND = ("summary", "description", "runbook_url")
 
 
@@ -48,14 +49,14 @@ def alert_payload(row: Row, attempt: Attempt, status: str = "firing") -> Payload
 
     It is built from the row alone, so a lost dispatch can be sent again unchanged.
     """
-    episode = cast(Episode, find_episode(row, attempt["starts_at"]))
+    episode = cast(Episode, find_episode(row, attempt["episode"]))
     return _payload(row, episode, status, attempt)
 
 
 def alert_resolved_payload(row: Row) -> Payload:
     """Return the payload of ``poundcake.alert_resolved`` for the latest episode of a row."""
     episode = current_episode(row)
-    attempts = attempts_of(row, episode["starts_at"])
+    attempts = attempts_of(row, episode["id"])
     attempt: Dict[str, Any] = {"dispatch_id": "", "attempt": 0}
     if attempts:
         attempt.update(attempts[-1])
@@ -74,6 +75,7 @@ def lifecycle_payload(
             "alertname": row["alertname"],
             "severity": row["severity"],
             "host": row["host"],
+            "target": row["target"],
             "from": came_from or "",
             "to": went_to,
             "attempt": entry["attempt"] or 0,
@@ -81,7 +83,7 @@ def lifecycle_payload(
             "reason": entry["reason"],
             "at": entry["at"],
             "event_id": event_id(
-                row["fingerprint"], entry["starts_at"], went_to, entry["attempt"], entry["at"]
+                row["fingerprint"], entry["episode"], went_to, entry["attempt"], entry["at"]
             ),
         }
     )
@@ -102,7 +104,7 @@ def breaker_payload(row: Row, before: Any, after: Any, at: str) -> Payload:
             reason = "the trial failed: " + reason
     else:
         reason = "a remediation succeeded"
-    names = ("fingerprint", "request_id", "severity", "host", "execution_id")
+    names = ("fingerprint", "request_id", "severity", "host", "target", "execution_id")
     payload: Payload = dict.fromkeys(names, "")
     payload.update(
         {
@@ -125,7 +127,7 @@ def heartbeat_payload(row: Row, missing: bool, at: str) -> Payload:
     :param at: the time, RFC 3339.
     """
     payload: Payload = dict.fromkeys(("request_id", "execution_id"), "")
-    payload.update({name: row[name] for name in ("fingerprint", "alertname", "severity", "host")})
+    payload.update({name: row[name] for name in _OF_ALERT})  # type: ignore[literal-required]
     payload.update(
         {
             "from": HEARTBEAT_RETURNED if missing else HEARTBEAT_MISSING,
@@ -153,9 +155,11 @@ def _payload(row: Row, episode: Episode, status: str, attempt: Mapping[str, Any]
             "severity": row["severity"],
             "instance": row["instance"],
             "host": row["host"],
+            "workload": row["workload"],
+            "target": row["target"],
             "labels": row["labels"],
             "annotations": row["annotations"],
-            "starts_at": episode["starts_at"],
+            "starts_at": episode["starts_at"] or episode["id"],
             "ends_at": row["ends_at"] or "",
             "generator_url": row["generator_url"],
             "receiver": row["receiver"],

@@ -242,7 +242,7 @@ def _has_status(row, status):
 
 def _ran(row):
     """Return the executions of the present episode of an alert, newest first."""
-    return [i for i in overview.executions([row]) if i[1]["starts_at"] == row["starts_at"]]
+    return [i for i in overview.executions([row]) if i[1]["episode"] == row["episode"]]
 
 
 def _summary(row):

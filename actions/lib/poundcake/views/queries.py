@@ -91,8 +91,8 @@ def list_alerts(stackstorm, state, alertname, severity, label, limit):
             "severity": row["severity"],
             "host": row["host"],
             "occurrences": row["occurrences"],
-            "attempts": len(attempts_of(row, row["starts_at"])),
-            "ineffective": _ineffective(attempts_of(row, row["starts_at"])),
+            "attempts": len(attempts_of(row, row["episode"])),
+            "ineffective": _ineffective(attempts_of(row, row["episode"])),
             "reason": row["reason"],
         }
         for row in chosen[:limit]

@@ -184,7 +184,7 @@ class StatusPage:
         return held
 
     def _alert(self, snapshot, row):
-        history = [item for item in row["history"] if item["starts_at"] == row["starts_at"]]
+        history = [item for item in row["history"] if item["episode"] == row["episode"]]
         attempts = row["attempts"][-MOST_ATTEMPTS:][::-1]
         requests = row["request_ids"][-1:]
         return {
