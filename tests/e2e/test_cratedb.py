@@ -115,12 +115,14 @@ def test_a_recording_is_collected_uploaded_and_verified(recorder):
     content = recorder.s3.body(key)
     assert content.startswith(b"FLR\0") and pod.encode() in content
     assert output_of(execution) == {
+        "outcome": "remediated",
         "evidence": "s3://recordings/%s is not there" % key,
         "remediation": "collected and uploaded to s3://recordings/" + key,
         "verification": "%d bytes are there" % len(content),
         "reason": None,
     }
-    steps = ["log_alert", "find_file_s3", "collect_jfr", "upload_file_s3", "find_file_s3"]
+    steps = ["log_alert", "prepare_command", "find_file_s3", "collect_jfr"]
+    steps += ["upload_file_s3", "find_file_s3"]
     assert tasks_of(recorder, execution) == steps
     words = ["--kube-context", "eks1", "--namespace", "ns-1", "--pod", pod, "--duration", "30s"]
     assert recorder.calls(pod) == [["jfr", "collect"] + words + ["--approve"]]
@@ -290,16 +292,28 @@ def test_the_same_alert_twice_is_collected_once(recorder):
 
 
 @pytest.mark.parametrize("missing", ["kube_context", "namespace", "pod", "sts"])
-def test_a_label_that_is_missing_is_named_by_the_failed_execution(recorder, missing):
+def test_a_label_that_is_missing_is_told_to_a_person(recorder, missing):
     """It does not end as a rule that silently does not fire."""
     entry = crate_alert(**{missing: "", "n": unique("n")})
     request_id = recorder.world.accept(entry)
-    row = recorder.world.completed(request_id)
-    assert row["alerts"][0]["outcome"] == "failed"
+    recorder.world.completed(request_id)
+    assert told(recorder, request_id).startswith(missing + ": empty; expected")
+
+
+def calls_so_far(recorder):
+    path = recorder.folder / "calls"
+    return path.read_text() if path.exists() else ""
+
+
+def told(recorder, request_id):
+    """Return what a person was told about the labels of the only alert of a request."""
     found = recorder.world.ask("list_executions", request_id=request_id)["executions"]
-    (execution,) = [one for one in found if one["action_ref"] == "poundcake.cratedb_jfr"]
-    said = "hemako needs names in these labels, and the alert has none there - " + missing
-    assert (execution["status"], execution["error"]) == ("failed", said)
+    (one,) = [one for one in found if one["action_ref"] == "poundcake.cratedb_jfr"]
+    output = output_of(recorder.world.execution(one["execution_id"]))
+    assert output["outcome"] == "escalated"
+    start = "hemako needs these labels, nothing was done - "
+    assert output["reason"].startswith(start)
+    return output["reason"][len(start) :]
 
 
 @pytest.mark.parametrize(
@@ -313,13 +327,12 @@ def test_a_label_is_data(recorder, label, evil):
     mark = recorder.folder / unique("mark")
     value = evil.format(mark=mark)
     entry = crate_alert(**{label: value, "n": unique("n")})
-    before = recorder.s3.keys(), (recorder.folder / "calls").read_text()
-    row = recorder.world.completed(recorder.world.accept(entry))
-    assert row["alerts"][0]["outcome"] == "failed"
-    assert (recorder.s3.keys(), (recorder.folder / "calls").read_text()) == before
+    before = recorder.s3.keys(), calls_so_far(recorder)
+    request_id = recorder.world.accept(entry)
+    recorder.world.completed(request_id)
+    assert (recorder.s3.keys(), calls_so_far(recorder)) == before
     assert not mark.exists()
-    shown = recorder.world.ask("get_alert", fingerprint=row["alerts"][0]["fingerprint"])
-    assert shown["reason"].endswith("and the alert has none there - " + label)
+    assert told(recorder, request_id).startswith(label + ': "')
 
 
 # --- Prometheus and Alertmanager --------------------------------------------------------------

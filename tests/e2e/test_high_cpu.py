@@ -1,4 +1,4 @@
-"""high_cpu for real: what its default command finds among real processes, and what is done then.
+"""high_cpu for real: what its script finds among real processes, and what is done then.
 
 The machine may be busy with other things as well, so the thresholds are low, and what "busy" means
 is said by parameter.
@@ -8,22 +8,32 @@ import re
 import threading
 
 import pytest
+from poundcake import host_commands
 
 from tests.support.alerts import alert
 from tests.support.processes import (
     BURN,
     SLEEP,
-    default_of,
     everything_of,
     marked,
     process,
-    run_default,
+    run_script,
     secret_to_read,
 )
-from tests.support.remediations import CHANGE, LOOK, enabled, output_of, run, started_for
+from tests.support.remediations import (
+    CHANGE,
+    ESCALATED,
+    LOOK,
+    REMEDIATED,
+    enabled,
+    outcome_of,
+    output_of,
+    run,
+    started_for,
+)
 from tests.support.world import unique
 
-CHECK = default_of("high_cpu", "check_command")
+CHECK = host_commands.text_of("check_cpu")
 # With a flag in the folder the host counts as calm.
 CHECK_UNTIL_OVER = "test -e {folder}/over && export BUSY_PERCENT=101; " + CHECK
 LOW = {"busy_percent": 5, "share_percent": 2, "sample_seconds": 1}
@@ -54,11 +64,11 @@ while True:
 
 
 def look(pids, shell="sh", **more):
-    """Run the default check_command with low thresholds; return (exit code, what it printed)."""
+    """Run the script that checks with low thresholds; return (exit code, what it printed)."""
     pids_command = pids if isinstance(pids, str) else "echo %d" % pids.pid
     env = {"BUSY_PERCENT": "5", "SHARE_PERCENT": "2", "SAMPLE_SECONDS": "1"}
     env.update(more, PIDS_COMMAND=pids_command)
-    return run_default("high_cpu", "check_command", shell, **env)
+    return run_script("check_cpu", shell, **env)
 
 
 def share_of(text):
@@ -191,15 +201,17 @@ def test_only_a_service_has_processes(tmp_path, shell, says, code):
     stand_in = tmp_path / "systemctl"
     stand_in.write_text("#!/bin/sh\ncat <<'END'\n%s\nEND\n" % says)
     stand_in.chmod(0o755)
-    got, text = run_default("high_cpu", "pids_command", shell, "%s:" % tmp_path, SERVICE="shop")
-    assert got == code
-    assert not re.search("^[0-9]", text, re.MULTILINE)
+    given = {"BUSY_PERCENT": "0", "SHARE_PERCENT": "0", "SAMPLE_SECONDS": "0.2", "SERVICE": "shop"}
+    got, text = run_script("check_cpu", shell, "%s:" % tmp_path, **given)
+    assert got == (2 if code else 1)
+    assert ("not the name of one service" if code else " 0 processes") in text
 
 
 def test_both_workflows_find_the_processes_of_a_service_in_the_same_way():
     """What is put right in one is put right in the other."""
-    ours = default_of("high_cpu", "pids_command")
-    assert ours == default_of("high_memory", "pids_command")
+    cpu, memory = [host_commands.text_of(name) for name in ("check_cpu", "check_memory")]
+    start = "pids_of_the_service="
+    assert cpu.startswith(start) and cpu.split("\nawk ")[0] == memory.split("\nawk ")[0]
 
 
 # --- what is done ---------------------------------------------------------------------------------
@@ -217,10 +229,10 @@ def test_the_service_that_burns_is_restarted(place):
             restart_command=CHANGE + "kill %d && touch {folder}/over" % burner.pid,
             **LOW,
         )
-        assert execution["status"] == "succeeded", execution["result"]
+        assert outcome_of(execution) == REMEDIATED, execution["result"]
         burner.wait(60)
     output = output_of(execution)
-    assert output["remediation"] == "restarted"
+    assert output["remediation"] == "restarted shop"
     assert marked(output["evidence"]) == [str(burner.pid)]
     assert "burner" in output["evidence"]
     assert "The CPUs were busy" in output["verification"]
@@ -237,31 +249,32 @@ def test_a_service_that_burns_on_after_the_restart_is_a_failure(place):
         execution = place.run("high_cpu", **given)
     assert execution["status"] == "failed"
     output = output_of(execution)
-    assert output["remediation"] == "restarted"
-    assert output["reason"].startswith("restarted, but the symptom remains")
-    assert marked(output["verification"]) == [str(burner.pid)]
+    assert output["remediation"] == "restarted shop"
+    assert output["reason"].startswith("restarted shop, but the symptom remains")
+    assert output["verification"].startswith("checked again, The CPUs were busy")
 
 
 @pytest.mark.parametrize(
-    "code, status, remediation",
+    "code, outcome, remediation",
     [
-        (0, "succeeded", "none, the CPUs were not busy"),
-        (3, "succeeded", "none, something else uses the CPU"),
+        (0, "not_needed", "none, the CPUs were not busy"),
+        (3, "escalated", "none, something else uses the CPU"),
         (2, "failed", "none"),
         (127, "failed", "none"),
     ],
 )
 @pytest.mark.parametrize("place", ["local"], indirect=True)
 def test_what_does_not_show_that_the_service_burns_restarts_nothing(
-    place, code, status, remediation
+    place, code, outcome, remediation
 ):
     """Each end says which it was."""
     check = LOOK + "echo what was seen; exit %d" % code
     execution = place.run("high_cpu", check_command=check)
     output = output_of(execution)
-    assert execution["status"] == status
+    assert output["outcome"] == outcome
+    assert (execution["status"] == "failed") == (outcome == "failed")
     assert output["remediation"] == remediation
-    assert "what was seen" in (output["reason"] or output["evidence"])
+    assert "what was seen" in output["evidence"] + (output["reason"] or "")
     assert place.log() == ["look"]
 
 
@@ -289,22 +302,29 @@ def test_the_name_of_a_process_is_never_evaluated(place):
 def test_the_rule_takes_node_exporters_alert(world):
     """It hands on the service and the host without its port."""
     name = unique("shop-")
-    made = alert(alertname="NodeCPUHighUsage", instance="127.0.0.1:9100", service=name)
+    made = alert(alertname="NodeCPUHighUsage", instance="web-1.invalid:9100", service=name)
     with enabled(world, "high_cpu"):
         execution = started_for(world, world.accept(made))
     given = execution["parameters"]
     assert execution["rule"]["ref"] == "poundcake.high_cpu"
-    assert (given["service"], given["host"]) == (name, "127.0.0.1")
+    assert (given["service"], given["host"]) == (name, "web-1.invalid")
     assert given["alert"]["labels"]["service"] == name
 
 
 def test_the_rule_takes_an_alert_that_names_no_service(world):
-    """The workflow fails with the reason, and so does the alert."""
-    made = alert(alertname="HostHighCpuLoad", instance="127.0.0.1:9100", tag=unique("none-"))
+    """A person is told what was measured, unless there is nothing to tell."""
+    made = alert(alertname="HostHighCpuLoad", instance="web-1.invalid:9100", tag=unique("none-"))
     with enabled(world, "high_cpu"):
         execution = started_for(world, world.accept(made))
-    assert execution["status"] == "failed"
-    assert "service - not set in the alert" in output_of(execution)["reason"]
+    assert outcome_of(execution) == ESCALATED
+    assert "service: empty" in output_of(execution)["reason"]
+
+
+def test_without_a_service_a_person_is_told_what_was_measured(world):
+    """The public alerts name none."""
+    execution = run(world, "poundcake.high_cpu", service="", busy_percent=0, sample_seconds=1)
+    assert outcome_of(execution) == ESCALATED
+    assert " PID " in output_of(execution)["evidence"]
 
 
 def test_a_service_that_is_not_there_is_not_restarted(world):

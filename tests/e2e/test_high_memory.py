@@ -1,4 +1,4 @@
-"""high_memory for real: what its default command finds among real processes, and what is done then.
+"""high_memory for real: what its script finds among real processes, and what is done then.
 
 Whether memory is short is said by parameter, as the machine has plenty.
 """
@@ -6,22 +6,31 @@ Whether memory is short is said by parameter, as the machine has plenty.
 import re
 
 import pytest
+from poundcake import host_commands
 
 from tests.support.alerts import alert
 from tests.support.processes import (
     HOLD,
     SLEEP,
-    default_of,
     everything_of,
     marked,
     process,
-    run_default,
+    run_script,
     secret_to_read,
 )
-from tests.support.remediations import CHANGE, LOOK, enabled, output_of, run, started_for
+from tests.support.remediations import (
+    CHANGE,
+    ESCALATED,
+    LOOK,
+    enabled,
+    outcome_of,
+    output_of,
+    run,
+    started_for,
+)
 from tests.support.world import unique
 
-CHECK = default_of("high_memory", "check_command")
+CHECK = host_commands.text_of("check_memory")
 # With a flag in the folder there is enough.
 CHECK_UNTIL_OVER = "test -e {folder}/over && export FREE_PERCENT=0; " + CHECK
 SHORT = {"free_percent": 100, "share_percent": 2}
@@ -51,10 +60,10 @@ time.sleep(600)
 
 
 def look(pids, shell="sh", **more):
-    """Run the default check_command where memory is short; return (exit code, what it printed)."""
+    """Run the script that checks where memory is short; return (exit code, what it printed)."""
     pids_command = pids if isinstance(pids, str) else "echo %d" % pids.pid
     env = dict({"FREE_PERCENT": "100", "SHARE_PERCENT": "2"}, PIDS_COMMAND=pids_command, **more)
-    return run_default("high_memory", "check_command", shell, **env)
+    return run_script("check_memory", shell, **env)
 
 
 def held_of(text):
@@ -161,7 +170,7 @@ def test_the_service_that_holds_the_memory_is_restarted(place):
         assert execution["status"] == "succeeded", execution["result"]
         service.wait(10)
     output = output_of(execution)
-    assert output["remediation"] == "restarted"
+    assert output["remediation"] == "restarted shop"
     assert marked(output["evidence"]) == [str(service.pid)]
     assert held_of(output["evidence"]) > 580 and held_of(output["verification"]) == 0
     assert place.log() == ["change"], "the page cache is dropped only when that is asked for"
@@ -172,8 +181,8 @@ def test_the_service_that_holds_the_memory_is_restarted(place):
     "given, log, remediation",
     [
         ({}, [""], "none, something else holds the memory"),
-        ({"drop_caches": True}, ["drop"], "page cache dropped"),
-        ({"drop_caches": True, "service": ""}, ["drop"], "page cache dropped"),
+        ({"drop_caches": True}, ["drop"], "dropped the page cache"),
+        ({"drop_caches": True, "service": ""}, ["drop"], "dropped the page cache"),
         (
             {"drop_caches": True, "dry_run": True},
             [""],
@@ -189,6 +198,8 @@ def test_the_page_cache_is_dropped_when_that_is_asked_for(place, given, log, rem
     execution = place.run("high_memory", check_command=CHECK_UNTIL_OVER, **given)
     assert execution["status"] == "succeeded", execution["result"]
     output = output_of(execution)
+    wanted = {"drop": "remediated", "": "escalated" if not given.get("dry_run") else "not_needed"}
+    assert output["outcome"] == wanted[log[0]]
     assert output["remediation"] == remediation
     assert "of the memory is available" in output["evidence"]
     assert ("of the memory is available" in output["verification"]) == (log == ["drop"])
@@ -200,7 +211,7 @@ def test_the_service_is_restarted_before_the_page_cache_is_dropped(place):
     """When both are called for."""
     execution = place.run("high_memory", drop_caches=True, drop_command=DROP)
     assert execution["status"] == "succeeded", execution["result"]
-    assert output_of(execution)["remediation"] == "restarted, page cache dropped"
+    assert output_of(execution)["remediation"] == "restarted shop, dropped the page cache"
     assert [done for done in place.log() if done != "look"] == ["change", "drop"]
 
 
@@ -212,31 +223,34 @@ def test_a_command_that_fails_says_so(place, failing):
     execution = place.run("high_memory", **given)
     assert execution["status"] == "failed"
     output = output_of(execution)
-    assert output["reason"].startswith("memory is still short, a command failed")
+    assert output["reason"].startswith(
+        "memory is still short, the %s command failed" % failing[:-8]
+    )
     assert "not allowed" in output["reason"]
     assert ("drop" in place.log()) is False
 
 
 @pytest.mark.parametrize("place", ["local"], indirect=True)
 @pytest.mark.parametrize(
-    "code, status, remediation",
+    "code, outcome, remediation",
     [
-        (0, "succeeded", "none, enough memory was available"),
-        (3, "succeeded", "none, something else holds the memory"),
+        (0, "not_needed", "none, enough memory was available"),
+        (3, "escalated", "none, something else holds the memory"),
         (2, "failed", "none"),
         (127, "failed", "none"),
     ],
 )
 def test_what_does_not_show_that_the_service_holds_it_restarts_nothing(
-    place, code, status, remediation
+    place, code, outcome, remediation
 ):
     """Each end says which it was."""
     check = LOOK + "echo what was seen; exit %d" % code
     execution = place.run("high_memory", check_command=check)
     output = output_of(execution)
-    assert execution["status"] == status
+    assert output["outcome"] == outcome
+    assert (execution["status"] == "failed") == (outcome == "failed")
     assert output["remediation"] == remediation
-    assert "what was seen" in (output["reason"] or output["evidence"])
+    assert "what was seen" in output["evidence"] + (output["reason"] or "")
     assert place.log() == ["look"]
 
 
@@ -246,8 +260,8 @@ def test_memory_that_stays_short_is_a_failure(place):
     execution = place.run("high_memory", check_command="echo seen; exit 1", restart_command=CHANGE)
     assert execution["status"] == "failed"
     output = output_of(execution)
-    assert output["remediation"] == "restarted"
-    assert output["reason"].startswith("restarted, but the symptom remains")
+    assert output["remediation"] == "restarted shop"
+    assert output["reason"].startswith("restarted shop, but the symptom remains")
     assert output["verification"].startswith("seen")
 
 
@@ -268,22 +282,29 @@ def test_the_name_of_a_process_is_never_evaluated(place):
 def test_the_rule_takes_node_exporters_alert(world):
     """It hands on the service and the host without its port."""
     name = unique("shop-")
-    made = alert(alertname="NodeMemoryHighUtilization", instance="127.0.0.1:9100", service=name)
+    made = alert(alertname="NodeMemoryHighUtilization", instance="web-1.invalid:9100", service=name)
     with enabled(world, "high_memory"):
         execution = started_for(world, world.accept(made))
     given = execution["parameters"]
     assert execution["rule"]["ref"] == "poundcake.high_memory"
-    assert (given["service"], given["host"]) == (name, "127.0.0.1")
+    assert (given["service"], given["host"]) == (name, "web-1.invalid")
     assert given["alert"]["labels"]["service"] == name
 
 
 def test_the_rule_takes_an_alert_that_names_no_service(world):
-    """The workflow fails with the reason, and so does the alert."""
-    made = alert(alertname="HostOutOfMemory", instance="127.0.0.1:9100", tag=unique("none-"))
+    """A person is told what was measured, unless there is nothing to tell."""
+    made = alert(alertname="HostOutOfMemory", instance="web-1.invalid:9100", tag=unique("none-"))
     with enabled(world, "high_memory"):
         execution = started_for(world, world.accept(made))
-    assert execution["status"] == "failed"
-    assert "service - not set in the alert" in output_of(execution)["reason"]
+    assert outcome_of(execution) == ESCALATED
+    assert "service: empty" in output_of(execution)["reason"]
+
+
+def test_without_a_service_a_person_is_told_what_was_measured(world):
+    """The public alerts name none."""
+    execution = run(world, "poundcake.high_memory", service="", free_percent=100)
+    assert outcome_of(execution) == ESCALATED
+    assert " PID " in output_of(execution)["evidence"]
 
 
 def test_a_service_that_is_not_there_is_not_restarted(world):

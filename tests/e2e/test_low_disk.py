@@ -4,13 +4,22 @@ import base64
 import json
 
 import pytest
-import yaml
+from poundcake import host_commands
 
 from tests.support.alerts import alert
-from tests.support.remediations import Place, enabled, output_of, run, started_for
-from tests.support.world import ROOT, unique
-
-DEFAULTS = yaml.safe_load((ROOT / "actions/low_disk.yaml").read_text())["parameters"]
+from tests.support.remediations import (
+    ESCALATED,
+    FAILED,
+    NOT_NEEDED,
+    REMEDIATED,
+    Place,
+    enabled,
+    outcome_of,
+    output_of,
+    run,
+    started_for,
+)
+from tests.support.world import unique
 
 # Files below $FS are made 30 days old, all three of their times: no program can set the third.
 MAKE = """
@@ -120,14 +129,14 @@ def test_rotated_logs_and_old_temporary_files_go_and_nothing_else(disk_there):
         """,
     )
     execution = disk.low_disk()
-    assert execution["status"] == "succeeded", execution["result"]
+    assert outcome_of(execution) == REMEDIATED, execution["result"]
     stay = "logs/app.log logs/app/error.log logs/syslog logs/journal@1.journal logs/held.log.1 "
     stay += "logs/young.log.1 temp/held temp/young temp/touched temp/fifo data/dump.1"
     assert disk.files() == set(stay.split())
     output = output_of(execution)
     assert "upload" in output["evidence"] and "space used: " in output["evidence"]
-    said = output["remediation"]
-    assert said.startswith("removed old files, 10 files with 16.8 MB")
+    assert output["remediation"] == "removed old files, 10 files with 16.8 MB"
+    said = output["evidence"].partition("removed:\n")[2]
     assert "9.4 MB %s/logs/app.log.1" % disk.root in said
     before, after = [int(word) for word in said.split("df: ")[1].split() if word.isdigit()]
     assert after - before >= 16 * 1024
@@ -139,16 +148,16 @@ def test_a_file_system_that_is_not_that_full_loses_nothing(disk):
     """However old its files are."""
     disk.make(old="mkdir logs temp; echo x > logs/a.log.1; echo x > temp/a")
     execution = disk.low_disk()
-    assert execution["status"] == "succeeded", execution["result"]
+    assert outcome_of(execution) == NOT_NEEDED, execution["result"]
     assert output_of(execution)["remediation"] == "none, the file system is at most 50 % full"
     assert disk.files() == {"logs/a.log.1", "temp/a"}
 
 
 def test_when_nothing_is_old_enough_a_person_must_look(disk):
-    """Failed, with what fills the file system as its evidence."""
+    """One is told, with what fills the file system as the evidence."""
     disk.make(old=FULL, young="echo x > logs/a.log.1; echo x > temp/a")
     execution = disk.low_disk()
-    assert execution["status"] == "failed"
+    assert outcome_of(execution) == ESCALATED
     output = output_of(execution)
     assert output["remediation"].startswith("none, nothing is old enough, 0 files with 0.0 MB")
     assert output["reason"].startswith("still too full, nothing in log_paths and temp_paths")
@@ -160,7 +169,7 @@ def test_when_it_is_still_too_full_it_says_so(disk):
     """What was removed is said all the same."""
     disk.make(old=FULL + "echo x > logs/a.log.1")
     execution = disk.low_disk()
-    assert execution["status"] == "failed"
+    assert outcome_of(execution) == FAILED
     output = output_of(execution)
     assert output["remediation"].startswith("removed old files, 1 files")
     assert output["reason"].startswith("still too full after the removal")
@@ -200,8 +209,8 @@ def test_links_lead_nowhere(disk):
     execution = disk.low_disk(log_paths=paths, temp_paths=[disk.root + "/parent/temp"])
     stay = {"data", "data.d/old.gz", "real/logs/old.gz", "real/temp/old.gz", "link", "parent"}
     assert disk.files() == stay | {"logs/folder.1", "logs/file.gz", "temp/folder", "temp/root"}
-    said = output_of(execution)["remediation"]
-    assert said.startswith("removed old files, 1 files")
+    assert output_of(execution)["remediation"].startswith("removed old files, 1 files")
+    said = output_of(execution)["evidence"]
     assert said.count("it leads to %s/real" % disk.root) == 6
     assert "left alone: %s/logs/folder.1, it leads to %s/data.d" % (disk.root, disk.root) in said
 
@@ -224,7 +233,7 @@ def test_only_the_file_system_of_the_alert_is_touched(disk):
     )
     elsewhere = disk.place.folder + "/elsewhere"
     paths = [disk.root + "/logs", disk.root + "/more", elsewhere]
-    said = output_of(disk.low_disk(log_paths=paths))["remediation"]
+    said = output_of(disk.low_disk(log_paths=paths))["evidence"]
     wanted = "data logs/tmpfs/old.gz more/old.gz more/bind/old.gz precious/old.gz"
     assert disk.files() == set(wanted.split())
     assert disk.place.has("elsewhere/old.gz")
@@ -253,7 +262,7 @@ def test_a_path_that_is_none_is_not_searched(disk, paths):
     disk.make(old=FULL + "echo x > logs/a.gz; mkdir %s; echo x > %s/a.gz")
     paths = [path.replace("{root}", disk.root) for path in paths]
     execution = disk.low_disk(log_paths=paths, temp_paths=paths)
-    assert execution["status"] == "failed"
+    assert outcome_of(execution) == ESCALATED
     assert output_of(execution)["remediation"].startswith("none, nothing is old enough")
     assert disk.files() == {"data", "logs/a.gz", "%s/a.gz"}
 
@@ -263,9 +272,10 @@ def test_what_is_not_mounted_is_not_looked_at(disk):
     disk.make(old=FULL + "echo x > logs/a.gz")
     for name in ("/fs/logs", "/nowhere", "/fs/", "/fs/../fs"):
         execution = disk.low_disk(mountpoint=disk.place.folder + name)
-        assert execution["status"] == "failed"
-        output = output_of(execution)
-        assert output["reason"] == "could not check, nothing was done - nothing is mounted there"
+        assert outcome_of(execution) == ESCALATED
+        reason = output_of(execution)["reason"]
+        wanted = "an absolute path" if name in ("/fs/", "/fs/../fs") else "nothing is mounted there"
+        assert reason.startswith("nothing was done - ") and wanted in reason
     assert disk.files() == {"data", "logs/a.gz"}
 
 
@@ -306,8 +316,8 @@ def test_the_name_of_a_file_is_data(disk):
     found = [execution, *world.api("GET", "/executions/%s/children?depth=-1" % execution["id"])]
     whole = json.dumps([world.execution(one["id"]) for one in found])
     assert secret not in whole
-    for phase in ("evidence", "remediation"):
-        assert "❴❴ st2kv" in output[phase] and "‹% st2kv" in output[phase]
+    said = output["evidence"].partition("removed:\n")[2]
+    assert "❴❴ st2kv" in said and "‹% st2kv" in said
 
 
 DOCKER = """#!/bin/sh
@@ -328,7 +338,7 @@ def docker(disk, store, code=0):
         "chmod 755 docker && ln -s docker podman && for tool in sh id stat sed tail rm sudo; do "
         "ln -s $(command -v $tool) $tool 2>/dev/null; done; true" % script
     )
-    return disk.place.filled("PATH={folder}/bin\n") + DEFAULTS["prune_command"]["default"]
+    return disk.place.filled("PATH={folder}/bin\n") + host_commands.text_of("prune_containers")
 
 
 @pytest.mark.parametrize("wanted", [True, False], ids=["asked", "not_asked"])
@@ -337,7 +347,7 @@ def test_containers_are_pruned_only_when_asked(disk, wanted):
     disk.make(old="mkdir logs temp; head -c 15M /dev/zero > layer; echo x > temp/a")
     command = docker(disk, disk.root)
     execution = disk.low_disk(prune_containers=wanted, prune_command=command)
-    assert execution["status"] == ("succeeded" if wanted else "failed")
+    assert outcome_of(execution) == (REMEDIATED if wanted else FAILED)
     assert disk.place.has("docker.log") == wanted
     if wanted:
         said = output_of(execution)["remediation"]
@@ -351,7 +361,7 @@ def test_containers_elsewhere_are_left_alone(disk):
     """Their store is on another file system, so pruning it would not help."""
     disk.make(old=FULL)
     execution = disk.low_disk(prune_containers=True, prune_command=docker(disk, "/"))
-    assert execution["status"] == "failed"
+    assert outcome_of(execution) == ESCALATED
     assert disk.place.shell("sort -u {folder}/docker.log") == "info"
     assert output_of(execution)["remediation"].startswith("none, nothing is old enough")
 
@@ -368,7 +378,7 @@ def test_a_prune_that_fails_is_said(disk):
 def test_a_remove_command_that_fails_says_so(place):
     """Still too full, failed, and the reason has what it printed."""
     execution = place.run("low_disk", remove_command="echo not allowed; exit 1")
-    assert execution["status"] == "failed"
+    assert outcome_of(execution) == FAILED
     output = output_of(execution)
     assert output["remediation"] == "the remove command failed"
     assert output["reason"] == "still too full, the remove command failed - not allowed"
@@ -377,19 +387,26 @@ def test_a_remove_command_that_fails_says_so(place):
 def test_the_rule_takes_node_exporters_alerts(world):
     """What is too full is in the label "mountpoint"; nothing is mounted at this one."""
     mountpoint = unique("/srv/none-")
-    labels = {"instance": "127.0.0.1:9100", "mountpoint": mountpoint, "fstype": "ext4"}
+    labels = {"instance": "web-1.invalid:9100", "mountpoint": mountpoint, "fstype": "ext4"}
     with enabled(world, "low_disk"):
         made = alert(alertname="NodeFilesystemAlmostOutOfSpace", device="/dev/sdb1", **labels)
         execution = started_for(world, world.accept(made))
     given = execution["parameters"]
-    assert (given["mountpoint"], given["host"]) == (mountpoint, "127.0.0.1")
+    assert (given["mountpoint"], given["host"]) == (mountpoint, "web-1.invalid")
     assert given["alert"]["labels"]["device"] == "/dev/sdb1"
 
 
 def test_the_rule_takes_an_alert_that_names_no_mountpoint(world):
-    """The workflow fails with the reason."""
-    made = alert(alertname="HostOutOfDiskSpace", instance="127.0.0.1:9100", tag=unique("none-"))
+    """A person is told."""
+    made = alert(alertname="HostOutOfDiskSpace", instance="web-1.invalid:9100", tag=unique("none-"))
     with enabled(world, "low_disk"):
         execution = started_for(world, world.accept(made))
-    assert execution["status"] == "failed"
-    assert "mountpoint - not set in the alert" in output_of(execution)["reason"]
+    assert outcome_of(execution) == ESCALATED
+    assert "mountpoint: empty" in output_of(execution)["reason"]
+
+
+def test_without_a_mountpoint_a_person_is_told_how_full_everything_is(world):
+    """The evidence does not depend on the label."""
+    execution = run(world, "poundcake.low_disk", mountpoint="")
+    assert outcome_of(execution) == ESCALATED
+    assert "Use%" in output_of(execution)["evidence"]

@@ -5,7 +5,17 @@ import json
 
 import pytest
 
-from tests.support.remediations import CASES, EVIL_TEXTS, asked, output_of
+from tests.support.remediations import (
+    CASES,
+    ESCALATED,
+    EVIL_TEXTS,
+    NOT_NEEDED,
+    REMEDIATED,
+    asked,
+    outcome_of,
+    output_of,
+    run,
+)
 from tests.support.world import unique
 
 SECRET_KEY = "poundcake_e2e_evidence"
@@ -28,9 +38,10 @@ def test_three_phases_show_in_the_output_and_among_the_tasks(place, workflow):
     """What was seen, what was done, and that the symptom is gone; each in a task of that name."""
     place.shell("echo it is broken > {folder}/seen")
     execution = place.run(workflow)
-    assert execution["status"] == "succeeded", execution["result"]
+    assert outcome_of(execution) == REMEDIATED, execution["result"]
     output = output_of(execution)
-    assert set(output) == {"evidence", "remediation", "verification", "reason"}
+    assert set(output) == {"outcome", "evidence", "remediation", "verification", "reason"}
+    assert output["remediation"] not in ("", "none") and output["verification"]
     assert "it is broken" in output["evidence"]
     assert output["reason"] is None
     shown = place.world.st2("execution", "get", execution["id"], "--show-tasks")
@@ -46,7 +57,7 @@ def test_a_second_run_changes_nothing(place, workflow):
     assert place.run(workflow)["status"] == "succeeded"
     assert place.log().count("change") == 1
     again = place.run(workflow)
-    assert again["status"] == "succeeded", again["result"]
+    assert outcome_of(again) == NOT_NEEDED, again["result"]
     assert place.log().count("change") == 1
     assert output_of(again)["remediation"].startswith("none")
 
@@ -56,7 +67,7 @@ def test_a_dry_run_looks_and_touches_nothing(place, workflow):
     """It says what it would have done."""
     place.shell("echo it is broken > {folder}/seen")
     execution = place.run(workflow, dry_run=True)
-    assert execution["status"] == "succeeded"
+    assert outcome_of(execution) == NOT_NEEDED
     output = output_of(execution)
     assert output["remediation"].startswith("none, this is a dry run")
     assert "it is broken" in output["evidence"]
@@ -79,19 +90,21 @@ def test_a_person_who_says_yes_lets_it_go_on(place, workflow):
 
 @pytest.mark.parametrize("workflow", sorted(CASES))
 @pytest.mark.parametrize(
-    "response, said",
+    "response, said, outcome",
     [
-        ({"approved": False}, "a person said no"),
-        ({"approved": False, "expired": True}, "nobody answered in time"),
+        ({"approved": False}, "a person said no", "escalated"),
+        ({}, "a person said no", "escalated"),
+        ({"approved": False, "expired": True}, "nobody answered in time", "failed"),
     ],
+    ids=["no", "unticked", "expired"],
 )
-def test_without_a_yes_nothing_is_touched(place, workflow, response, said):
-    """The second is what the sensor answers for a person who did not."""
+def test_without_a_yes_nothing_is_touched(place, workflow, response, said, outcome):
+    """The web UI sends nothing for a box that is not ticked; the sensor answers when time is up."""
     execution_id = place.start(workflow, approval=True)
     answer = {"id": asked(place, execution_id)["id"], "response": response}
     place.world.api("PUT", "/inquiries/" + answer["id"], json=answer)
     execution = place.world.finished(execution_id)
-    assert execution["status"] == "failed"
+    assert outcome_of(execution) == ("failed", outcome)
     output = output_of(execution)
     assert said in output["reason"] and output["remediation"] == "none"
     assert set(place.log()) == {"look"}
@@ -102,51 +115,41 @@ def test_without_a_yes_nothing_is_touched(place, workflow, response, said):
 def test_only_one_host_is_worked_on(place, workflow, hosts):
     """core.remote takes lists and user names; whoever controls a label must not choose them."""
     execution = place.run(workflow, host=hosts.format(place.host or "127.0.0.1"))
-    assert execution["status"] == "failed"
+    assert outcome_of(execution) == ESCALATED
     assert "one host only" in output_of(execution)["reason"]
     assert place.log() == ["look" if CASES[workflow].looks_from_here else ""]
 
 
 @pytest.mark.parametrize("workflow, name", NAMES)
 def test_a_missing_label_is_named(place, workflow, name):
-    """An alert without it runs no command at all, and the reason says which it is."""
+    """An alert without it runs no command of the rule, and a person is told which it is."""
     execution = place.run(workflow, **{name: ""})
-    assert execution["status"] == "failed"
+    assert outcome_of(execution) == ESCALATED
     reason = output_of(execution)["reason"]
-    assert name in reason and "not set in the alert" in reason
+    assert name in reason and ": empty; expected" in reason
     assert place.log() == [""]
 
 
 @pytest.mark.parametrize("workflow, name", NAMES)
 @pytest.mark.parametrize("kind", sorted(EVIL_TEXTS))
-def test_a_label_is_data(place, workflow, name, kind):
-    """Every command gets it whole in its environment, and no shell on the way runs a word of it."""
+def test_a_label_that_is_no_name_reaches_no_command(place, workflow, name, kind):
+    """It is not of its type, so a person is told, and no shell on the way runs a word of it."""
     evil = EVIL_TEXTS[kind].format(mark=place.folder + "/mark")
-    commands = {
-        key: "env -0 | base64 -w0 >> {folder}/env; echo >> {folder}/env; " + value
-        for key, value in CASES[workflow].parameters.items()
-        if key.endswith("_command")
-    }
-    place.run(workflow, **dict(commands, **{name: evil}))
-    seen = [base64.b64decode(line).decode() for line in place.shell("cat {folder}/env").split()]
-    assert seen
-    for environment in seen:
-        assert evil in [item.partition("=")[2] for item in environment.split("\0")]
+    execution = place.run(workflow, **{name: evil})
+    assert outcome_of(execution) == ESCALATED
     assert not place.has("mark")
+    assert place.log() == [""]
 
 
-@pytest.mark.parametrize("workflow, name", NAMES)
 @pytest.mark.parametrize("kind", sorted(EVIL_TEXTS))
-def test_a_label_is_data_in_the_default_commands(place, workflow, name, kind):
-    """The commands that ship are told a name that does not exist, and that is all."""
+def test_a_value_is_data(place, kind):
+    """A command gets it whole in its environment, also one without a type."""
     evil = EVIL_TEXTS[kind].format(mark=place.folder + "/mark")
-    case = CASES[workflow].parameters
-    given = {key: value for key, value in case.items() if not key.endswith("_command")}
-    given = dict({"host": place.host, "timeout_seconds": 10}, **given)
-    given[name] = evil
-    body = {"action": "poundcake." + workflow, "parameters": given}
-    execution = place.world.finished(place.world.api("POST", "/executions", json=body)["id"])
-    assert execution["status"] in ("succeeded", "failed")
+    command = 'printf %s "$NAME" | base64 -w0'
+    given = {"host": place.host, "command": command, "env": {"NAME": evil}}
+    execution = run(place.world, "poundcake.run_command", **given)
+    assert execution["status"] == "succeeded", execution["result"]
+    assert base64.b64decode(output_of(execution)["text"]).decode() == evil
     assert not place.has("mark")
 
 

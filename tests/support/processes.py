@@ -9,9 +9,9 @@ import os
 import subprocess
 import sys
 
-import yaml
+from poundcake import host_commands
 
-from tests.support.world import ROOT, unique
+from tests.support.world import unique
 
 BURN = "while True: pass"
 SLEEP = "time.sleep(600)"
@@ -51,17 +51,10 @@ def process(code, name=None, word="python3", arguments=()):
         started.stdout.close()
 
 
-def default_of(workflow, parameter):
-    """The default of a parameter of a workflow."""
-    path = ROOT / "actions" / (workflow + ".yaml")
-    with open(path, encoding="utf-8") as handle:
-        return yaml.safe_load(handle)["parameters"][parameter]["default"]
-
-
-def run_default(workflow, parameter, shell="sh", path="", **env):
-    """Run the command that a workflow has by default; return (exit code, what it printed)."""
+def run_script(script, shell="sh", path="", **env):
+    """Run a script of the pack as a host does; return (exit code, what it printed)."""
     done = subprocess.run(
-        [shell, "-c", default_of(workflow, parameter)],
+        [shell, "-c", host_commands.text_of(script)],
         env=dict(os.environ, PATH=path + os.environ["PATH"], **env),
         stdout=subprocess.PIPE,
         timeout=60,

@@ -5,6 +5,7 @@ for another label may match the alert. The heartbeat is left out, because it is 
 Alertmanager's routing, alert relabeling, admission and templates of parameters are not considered.
 """
 
+import re
 from typing import Any, Dict, List, Optional
 
 from poundcake import tables
@@ -145,6 +146,10 @@ def _names(criteria_of_rule):
         pattern = criterion.get("pattern")
         if key.split("#", 1)[0] in _KEYS and str(criterion.get("type")).lower() in _NAMING:
             names += pattern if isinstance(pattern, list) else [pattern]
+        elif key.split("#", 1)[0] in _KEYS and criterion.get("type") == "regex":
+            # The form of the pack's own rules: ^(A|B)$
+            match = re.fullmatch(r"\^\(?([\w|]+)\)?\$", str(pattern))
+            names += match.group(1).split("|") if match else []
     return [name for name in names if isinstance(name, str) and "{{" not in name]
 
 

@@ -6,7 +6,6 @@ argument list, never through a shell. hemako's output may come from anywhere and
 
 import collections
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,15 +15,13 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List
 
+from poundcake import typed_values
 from poundcake.arguments import span
 from poundcake.errors import ExpectedError
 from poundcake.settings import Settings
 
-# Kubernetes allows DNS names. The sts is an id of CrateDB Cloud, with the same characters.
-_DNS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z")
-# A context may have any name. This accepts EKS's ARNs and GKE's names, but no option ("-x").
-_CONTEXT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:@/-]{0,251}\Z")
-_NAMES = {"kube_context": _CONTEXT, "namespace": _DNS_NAME, "pod": _DNS_NAME, "sts": _DNS_NAME}
+# The sts is an id of CrateDB Cloud, with the same characters as the name of a pod.
+_KINDS = {"kube_context": "context", "namespace": "namespace", "pod": "pod", "sts": "pod"}
 
 LINES_SHOWN = 1000  # an execution of StackStorm has room for 16 MB
 CHARACTERS_SHOWN = 500  # of a line
@@ -78,8 +75,7 @@ def _check_names(names: Dict[str, str]) -> None:
             "Give the alert a label of this name",
         )
     for name, value in names.items():
-        if not _NAMES[name].match(value):
-            raise ExpectedError(name, f'"{value[:100]}" is not a valid name', "a Kubernetes name")
+        typed_values.check(_KINDS[name], value, name)
 
 
 def _command(settings: Settings, names: Dict[str, str]) -> List[str]:

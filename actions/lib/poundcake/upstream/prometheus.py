@@ -35,15 +35,18 @@ def holds(
     if not expression:
         return _answer(None, expression, "the alert has no generator_url with an expression")
     labels = alert.get("labels") or {}
-    end = now() + wait_seconds
+    start = now()
+    end = start + wait_seconds
     answer: Optional[bool]
     own: Optional[Set[str]] = None
     while True:
         try:
             own = _own_labels(settings, labels.get("alertname")) if own is None else own
             if not _still_holds(settings, expression, labels, own):
-                return _answer(False, expression, "the expression no longer holds")
-            answer, detail = True, "the expression still holds"
+                detail = f"the alert's expression no longer holds after {now() - start:.0f} s"
+                return _answer(False, expression, detail)
+            answer = True
+            detail = f"the alert's expression still holds after {now() - start:.0f} s"
         except ExpectedError as error:
             answer, detail = None, str(error)
         if now() + POLL_SECONDS > end:
