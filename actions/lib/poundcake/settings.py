@@ -135,6 +135,8 @@ class RemediationSettings:
     """What the pack's own remediations need to know."""
 
     certificate_renew_command: str
+    unit_pattern: str
+    allowed_hosts: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -320,6 +322,10 @@ def from_config(config: Optional[Mapping[str, Any]]) -> Settings:
     if url and not re.match(r"https?://[^\s/]", url):
         expected = "an address such as https://stackstorm.example.com"
         raise SettingsError("st2_web_url", '"%s"' % url, expected)
+    try:
+        re.compile(values["unit_pattern"])
+    except re.error as error:
+        raise SettingsError("unit_pattern", str(error), "a regular expression of Python")
     sections = {
         section: kind(**{item.name: values[name_of(section, item.name)] for item in fields(kind)})
         for section, (_, kind) in _SECTIONS.items()
