@@ -2,6 +2,7 @@
 
 PoundCakeError
 ├── ExpectedError        a person can fix it; an action answers ``(False, {"error": ...})``
+│   └── MappingError     a part of a mapping, or of what it became, that cannot be used
 ├── SettingsError        a setting cannot be used
 ├── PayloadError         a notification can never be accepted
 ├── StackStormError      StackStorm's API is unreachable, or answered with an error
@@ -32,6 +33,10 @@ class ExpectedError(PoundCakeError):
     def __init__(self, subject: str, problem: str = "", expected: str = "", remedy: str = ""):
         super().__init__(_sentence(subject, problem, expected, remedy))
         self.subject = subject
+
+
+class MappingError(ExpectedError):
+    """A part of a mapping, or of the content made from one, that cannot be used."""
 
 
 class SettingsError(PoundCakeError, ValueError):
