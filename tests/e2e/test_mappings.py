@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.support.injection import EXPRESSIONS, SECRET_KEY
-from tests.support.mapping_runs import PACK, ask, fire, run
+from tests.support.mapping_runs import PACK, ask, fire, run, task_of
 from tests.support.remediations import EVIL_NAMES
 from tests.support.world import unique
 
@@ -94,7 +94,8 @@ def test_steps_run_in_order_under_their_conditions(world, mapped):
     )
     workflow, steps = fire(world, name)
     assert workflow["status"] == "succeeded", workflow["result"]
-    assert workflow["result"]["output"]["outcome"] == "done"
+    output = workflow["result"]["output"]
+    assert output["outcome"] == "not_needed", "it only looked"
     assert messages(steps) == [
         "1 %s web-01:9100 warning firing" % name,
         "3 warning",
@@ -132,9 +133,9 @@ def test_failures_retries_and_going_on(world, mapped):
     workflow, steps = fire(world, name)
     assert workflow["status"] == "failed"
     output = workflow["result"]["output"]
-    assert output["outcome"] == "stopped at hard" and "the step hard failed" in output["reason"]
+    assert output["outcome"] == "failed" and "the step hard failed" in output["reason"]
     assert output["failed_steps"] == ["optional", "hard"]
-    ran = [step["context"]["orquesta"]["task_name"] for step in steps]
+    ran = [task_of(step) for step in steps]
     assert ran == ["optional"] * 2 + ["hard"] * 3
     assert all(step["parameters"]["timeout"] == 20 for step in steps)
 
@@ -166,7 +167,7 @@ def test_a_host_loses_its_port_and_must_be_one(world, mapped):
     )
     nodes = ["127.0.0.1:9100", "127.0.0.1,127.0.0.2", "root@127.0.0.1", "", "-oProxy=x", "::1"]
     for number, node in enumerate(nodes):
-        own = "127.0.1.%d" % number  # a host each, as few remediations go to one in an hour
+        own = "web-%d.invalid" % number  # a host each, as few remediations go to one in an hour
         _, steps = fire(world, name, labels={"instance": own + ":9100", "node": node})
         reached = [step["parameters"]["hosts"] for step in steps]
         assert reached == [own] + {0: ["127.0.0.1"], 5: ["::1"]}.get(number, []), node
@@ -182,7 +183,7 @@ def test_a_label_is_data_to_every_command(world, mapped, tmp_path, evil):
         "printf '(%s)' {{labels.x}}",
         'printf "(%s)" "{{labels.x}}"',
         "true && printf '(%s)' a{{labels.x}}b | cat",
-        'V={{labels.x}}; printf "(%s)" "$V"',
+        "printf '(%s)' '{{labels.x}}'",
     ]
     steps = [{"action": "core.local", "parameters": {"cmd": cmd}} for cmd in commands]
     by_env = {"cmd": 'printf "(%s)" "$VALUE"', "env": {"VALUE": "{{labels.x}}"}}
@@ -232,7 +233,7 @@ def test_export_gives_the_same_mappings(world, mapped):
     assert (
         yaml.safe_load(ask(world, "export")["yaml"])["alerts"][name]["actions"][0]["timeout"] == 31
     )
-    save(world, action, workflow.replace("do: fail", "do: noop"))
+    save(world, action, workflow.replace("          - fail", "          - noop"))
     status, result = run(world, "export")
     assert status == "failed" and "mapping_" + name in result["error"]
     assert ask(world, "apply", text)["updated"] == [name]
@@ -300,3 +301,33 @@ alerts:
         assert "did you mean core.local?" in result["mistakes"][0]
     good = ask(world, "validate", {"A": {"actions": [say("x")]}})
     assert good == {"valid": True, "alerts": 1, "steps": 1}
+
+
+@pytest.mark.parametrize("unit", ["reboot.target", "ssh", "", "*", "a b", "nginx"])
+def test_a_value_of_the_wrong_type_fails_its_step(world, mapped, unit):
+    """With its name, before anything of the step runs."""
+    name = unique("E2eType")
+    cmd = "echo {{labels.service | unit}} {{parameters.percent}}"
+    step = {"name": "restart", "action": "core.local", "parameters": {"cmd": cmd}}
+    mapped({name: {"parameters": {"percent": 90}, "actions": [dict(step, phase="remediation")]}})
+    workflow, steps = fire(world, name, labels={"service": unit})
+    output = workflow["result"]["output"]
+    if unit == "nginx":
+        assert [step["result"]["stdout"] for step in steps] == ["nginx 90"]
+        assert (output["outcome"], output["remediation"]) == ("remediated", "ran restart")
+    else:
+        assert steps == [] and workflow["status"] == "failed"
+        assert (output["outcome"], output["failed_steps"]) == ("failed", ["restart"])
+        assert "restart was not started - labels.service: " in output["reason"]
+
+
+def test_a_mapping_whose_conditions_do_not_hold_is_not_needed(world, mapped):
+    """Nothing was done, and the alert says so."""
+    name = unique("E2eNotNeeded")
+    fix = {"action": "core.local", "parameters": {"cmd": "exit 3"}}
+    mapped({name: {"actions": [dict(fix, conditions={"severity": "page"})]}})
+    workflow, steps = fire(world, name)
+    assert (workflow["status"], steps) == ("succeeded", [])
+    output = workflow["result"]["output"]
+    assert output["outcome"] == "not_needed"
+    assert output["remediation"] == "none, no condition of a step held"

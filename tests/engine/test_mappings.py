@@ -2,11 +2,16 @@
 
 import re
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from poundcake.errors import ExpectedError
 from poundcake.inert import inert
+from poundcake.mappings import actions, model, places, templates, values
 from poundcake.mappings import content as mapping_content
+from poundcake.settings import from_config
+from poundcake.typed_values import check
 
 from tests.engine.workflows import Workflow
 from tests.support.fakes import PROPERTY, TRICKY_TEXT
@@ -34,22 +39,39 @@ def payload(labels, host):
     return inert(dict(found, labels=labels, annotations={"summary": labels.get("job", "")}))
 
 
-def value_of(name, mapping, alert):
-    """Return the value of a template."""
-    group, _, key = name.partition(".")
+def value_of(template, step, mapping, alert):
+    """Return the value of a template, as text."""
+    group, _, key = template.name.partition(".")
     if group == "parameters":
-        return mapping.parameters.get(key, "")
+        value = step.values[key] if key in step.values else mapping.parameters.get(key, "")
+        return str(value).lower() if isinstance(value, bool) else str(value)
     if group == "config":
         return CONFIG.get(key, "")
+    if template.kind == "host":
+        value = alert["host"] if template.name == "instance" else alert[group].get(key, "")
+        return values.without_port(value)
     if group in ("labels", "annotations"):
         return alert[group].get(key, "")
     return str(alert[key or group])
 
 
-def rendered(value, mapping, alert):
-    if isinstance(value, str):
-        return re.sub(r"\{\{(.*?)\}\}", lambda m: str(value_of(m.group(1), mapping, alert)), value)
-    return value
+def rendered(value, step, mapping, alert):
+    if not isinstance(value, str):
+        return value
+    parts = templates.split(value)
+    texts = [p if isinstance(p, str) else value_of(p, step, mapping, alert) for p in parts]
+    return "".join(texts)
+
+
+def is_startable(step, mapping, alert):
+    """Return whether every value of a step is of its type."""
+    for template in places.templates_of(places.typed(step, ACTIONS[step.action])):
+        try:
+            if template.kind:
+                check(template.kind, value_of(template, step, mapping, alert), template.name)
+        except ExpectedError:
+            return False
+    return True
 
 
 def holds(conditions, alert):
@@ -61,36 +83,35 @@ def holds(conditions, alert):
     )
 
 
-def host_of(step, alert):
-    """Return the host of a step, or None when it does not come from the alert."""
-    template = step.parameters.get("hosts")
-    if template == "{{instance}}":
-        return alert["host"]
-    if template == "{{labels.job}}":
-        name = r"([0-9A-Za-z][0-9A-Za-z._-]*)(:[0-9]+)?"
-        address = r"([0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)"
-        label = alert["labels"].get("job", "")
-        found = re.fullmatch(name, label) or re.fullmatch(address, label)
-        return found.group(1) if found else ""
-    return None
-
-
 def expected(mapping, alert, fails):
-    """Return (step name, number of runs) in order, the workflow's status, and the failed steps."""
-    ran, failed_steps = [], []
+    """Return what a workflow should do.
+
+    :returns: (step, number of runs) in order, the workflow's status, the failed steps, and the
+        outcome.
+    """
+    ran, failed_steps, outcomes = [], [], set()
     for step in mapping.steps:
         if not holds(step.conditions, alert):
             continue
-        failed = host_of(step, alert) == ""
+        failed = not is_startable(step, mapping, alert)
         if not failed:
             runs = min(fails.get(step.name, 0), step.retry_count) + 1
             ran.append((step, runs))
             failed = fails.get(step.name, 0) >= runs
+        phase = step.phase or actions.phase_of(step.action, {**step.values, **step.parameters})
+        outcomes.add((phase, failed))
         if failed:
             failed_steps.append(step.name)
             if not step.continue_on_failure:
-                return ran, "failed", failed_steps
-    return ran, "succeeded", failed_steps
+                return ran, "failed", failed_steps, "failed"
+    outcome = "not_needed"
+    if ("escalation", False) in outcomes:
+        outcome = "escalated"
+    if ("remediation", True) in outcomes or ("escalation", True) in outcomes:
+        outcome = "failed"
+    if ("remediation", False) in outcomes:
+        outcome = "remediated"
+    return ran, "succeeded", failed_steps, outcome
 
 
 @settings(PROPERTY, max_examples=150)
@@ -103,23 +124,21 @@ def expected(mapping, alert, fails):
 def test_the_workflow_does_what_the_mapping_says(mapping, labels, host, fails):
     """Which steps run, how often, and with which values, whatever text the alert has."""
     alert = payload(labels, host)
-    content = mapping_content.build(mapping, "p", ACTIONS)
-    inputs = {"alert": alert, "parameters": mapping.parameters, "config": CONFIG}
+    content = mapping_content.build(mapping, "p", ACTIONS, 300)
+    inputs = {"alert": alert, "config": CONFIG}
     inputs = {name: inputs[name] for name in content.action["parameters"]}
     workflow = Workflow.start(
         content.workflow_text, inputs, {"st2": ST2, "parent": {}}, lambda *_: None, find_action
     )
     assert workflow.status != "failed", workflow.result
     ran = run(workflow, dict(fails))
-    steps, status, failed_steps = expected(mapping, alert, fails)
+    steps, status, failed_steps, outcome = expected(mapping, alert, fails)
     assert [name for name, _, _ in ran] == [s.name for s, runs in steps for _ in range(runs)]
     assert workflow.status == status, workflow.result
     output = workflow.result["output"]
     assert list(output["failed_steps"]) == failed_steps
-    if status == "succeeded":
-        assert output["outcome"] == "done" and output["reason"] is None
-    else:
-        assert output["outcome"] == "stopped at " + failed_steps[-1]
+    assert output["outcome"] == outcome
+    assert (output["reason"] is None) == (status == "succeeded")
     for step, _ in steps:
         inputs, delay = next((given, delay) for name, given, delay in ran if name == step.name)
         assert delay == 0
@@ -128,37 +147,28 @@ def test_the_workflow_does_what_the_mapping_says(mapping, labels, host, fails):
 
 def check_inputs(step, given, mapping, alert):
     given = dict(given)
-    assert given.pop("timeout", None) == step.timeout
-    wanted = {
-        name: rendered(value, mapping, alert)
-        for name, value in step.parameters.items()
-        if name not in ("cmd", "env", "hosts")
-    }
-    if "hosts" in step.parameters:
-        host = host_of(step, alert)
-        whole = rendered(step.parameters["hosts"], mapping, alert)
-        assert given.pop("hosts") == (whole if host is None else host)
+    limit = step.timeout or (300 if ACTIONS[step.action].takes_default_timeout else None)
+    assert given.pop("timeout", None) == limit
+    parameters = places.typed(step, ACTIONS[step.action])
     env = given.pop("env", {})
-    if "cmd" in step.parameters:
-        cmd = given.pop("cmd")
-        values = {**labels_in(cmd, env)}
-        text = rendered(step.parameters["cmd"], mapping, alert)
-        assert re.sub(r"\$\{(\w+)\}", lambda m: values[m.group(1)], cmd) == text
-    for name, value in (step.parameters.get("env") or {}).items():
-        assert env[name] == rendered(value, mapping, alert)
-    assert given == wanted
-
-
-def labels_in(cmd, env):
-    return {name: env[name] for name in re.findall(r"\$\{(\w+)\}", cmd)}
+    for name, value in parameters.pop("env", {}).items():
+        assert env[name] == rendered(value, step, mapping, alert)
+    if "cmd" in parameters:
+        command = given.pop("cmd").replace("'\"${", "${").replace("}\"'", "}").replace('"', "")
+        wanted = rendered(parameters.pop("cmd"), step, mapping, alert).replace('"', "")
+        filled = re.sub(r"\$\{(\w+)\}", lambda match: env[match.group(1)].replace('"', ""), command)
+        assert filled == wanted
+    assert given == {k: rendered(v, step, mapping, alert) for k, v in parameters.items()}
 
 
 def find_action(ref):
+    if ref == "poundcake.check_values":
+        return {"ref": ref, "parameters": {"steps": {}}}, {"runner_parameters": {}}
     info = ACTIONS[ref]
     return {"ref": ref, "parameters": info.own}, {"runner_parameters": info.of_runner}
 
 
-def run(workflow, fails):
+def run(workflow, fails, results=None):
     """Run a workflow's actions; return (task, input, delay) of each in order."""
     ran = []
     while True:
@@ -167,9 +177,17 @@ def run(workflow, fails):
             return ran
         for request in requests:
             name = request.context["task_name"]
+            if name == model.CHECK_TASK:
+                answer = inert(values.check(request.input["steps"], from_config({})))
+                workflow.update(request.context, "succeeded", {"result": answer})
+                continue
             ran.append((name, request.input, request.delay))
             fails[name] = fails.get(name, 0) - 1
-            workflow.update(request.context, "failed" if fails[name] >= 0 else "succeeded", {})
+            workflow.update(
+                request.context,
+                "failed" if fails[name] >= 0 else "succeeded",
+                (results or {}).get(name, {}),
+            )
 
 
 def test_inspection_finds_nothing_and_is_quick_for_many_steps():
@@ -182,8 +200,6 @@ def test_inspection_finds_nothing_and_is_quick_for_many_steps():
         }
         for n in range(50)
     ]
-    from poundcake.mappings import model
-
     book = model.parse([("m", yaml.safe_dump({"alerts": {"A": {"actions": steps}}}))])
     content = mapping_content.build(book.mappings["A"], "p", ACTIONS)
     inputs = {"alert": payload({}, "")}
@@ -191,3 +207,96 @@ def test_inspection_finds_nothing_and_is_quick_for_many_steps():
         content.workflow_text, inputs, {"st2": ST2, "parent": {}}, lambda *_: None, find_action
     )
     assert run(workflow, {}) == [] and workflow.status == "succeeded"
+
+
+# --- outcomes -------------------------------------------------------------------------------------
+
+
+def outputs(steps, labels=None, results=None, fails=None):
+    """Run a mapping of some steps; return the outputs of its workflow."""
+    book = model.parse([("m", yaml.safe_dump({"alerts": {"A": {"actions": steps}}}))])
+    assert book.mistakes == []
+    content = mapping_content.build(book.mappings["A"], "p", OUTCOME_ACTIONS)
+    inputs = {"alert": payload(labels or {}, "web-01")}
+    workflow = Workflow.start(
+        content.workflow_text,
+        inputs,
+        {"st2": ST2, "parent": {}},
+        lambda *_: None,
+        lambda ref: ({"ref": ref, "parameters": {}}, {}) if ref in NEW else find_action(ref),
+    )
+    run(workflow, dict(fails or {}), results or {})
+    return workflow.result["output"]
+
+
+FIX = {"name": "fix", "action": "my.fix"}
+LOOK = {"name": "look", "action": "core.noop"}
+TELL = {"name": "tell", "action": "chat.post", "parameters": {"message": "x"}}
+VERIFY = {"name": "verify", "action": "core.noop", "phase": "verification"}
+SUB = {"name": "sub", "action": "my.workflow"}
+NEW = {
+    "my.fix": actions.ActionInfo("python-script", {}, {}),
+    "my.workflow": actions.ActionInfo("orquesta", {}, {}),
+}
+OUTCOME_ACTIONS = {**ACTIONS, **NEW}
+NEVER = {"conditions": {"has_labels": ["nope"]}}
+GO_ON = {"continue_on_failure": True}
+
+
+@pytest.mark.parametrize(
+    "steps, outcome, remediation, verification",
+    [
+        ([LOOK, FIX, VERIFY], "remediated", "ran fix", "verify succeeded"),
+        ([dict(FIX, **NEVER)], "not_needed", "none, no condition of a step held", ""),
+        ([LOOK, dict(FIX, **NEVER)], "not_needed", "none", ""),
+        ([LOOK, TELL], "escalated", "none", ""),
+        ([TELL, FIX], "remediated", "ran fix", ""),
+        ([dict(FIX, name="bad"), TELL], "failed", "none, it stopped before", ""),
+        ([dict(FIX, name="bad", **GO_ON), TELL], "failed", "none", ""),
+        ([dict(FIX, name="bad", **GO_ON), FIX], "remediated", "ran fix", ""),
+        ([FIX, dict(VERIFY, name="bad", **GO_ON)], "remediated", "ran fix", "bad failed"),
+        ([FIX, dict(VERIFY, name="bad")], "failed", "ran fix", ""),
+        ([dict(LOOK, name="bad", **GO_ON)], "not_needed", "none", ""),
+    ],
+)
+def test_the_outcome_says_what_was_done(steps, outcome, remediation, verification):
+    """Looking is not remediating, and telling a person is escalating."""
+    output = outputs(steps, fails={"bad": 1})
+    assert output["outcome"] == outcome
+    assert (output["remediation"], output["verification"]) == (remediation, verification)
+
+
+@pytest.mark.parametrize(
+    "result, outcome",
+    [
+        ({"output": {"outcome": "not_needed"}}, "not_needed"),
+        ({"output": {"outcome": "escalated"}}, "escalated"),
+        ({"output": {"outcome": "remediated"}}, "remediated"),
+        ({"output": {"outcome": "anything else"}}, "remediated"),
+        ({"output": {}}, "remediated"),
+        ({"output": None}, "remediated"),
+        ({}, "remediated"),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"conditions": {"has_labels": ["job"]}}])
+def test_a_workflow_as_a_step_says_its_own_outcome(result, outcome, more):
+    """A dry run of service_down remediates nothing, under conditions too."""
+    output = outputs([dict(SUB, **more)], {"job": "x"}, {"sub": result})
+    assert output["outcome"] == outcome
+
+
+def test_a_value_of_the_wrong_type_fails_its_step_alone():
+    """With its name; a step before it runs, and one whose condition is false is no failure."""
+    restart = {
+        "name": "restart",
+        "action": "core.local",
+        "parameters": {"cmd": "systemctl restart -- {{labels.service}}"},
+    }
+    output = outputs([FIX, restart], {"service": "reboot.target"})
+    assert (output["outcome"], output["failed_steps"]) == ("failed", ["restart"])
+    assert output["reason"].startswith("the step restart was not started - labels.service: ")
+    assert output["remediation"] == "ran fix"
+    output = outputs([dict(restart, **GO_ON), FIX], {"service": ""})
+    assert (output["outcome"], output["failed_steps"]) == ("remediated", ["restart"])
+    output = outputs([dict(restart, conditions={"severity": "x"})], {"service": "reboot.target"})
+    assert (output["outcome"], output["failed_steps"]) == ("not_needed", [])

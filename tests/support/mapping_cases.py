@@ -2,7 +2,7 @@
 
 import yaml
 from hypothesis import strategies as st
-from poundcake.mappings.content import ActionInfo
+from poundcake.mappings.actions import PHASES, ActionInfo
 from poundcake.mappings.model import Conditions, Mapping, Step
 
 from tests.support.fakes import PACK
@@ -56,6 +56,9 @@ _COMMANDS = st.sampled_from(
         'echo "{{instance}} is {{severity}}" | logger',
         "df -h /",
         'printf %s "{{parameters.unit}}" "{{labels.service}}"',
+        "df -P / | awk '$5 > {{parameters.percent}} {print}'; echo {{labels.a_1}}",
+        "logger -t poundcake -- '{{alertname}} on {{labels.job | name}}'",
+        "tail -n {{parameters.percent}} -- /var/log/{{labels.service | name}}.log",
     ]
 )
 _ENV = st.dictionaries(st.sampled_from(["A", "B_2"]), TEXTS, min_size=1, max_size=2)
@@ -86,6 +89,10 @@ _STEPS = st.one_of(
 @st.composite
 def steps(draw, name):
     action, parameters = draw(_STEPS)
+    values = {}
+    if "message" in parameters and draw(st.booleans()):
+        values = {"own": draw(st.sampled_from(["nginx", "", 5, 0.5, True]))}
+        parameters = dict(parameters, message="{{parameters.own}} " + parameters["message"])
     retries = draw(st.sampled_from([0, 0, 2]))
     return Step(
         name=name,
@@ -93,6 +100,8 @@ def steps(draw, name):
         description=draw(st.sampled_from(["", "What it does", "ü: 'quoted'"])),
         conditions=draw(_CONDITIONS),
         parameters=parameters,
+        values=values,
+        phase=draw(st.sampled_from(["", "", *PHASES])),
         timeout=draw(st.sampled_from([None, 30])) if action != "core.noop" else None,
         retry_count=retries,
         retry_delay=draw(st.sampled_from([0, 5])) if retries else 0,
@@ -109,7 +118,11 @@ def mappings(draw, alertname=None):
         or draw(st.sampled_from(["HighCPU", "High CPU!", "ü", "a{b", "1", "%x"])),
         description=draw(st.sampled_from(["", "A description", "with: colon"])),
         enabled=draw(st.sampled_from([None, False])),
-        parameters={"unit": draw(st.sampled_from(["nginx", "yes", ""])), "more": [1, {"a": None}]},
+        parameters={
+            "unit": draw(st.sampled_from(["nginx", "yes", ""])),
+            "percent": draw(st.sampled_from([90, 0.5])),
+            "more": [1, {"a": None, "b": {}}, []],
+        },
         steps=tuple(draw(steps("step_%d" % (number + 1))) for number in range(count)),
     )
 

@@ -1,6 +1,7 @@
 """Runs the actions about mappings, and an alert through its mapping."""
 
 import yaml
+from poundcake.mappings.model import CHECK_TASK
 
 from tests.support.alerts import alert
 
@@ -36,4 +37,10 @@ def fire(world, name, **more):
     workflow = world.execution(tracked[0]["execution_id"])
     path = "/executions/%s/children?depth=-1" % workflow["id"]
     steps = [world.execution(child["id"]) for child in world.api("GET", path)]
+    steps = [step for step in steps if task_of(step) != CHECK_TASK]
     return workflow, sorted(steps, key=lambda step: step["start_timestamp"])
+
+
+def task_of(step):
+    """Return the name of the task that an execution belongs to."""
+    return step["context"]["orquesta"]["task_name"]

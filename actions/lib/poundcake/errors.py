@@ -3,7 +3,8 @@
 PoundCakeError
 ├── ExpectedError        a person can fix it; an action answers ``(False, {"error": ...})``
 │   ├── UnreadableRow    a row of the datastore that cannot be used
-│   └── UnwritableRow    a row that the datastore will never take
+│   ├── UnwritableRow    a row that the datastore will never take
+│   └── MappingError     a part of a mapping, or of what it became, that cannot be used
 ├── SettingsError        a setting cannot be used
 ├── PayloadError         a notification can never be accepted
 ├── StackStormError      StackStorm's API is unreachable, or answered with an error
@@ -61,6 +62,10 @@ class UnwritableRow(ExpectedError):
     def __init__(self, key: str, reason: str):
         super().__init__(key, f"cannot be written ({reason})")
         self.reason = reason
+
+
+class MappingError(ExpectedError):
+    """A part of a mapping, or of the content made from one, that cannot be used."""
 
 
 class SettingsError(PoundCakeError, ValueError):

@@ -156,6 +156,7 @@ class RemediationSettings:
     certificate_renew_command: str
     unit_pattern: str
     allowed_hosts: Tuple[str, ...]
+    mapping_timeout_seconds: int
 
 
 @dataclass(frozen=True)
@@ -278,6 +279,7 @@ _RANGES = {
     "request_retention_seconds": (60, 31536000),
     "alert_retention_seconds": (60, 31536000),
     "execution_retention_seconds": (60, 31536000),
+    "mapping_timeout_seconds": (0, 604800),
     "jfr_timeout_seconds": (1, 570),  # StackStorm ends an action without a word after 600
     "git_timeout_seconds": (1, 500),
 }

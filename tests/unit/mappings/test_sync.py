@@ -19,7 +19,7 @@ def stackstorm():
 
 
 def apply(stackstorm, text):
-    return sync.apply(stackstorm, "", text, "poundcake")
+    return sync.apply(stackstorm, "", text, "poundcake", 300)
 
 
 def test_an_action_is_written_before_its_rule_and_removed_after_it(stackstorm):
@@ -91,7 +91,7 @@ def test_a_pack_that_cannot_be_written_to_is_refused(stackstorm, pack, told):
         with pytest.raises(ExpectedError, match=told):
             question(stackstorm, "", ONE, pack)
     with pytest.raises(ExpectedError, match=told):
-        sync.export(stackstorm, pack)
+        sync.export(stackstorm, pack, 300)
 
 
 def test_mappings_are_read_from_a_file_or_a_folder(stackstorm, tmp_path):
@@ -99,13 +99,13 @@ def test_mappings_are_read_from_a_file_or_a_folder(stackstorm, tmp_path):
     (tmp_path / "b.yml").write_text("alerts: {B: {actions: [{action: core.noop}]}}")
     (tmp_path / "a.yaml").write_text(ONE)
     (tmp_path / "notes.txt").write_text("{")
-    done = sync.apply(stackstorm, str(tmp_path), "", "poundcake")
+    done = sync.apply(stackstorm, str(tmp_path), "", "poundcake", 300)
     assert done["created"] == ["A", "B"]
-    done = sync.apply(stackstorm, str(tmp_path / "a.yaml"), "", "poundcake")
+    done = sync.apply(stackstorm, str(tmp_path / "a.yaml"), "", "poundcake", 300)
     assert (done["unchanged"], done["removed"]) == (["A"], ["B"])
     (tmp_path / "b.yml").write_text(ONE)
     with pytest.raises(ExpectedError) as caught:
-        sync.apply(stackstorm, str(tmp_path), "", "poundcake")
+        sync.apply(stackstorm, str(tmp_path), "", "poundcake", 300)
     assert str(tmp_path / "b.yml") + ":1" in str(caught.value)
 
 
@@ -123,13 +123,13 @@ def test_a_folder_without_files_is_no_empty_set(stackstorm, tmp_path):
     """Applying an empty set would remove everything."""
     apply(stackstorm, ONE)
     with pytest.raises(ExpectedError, match="has no"):
-        sync.apply(stackstorm, str(tmp_path), "", "poundcake")
+        sync.apply(stackstorm, str(tmp_path), "", "poundcake", 300)
     for path, text in (("", ""), ("x", "y")):
         with pytest.raises(ExpectedError, match="give one of them"):
-            sync.apply(stackstorm, path, text, "poundcake")
+            sync.apply(stackstorm, path, text, "poundcake", 300)
 
 
 def test_an_export_of_nothing_is_an_empty_set(stackstorm):
     """And it can be applied."""
-    text = sync.export(stackstorm, "poundcake")["yaml"]
+    text = sync.export(stackstorm, "poundcake", 300)["yaml"]
     assert apply(stackstorm, text)["removed"] == []

@@ -1,33 +1,30 @@
 """Checks mappings against the actions that StackStorm has. Pure."""
 
 import difflib
-from typing import AbstractSet, Any, Dict, Mapping, Sequence
+from typing import Any, Dict, Mapping, Sequence
 
-from poundcake.mappings import content, model, shell
-from poundcake.mappings.content import ActionInfo
+from poundcake.errors import MappingError
+from poundcake.mappings import model, places
+from poundcake.mappings.actions import OLDER_NAMES, SHELLS, ActionInfo
 from poundcake.mappings.located_yaml import Path
-from poundcake.mappings.shell import CommandError
-from poundcake.mappings.templates import TemplateError, is_from_alert
-
-# The runner's parameters that may contain alert text: every use of them treats it as data.
-_FOR_ALERTS = ("env", "hosts", "url", "headers", "cookies")
+from poundcake.mappings.templates import Template
 
 
 def check(
     book: model.Book,
     actions: Mapping[str, ActionInfo],
     known: Sequence[str],
-    secrets: AbstractSet[str],
+    settings: Mapping[str, Any],
 ) -> None:
     """Note every mistake of a book's mappings in the book.
 
     :param actions: ``{action reference: ActionInfo}`` of the existing actions.
     :param known: all action references in StackStorm, for a hint; may be empty.
-    :param secrets: the settings that ``{{config.KEY}}`` must not reveal.
+    :param settings: the schema of the pack's config; ``{{config.KEY}}`` must not reveal a secret.
     """
     for mapping in book.mappings.values():
         for index, step in enumerate(mapping.steps):
-            _Step(book, mapping, index, step, secrets).check(actions, known)
+            _Step(book, mapping, index, step, settings).check(actions, known)
 
 
 class _Step:
@@ -39,16 +36,16 @@ class _Step:
         mapping: model.Mapping,
         index: int,
         step: model.Step,
-        secrets: AbstractSet[str],
+        settings: Mapping[str, Any],
     ):
         self._book = book
         self._mapping = mapping
         self._index = index
         self._step = step
-        self._secrets = secrets
+        self._settings = settings
 
-    def _complain(self, path: Path, text: str) -> None:
-        self._book.complain(self._mapping.alertname, ("actions", self._index, *path), text)
+    def _complain(self, path: Path, problem: str) -> None:
+        self._book.complain(self._mapping.alertname, ("actions", self._index, *path), problem)
 
     def check(self, actions: Mapping[str, ActionInfo], known: Sequence[str]) -> None:
         self._check_conditions()
@@ -62,27 +59,26 @@ class _Step:
         never = "this can never be true: "
         names = conditions.labels.get("alertname")
         if names and self._mapping.alertname not in names:
-            text = f"{never}the alert is {self._mapping.alertname}; remove it"
-            self._complain(("conditions", "labels", "alertname"), text)
+            problem = f"{never}the alert is {self._mapping.alertname}; remove it"
+            self._complain(("conditions", "labels", "alertname"), problem)
         severity = conditions.labels.get("severity")
         if severity and conditions.severity and not set(severity) & set(conditions.severity):
-            text = f"{never}severity is {' or '.join(conditions.severity)}; keep one of them"
-            self._complain(("conditions", "labels", "severity"), text)
+            problem = f"{never}severity is {' or '.join(conditions.severity)}; keep one of them"
+            self._complain(("conditions", "labels", "severity"), problem)
         for label in conditions.has_labels:
             if set(conditions.labels.get(label, "x")) == {""}:
-                text = f"{never}labels requires {label} to be empty, that is absent; keep one"
-                self._complain(("conditions", "has_labels"), text)
+                problem = f"{never}labels requires {label} to be empty, that is absent; keep one"
+                self._complain(("conditions", "has_labels"), problem)
         only_absent = conditions.severity == ("",)
         if only_absent and "severity" in conditions.has_labels:
-            text = f"{never}has_labels requires a severity; keep one"
-            self._complain(("conditions", "severity"), text)
+            problem = f"{never}has_labels requires a severity; keep one"
+            self._complain(("conditions", "severity"), problem)
 
     def _check_parameters(self, info: ActionInfo) -> None:
         known, action = info.parameters, self._step.action
-        given = content.renamed(self._step.parameters, known)
-        names_in_file = dict(zip(given, self._step.parameters))
+        given = places.given(self._step, info)
         for name, value in given.items():
-            path = ("parameters", names_in_file[name])
+            path = self._path_of(name)
             if name not in known:
                 self._complain(path, _unknown_parameter(action, name, known))
             elif known[name].get("immutable"):
@@ -92,67 +88,62 @@ class _Step:
         for name, schema in known.items():
             if schema.get("required") and "default" not in schema and name not in given:
                 what = schema.get("description") or schema.get("type", "any type")
-                text = f"{action} needs the parameter {name} ({what}); add it"
-                self._complain(("parameters",), text)
+                self._complain(
+                    ("parameters",), f"{action} needs the parameter {name} ({what}); add it"
+                )
         if self._step.timeout and "timeout" not in known:
-            text = f"{action} takes no timeout; remove it and limit the command itself"
-            self._complain(("timeout",), text)
+            problem = f"{action} takes no timeout; remove it and limit the command itself"
+            self._complain(("timeout",), problem)
         elif self._step.timeout and "timeout" in given:
             self._complain(("timeout",), "timeout is also among the parameters; keep one")
 
+    def _path_of(self, name: str) -> Path:
+        """Return the path of a parameter of the action; it may have an older name in the file."""
+        older = next((old for old, new in OLDER_NAMES.items() if new == name), name)
+        name = name if name in self._step.parameters else older
+        is_own = bool(self._step.values) and name in self._step.parameters
+        group = "st2_parameters" if is_own else "parameters"
+        return (group, name)
+
     def _check_value(self, info: ActionInfo, name: str, value: Any, path: Path) -> None:
         try:
-            names = content.template_names(value)
-        except TemplateError:
+            found = places.templates_of(value)
+        except MappingError:
             return  # already noted
-        for template in names:
-            self._check_template(template, path)
-        if name == "cmd" and info.runner in content.SHELLS:
-            self._check_command(value, path)
-        elif any(is_from_alert(template) for template in names):
-            self._check_place(info, name, value, path)
+        is_shell = info.runner in SHELLS
+        for template in found:
+            self._check_template(template, path, is_shell and name in ("cmd", "env"))
+        if is_shell and name == "cmd" and not isinstance(value, str):
+            self._complain(path, "expected a string")
+        if is_shell and name == "env" and not isinstance(value, dict):
+            self._complain(path, "expected an object (NAME: value)")
+            return
+        try:
+            places.typed_value(self._step, info, name, value)
+        except MappingError as error:
+            self._complain(path, str(error))
 
-    def _check_template(self, template: str, path: Path) -> None:
-        group, _, key = template.partition(".")
-        if group == "parameters" and key not in self._mapping.parameters:
-            names = ", ".join(self._mapping.parameters) or "none"
-            text = f"unknown template parameters.{key}; the parameters of this alert are: {names}"
-            self._complain(path, text)
-        if group == "config" and key in self._secrets:
-            text = (
+    def _check_template(self, template: Template, path: Path, is_for_shell: bool) -> None:
+        group, _, key = template.name.partition(".")
+        parameters = {**self._mapping.parameters, **self._step.values}
+        setting = self._settings.get(key) or {}
+        if group == "parameters" and key not in parameters:
+            names = ", ".join(parameters) or "none"
+            problem = (
+                f"unknown template parameters.{key}; the parameters of this step and alert are: "
+                f"{names}"
+            )
+            self._complain(path, problem)
+        elif group == "config" and setting.get("secret"):
+            problem = (
                 f"config.{key} is a secret, and executions would reveal it; let the action read it"
             )
-            self._complain(path, text)
-
-    def _check_command(self, value: Any, path: Path) -> None:
-        env = self._step.parameters.get("env")
-        if not isinstance(value, str):
-            self._complain(path, "expected a string")
-        elif env is not None and not isinstance(env, dict):
-            self._complain(path[:-1] + ("env",), "expected an object (NAME: value)")
-        else:
-            try:
-                shell.translate(value)
-            except CommandError as error:
-                self._complain(path, str(error))
-
-    def _check_place(self, info: ActionInfo, name: str, value: Any, path: Path) -> None:
-        if name in content.HOSTS:
-            if not content.host_template(name, value):
-                text = "expected one template alone, for example {{instance}}, or plain text"
-                self._complain(path, text)
-        elif name in info.of_runner and name not in _FOR_ALERTS:
-            text = (
-                f"an alert must not choose {name}; write its value, or use parameters.KEY or "
-                "config.KEY"
-            )
-            self._complain(path, text)
-        elif name not in info.of_runner and info.runner.endswith("-cmd"):
-            text = (
-                f"{self._step.action} puts {name} on its command line; use core.local with cmd, "
-                "where values are data"
-            )
-            self._complain(path, text)
+            self._complain(path, problem)
+        elif is_for_shell and (
+            (group == "parameters" and not isinstance(parameters[key], (str, int, float)))
+            or (group == "config" and setting.get("type") in ("object", "array"))
+        ):
+            self._complain(path, f"{template.name} is no single value; expected a text or number")
 
 
 def _unknown_action(action: str, known: Sequence[str]) -> str:

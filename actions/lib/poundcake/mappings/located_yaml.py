@@ -11,16 +11,16 @@ Path = Tuple[Any, ...]
 Problem = Tuple[int, str]
 
 
-def load(text: str) -> Tuple[Any, Dict[Path, int], List[Problem]]:
+def load(content: str) -> Tuple[Any, Dict[Path, int], List[Problem]]:
     """Return ``(value, lines, problems)`` of a YAML document.
 
     :returns: value: dicts with string keys, lists, strings, numbers, booleans and None.
-        lines: ``{path: line}``, where a path is a tuple of keys and indexes, and lines count from
-        1.
+        lines: ``{path: line}``, where a path is a tuple of keys and indexes. The line is that of
+        the key, counted from 1.
         problems: ``(line, message)`` for everything that is not such a value.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = yaml.SafeLoader(content)
         node = loader.get_single_node()
         yaml_guard.check(node)
     except yaml_guard.UnsafeYaml as error:
@@ -82,6 +82,7 @@ class _Reader:
             key = self._key(key_node)
             if key is not None:
                 mapping[key] = self.value(item, path + (key,))
+                self.lines[path + (key,)] = key_node.start_mark.line + 1
         return mapping
 
     def _key(self, node: yaml.Node) -> Optional[str]:

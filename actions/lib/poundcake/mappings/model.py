@@ -15,6 +15,7 @@
             parameters:
               hosts: "{{instance}}"
               cmd: sudo systemctl restart -- {{labels.service}}
+            phase: remediation            # or evidence, verification, escalation
             timeout: 120                  # seconds
             retry_count: 2
             retry_delay: 10               # seconds
@@ -28,12 +29,29 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequ
 
 import yaml
 
+from poundcake.errors import MappingError
 from poundcake.mappings import located_yaml, templates
+from poundcake.mappings.actions import PHASES
 from poundcake.mappings.located_yaml import Path
-from poundcake.mappings.templates import TemplateError
 
 HANDLER = "yaml_config"
+HANDLER_DOCS = "docs/mappings.md#from-a-handler-to-a-rule-and-a-workflow"
+CHECK_TASK = "check_values"  # the task before the steps that checks the values of the alert
 _RESERVED = ("noop", "fail", "continue", "retry")  # built-in tasks of Orquesta
+_STEP_KEYS = (
+    "name",
+    "action",
+    "description",
+    "conditions",
+    "parameters",
+    "st2_parameters",
+    "phase",
+    "timeout",
+    "retry_count",
+    "retry_delay",
+    "continue_on_failure",
+)
+_OPENERS = re.compile(r"\{\{|\{%|\{#|<%")
 _MOST_SECONDS = 604800
 _MOST_RETRIES = 100
 
@@ -52,13 +70,19 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Step:
-    """One action of a mapping; timeout and retry_delay in seconds."""
+    """One action of a mapping; timeout and retry_delay in seconds.
+
+    ``parameters`` are for the action, ``values`` the step's own for the templates parameters.KEY.
+    ``phase`` is "" when the mapping leaves it to the action (``actions.phase_of``).
+    """
 
     name: str
     action: str
     description: str = ""
     conditions: Conditions = Conditions()
     parameters: Dict[str, Any] = field(default_factory=dict)
+    values: Dict[str, Any] = field(default_factory=dict)
+    phase: str = ""
     timeout: Optional[int] = None
     retry_count: int = 0
     retry_delay: int = 0
@@ -83,11 +107,11 @@ class Mistake:
     file: str
     line: int
     where: str
-    text: str
+    problem: str
 
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
-        return f"{self.file}:{self.line}: {where}{self.text}"
+        return f"{self.file}:{self.line}: {where}{self.problem}"
 
 
 class Book:
@@ -98,19 +122,19 @@ class Book:
         self.mistakes: List[Mistake] = []
         self._files: Dict[str, _File] = {}  # alert name -> the file that contains it
 
-    def complain(self, alertname: str, path: Sequence[Any], text: str) -> None:
+    def complain(self, alertname: str, path: Sequence[Any], problem: str) -> None:
         """Note a mistake in the mapping of an alert.
 
         :param path: keys and indexes below the alert, for example ("actions", 0, "timeout").
         """
-        self._files[alertname].complain(("alerts", alertname) + tuple(path), text)
+        self._files[alertname].complain(("alerts", alertname) + tuple(path), problem)
 
 
 def parse(sources: Iterable[Tuple[str, str]]) -> Book:
     """Return the Book of ``(file name, YAML)`` pairs. It never raises; mistakes are noted."""
     book = Book()
-    for name, text in sources:
-        _File(book, name, text).read()
+    for name, content in sources:
+        _File(book, name, content).read()
     return book
 
 
@@ -141,7 +165,9 @@ def _plain_step(step: Step) -> Dict[str, Any]:
             "labels": labels,
             "has_labels": list(conditions.has_labels),
         },
-        "parameters": step.parameters,
+        "parameters": step.values or step.parameters,
+        "st2_parameters": step.parameters if step.values else {},
+        "phase": step.phase,
         "timeout": step.timeout,
         "retry_count": step.retry_count or None,
         "retry_delay": step.retry_delay or None,
@@ -156,25 +182,37 @@ def _one_or_many(values: Sequence[str]) -> Any:
 
 
 class _File:
-    """Reads one file into a book."""
+    """Reads one file into a book.
 
-    def __init__(self, book: Book, name: str, text: str):
+    :param first_line: the line of ``name`` where the content begins.
+    """
+
+    def __init__(self, book: Book, name: str, content: str, first_line: int = 1):
         self._book = book
         self._name = name
-        self._document, self._lines, problems = located_yaml.load(text)
+        self._content = content
+        self._before = first_line - 1
+        self._document, self._lines, problems = located_yaml.load(content)
         for line, problem in problems:
-            book.mistakes.append(Mistake(name, line, "", problem))
+            book.mistakes.append(Mistake(name, self._before + line, "", problem))
         self._broken = bool(problems) and self._document is None
 
-    def complain(self, path: Path, text: str) -> None:
-        place = path
-        while place and place not in self._lines:
-            place = place[:-1]
-        line = self._lines.get(place, 1)
-        self._book.mistakes.append(Mistake(self._name, line, _shown(path), text))
+    def line_of(self, path: Path) -> int:
+        """Return the line of a value, or of the closest one around it."""
+        while path and path not in self._lines:
+            path = path[:-1]
+        return self._before + self._lines.get(path, 1)
+
+    def complain(self, path: Path, problem: str) -> None:
+        """Note a mistake."""
+        self._book.mistakes.append(Mistake(self._name, self.line_of(path), _shown(path), problem))
 
     def read(self) -> None:
+        """Read all alerts into the book."""
         if self._broken:
+            return
+        if isinstance(self._document, dict) and "mappings" in self._document:
+            self._read_helm_values()
             return
         document = self._object(self._document, (), ("alerts",)) or {}
         if "alerts" not in document:
@@ -184,13 +222,26 @@ class _File:
             path = ("alerts", alertname)
             if alertname in self._book.mappings:
                 other = self._book._files[alertname]
-                where = f"{other._name}:{other._lines[path]}"
+                where = f"{other._name}:{other.line_of(path)}"
                 self.complain(path, f"this alert is already in {where}; keep one")
                 continue
             mapping = self._mapping(alertname, raw, path)
             if mapping:
                 self._book.mappings[alertname] = mapping
                 self._book._files[alertname] = self
+
+    def _read_helm_values(self) -> None:
+        """Read Helm values: mapping files under ``mappings``; the other values are not for us."""
+        files = self._object(self._document["mappings"], ("mappings",), None) or {}
+        for name, content in files.items():
+            path = ("mappings", name)
+            if not isinstance(content, str):
+                self.complain(path, "expected the text of a mapping file, as in custom.yaml: |")
+                continue
+            line = self.line_of(path) - self._before
+            is_block = re.search(r"[|>][-+\d]*\s*(?:#.*)?\Z", self._content.splitlines()[line - 1])
+            first_line = self._before + line + (1 if is_block else 0)
+            _File(self._book, self._name, content, first_line).read()
 
     def _mapping(self, alertname: str, value: Any, path: Path) -> Optional[Mapping]:
         fields = ("description", "handler", "enabled", "parameters", "actions")
@@ -202,8 +253,8 @@ class _File:
         if raw.get("handler", HANDLER) != HANDLER:
             self.complain(
                 path + ("handler",),
-                f'"{raw["handler"]}" is an older handler; write its steps under actions '
-                "(README, custom handlers)",
+                f'"{raw["handler"]}" is an older handler; write its steps under actions, or a rule '
+                f"and a workflow ({HANDLER_DOCS})",
             )
         enabled = raw.get("enabled")
         if enabled is not None and not isinstance(enabled, bool):
@@ -212,19 +263,18 @@ class _File:
         steps = self._steps(raw.get("actions"), path + ("actions",))
         return Mapping(
             alertname=alertname,
-            description=self._text(raw, "description", path),
+            description=self._string(raw, "description", path),
             enabled=enabled,
-            parameters=self._values(raw, path),
+            parameters=self._values(raw.get("parameters"), path + ("parameters",)),
             steps=tuple(step for step in steps if step),
         )
 
-    def _values(self, raw: Dict[str, Any], path: Path) -> Dict[str, Any]:
-        """Return the values for the mapping's own templates; they contain no templates."""
-        path = path + ("parameters",)
-        values = self._object(raw.get("parameters"), path, None) or {}
+    def _values(self, raw: Any, path: Path) -> Dict[str, Any]:
+        """Return the values for templates parameters.KEY; they contain no templates."""
+        values = self._object(raw, path, None) or {}
         for name, value in values.items():
-            for place, text in _texts(value, path + (name,)):
-                if templates.TEMPLATE.search(text) or "<%" in text or "{%" in text:
+            for place, string in _strings_in(value, path + (name,)):
+                if _OPENERS.search(string):
                     self.complain(
                         place, "no templates are allowed here; write the template in the step"
                     )
@@ -252,35 +302,63 @@ class _File:
         return steps
 
     def _step(self, value: Any, path: Path, index: int) -> Optional[Step]:
-        raw = self._object(value, path, list(Step.__dataclass_fields__))
+        raw = self._object(value, path, _STEP_KEYS)
         if raw is None:
             return None
         action = raw.get("action")
         if not isinstance(action, str) or not re.match(r"[\w-]+\.[\w.-]+\Z", action):
             self.complain(path + ("action",), "expected PACK.ACTION, for example core.remote")
             action = ""
-        name = self._text(raw, "name", path) or f"step_{index + 1}"
-        name = re.sub(r"\W+", "_", name, flags=re.ASCII)
-        if name in _RESERVED:
-            self.complain(path + ("name",), f'"{name}" is a reserved word of Orquesta; rename it')
         go_on = raw.get("continue_on_failure", False)
         if not isinstance(go_on, bool):
             self.complain(path + ("continue_on_failure",), "expected true or false")
-        parameters = self._object(raw.get("parameters"), path + ("parameters",), None) or {}
-        parameters, timeout = _timeout_of(parameters, raw.get("timeout"))
+        phase = raw.get("phase") or ""
+        if phase and phase not in PHASES:
+            self.complain(path + ("phase",), f'"{phase}"; expected one of {", ".join(PHASES)}')
+            phase = ""
+        parameters, values, timeout = self._parameters(raw, path)
         retries = self._number(raw, "retry_count", path, 0, _MOST_RETRIES)
         delay = self._number(raw, "retry_delay", path, 0, _MOST_SECONDS)
         return Step(
-            name=name,
+            name=self._step_name(raw, path, index),
             action=action,
-            description=self._text(raw, "description", path),
+            description=self._string(raw, "description", path),
             conditions=self._conditions(raw.get("conditions"), path + ("conditions",)),
-            parameters=self._templates(parameters, path + ("parameters",)),
+            parameters=parameters,
+            values=values,
+            phase=phase,
             timeout=self._number({"timeout": timeout}, "timeout", path, 1, _MOST_SECONDS) or None,
             retry_count=retries,
             retry_delay=delay if retries else 0,
             continue_on_failure=bool(go_on),
         )
+
+    def _step_name(self, raw: Dict[str, Any], path: Path, index: int) -> str:
+        name = self._string(raw, "name", path) or f"step_{index + 1}"
+        name = re.sub(r"\W+", "_", name, flags=re.ASCII)
+        if name in _RESERVED:
+            self.complain(path + ("name",), f'"{name}" is a reserved word of Orquesta; rename it')
+        elif name == CHECK_TASK:
+            self.complain(path + ("name",), f'"{name}" is the name of another task; rename it')
+        return name
+
+    def _parameters(
+        self, raw: Dict[str, Any], path: Path
+    ) -> Tuple[Dict[str, Any], Dict[str, Any], Any]:
+        """Return the parameters for the action, the step's own values, and the timeout.
+
+        With ``st2_parameters`` these are for the action, and ``parameters`` are the step's own.
+        Otherwise those that the step's templates name are its own.
+        """
+        key = "st2_parameters" if "st2_parameters" in raw else "parameters"
+        given = self._object(raw.get(key), path + (key,), None) or {}
+        given, timeout = _timeout_of(given, raw.get("timeout"))
+        given = self._templates(given, path + (key,))
+        if key == "st2_parameters":
+            return given, self._values(raw.get("parameters"), path + ("parameters",)), timeout
+        own = {name: given[name] for name in given if _names_parameter(given, name)}
+        others = {name: value for name, value in given.items() if name not in own}
+        return others, self._values(own, path + (key,)), timeout
 
     def _conditions(self, value: Any, path: Path) -> Conditions:
         raw = self._object(value, path, ("severity", "labels", "has_labels")) or {}
@@ -320,21 +398,21 @@ class _File:
         normalized: Dict[str, Any] = mapped(parameters, path, self._normalize)
         return normalized
 
-    def _normalize(self, text: str, path: Path) -> str:
+    def _normalize(self, string: str, path: Path) -> str:
         try:
-            return templates.translate(text, lambda name: "{{" + name + "}}")
-        except TemplateError as error:
+            return templates.replace_templates(string, str)
+        except MappingError as error:
             self.complain(path, str(error))
-            return text
+            return string
 
-    def _text(self, raw: Dict[str, Any], key: str, path: Path) -> str:
+    def _string(self, raw: Dict[str, Any], key: str, path: Path) -> str:
         value = raw.get(key)
         if value is None:
             return ""
         if not isinstance(value, str):
             self.complain(path + (key,), "expected a string; write it in quotes")
             return ""
-        if re.search(r"\{\{|\{%|\{#|<%", value):
+        if _OPENERS.search(value):
             self.complain(path + (key,), "no templates are allowed here; write plain text")
         return value.strip()
 
@@ -380,7 +458,7 @@ def _timeout_of(parameters: Dict[str, Any], timeout: Any) -> Tuple[Dict[str, Any
 
 
 def mapped(value: Any, path: Path, function: Callable[[str, Path], Any]) -> Any:
-    """Return a copy of a JSON value with each string replaced by ``function(text, path)``."""
+    """Return a copy of a JSON value with each string replaced by ``function(string, path)``."""
     if isinstance(value, str):
         return function(value, path)
     if isinstance(value, dict):
@@ -390,10 +468,16 @@ def mapped(value: Any, path: Path, function: Callable[[str, Path], Any]) -> Any:
     return value
 
 
-def _texts(value: Any, path: Path) -> List[Tuple[Path, str]]:
+def _strings_in(value: Any, path: Path) -> List[Tuple[Path, str]]:
     pairs: List[Tuple[Path, str]] = []
-    mapped(value, path, lambda text, place: pairs.append((place, text)))
+    mapped(value, path, lambda string, place: pairs.append((place, string)))
     return pairs
+
+
+def _names_parameter(value: Any, name: str) -> bool:
+    """Return whether a template in a JSON value names parameters.NAME."""
+    pattern = re.compile(r"\{\{parameters\.%s(?: \||\}\})" % re.escape(name))
+    return any(pattern.search(string) for _, string in _strings_in(value, ()))
 
 
 def _keys(value: Any, path: Path) -> Iterator[Tuple[Path, str]]:

@@ -1,76 +1,53 @@
 """Templates in shell commands: their values are passed as environment variables, never as code.
 
-The command of a mapping, ``systemctl restart {{labels.service}}``, becomes
-``systemctl restart "${POUNDCAKE_LABELS_SERVICE}"``. A shell does not evaluate the value of a
-variable as a command, with a few exceptions, which are refused here: text that a second interpreter
-reads, arithmetic, and names of programs.
+The command of a mapping, ``systemctl restart -- {{labels.service}}``, becomes
+``systemctl restart -- "${POUNDCAKE_LABELS_SERVICE}"``. ``commands.py`` decides where a value of an
+alert may stand. For it, ``parse`` reads the simple part of the shell's language: commands of words,
+joined by ``;``, ``&&``, ``||``, ``|`` and newlines. With a value of an alert in it, a command must
+be of that form.
 """
 
 import re
-from typing import Any, Dict, Mapping, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
-from poundcake.mappings.templates import split
+from poundcake.errors import MappingError
+from poundcake.mappings.templates import Template, split
 
 PREFIX = "POUNDCAKE_"
-_REFERENCE = re.compile(r"\$\{(%s\w+)\}" % PREFIX)
-
-_SEPARATORS = ";&|(\n"
-# A word after one of these is the name of a program.
-_KEYWORDS = "! { then do else elif if while until source .".split()
-# The same holds after one of these, its options and its numbers.
-_WRAPPERS = (
-    "sudo doas nohup exec command builtin time env nice ionice setsid stdbuf timeout chroot".split()
-)
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-# These read their arguments as programs.
-_READER = re.compile(
-    r"(?<![\w.-])(eval|ssh|runuser|xargs|awk|gawk|mawk|sed|trap|parallel|declare|typeset)(?![\w.-])"
-)
-# So do these; but they are everyday words too, so only the place of a program name counts.
-_READER_IN_PLACE = re.compile(
-    r"(?:^|[;&|(\n{!]|(?<![\w.-])(?:%s)(?![\w.-])[^;&|\n]*\s)\s*(at|batch|let|node|su|watch)(?![\w.-])"
-    % "|".join(["find"] + _WRAPPERS + [word for word in _KEYWORDS if word.isalpha()])
-)
-# So do these (-c, -e, standard input), unless they get a script file.
-_INTERPRETER = re.compile(
-    r"(?<![\w.-])(sh|bash|dash|ash|zsh|ksh|csh|tcsh|fish|python[\d.]*|perl|ruby|php|lua|psql|"
-    r"mysql|mariadb|sqlite3|mongo|mongosh|redis-cli)(?![\w.-])(?!\s+[^-\s;&|])"
-)
-_UNSAFE = re.compile(r"`|\(\(|\[\[|<<|\$\[")
-_TESTS_VARIABLE = re.compile(r"(?:\[|\btest|\bprintf)\s+-v\s+[\"']?\Z")
-
 REMEDY = (
-    'give the value to the command in the parameter env, as in env: {VALUE: "{{...}}"}, and write '
-    '"$VALUE" where it is data'
+    "Let a script, a workflow or an action of your own do anything else: give it the value in its "
+    'environment, as in env: {VALUE: "{{labels.x | name}}"} with cmd: /opt/scripts/fix, and write '
+    '"$VALUE" in the script'
 )
 
+# --- from templates to variables, and back --------------------------------------------------------
 
-class CommandError(ValueError):
-    """A template whose value a shell could evaluate; the text says why."""
+_REFERENCE = re.compile(r"'\"\$\{(%s\w+)\}\"'|\$\{(%s\w+)\}" % (PREFIX, PREFIX))
 
 
-def translate(command: str) -> Tuple[str, Dict[str, str]]:
-    """Return a command with references to variables, and ``{variable: template name}``.
+def translate(command: str) -> Tuple[str, Dict[str, Template]]:
+    """Return a command with references to variables, and ``{variable: template}``.
 
-    Raises CommandError for an unsafe command, and TemplateError for an unknown template.
+    :raises MappingError: for a template in a place where the shell would not expand a variable.
     """
     parts = split(command)
-    if not any(name for name, _ in parts):
+    if all(isinstance(part, str) for part in parts):
         return command, {}
-    _check(command)
-    written, quotes = "", _Quotes()
-    variables: Dict[str, str] = {}
-    for name, literal in parts:
-        if not name:
-            quotes.read(literal)
-            written += literal
+    _check_places(command)
+    written, quote = "", ""
+    variables: Dict[str, Template] = {}
+    for part in parts:
+        if isinstance(part, str):
+            quote = _quote_after(part, quote)
+            written += part
             continue
-        quotes.check(written)
-        variable = _variable(name, variables)
-        variables[variable] = name
+        if quote != "'" and re.search(r"(?:^|[^\\])(?:\\\\)*[\\$]\Z", written):
+            raise MappingError(f'"{written[-1]}" before {part}; remove it')
+        variable = _variable(part, variables)
+        variables[variable] = part
         reference = "${" + variable + "}"
-        written += reference if quotes.double else f'"{reference}"'
-        quotes.word += "x"
+        written += {"": f'"{reference}"', '"': reference, "'": f"'\"{reference}\"'"}[quote]
     return written, variables
 
 
@@ -79,108 +56,302 @@ def restore(command: str, env: Mapping[str, Any]) -> Tuple[str, Dict[str, Any]]:
 
     :param env: the parameter ``env``, with templates as values.
     """
-    ours = set(_REFERENCE.findall(command)) & set(env)
+    names = {name for match in _REFERENCE.findall(command) for name in match if name in env}
     command = _REFERENCE.sub(
-        lambda match: env[match.group(1)] if match.group(1) in ours else match.group(), command
+        lambda match: env.get(match.group(1) or match.group(2), match.group()), command
     )
-    return command, {name: value for name, value in env.items() if name not in ours}
+    return command, {name: value for name, value in env.items() if name not in names}
 
 
-def _variable(name: str, taken: Mapping[str, str]) -> str:
-    stem = PREFIX + re.sub(r"\W", "_", name).upper()
+def _variable(template: Template, taken: Mapping[str, Template]) -> str:
+    stem = PREFIX + re.sub(r"\W", "_", template.name).upper()
     variable, number = stem, 1
-    while taken.get(variable, name) != name:
+    while taken.get(variable, template) != template:
         number += 1
         variable = f"{stem}_{number}"
     return variable
 
 
-def _check(command: str) -> None:
+def _check_places(command: str) -> None:
     if PREFIX in command:
-        raise CommandError(f"names that begin with {PREFIX} are reserved for apply_mappings")
-    readers = (_READER, _READER_IN_PLACE, _INTERPRETER)
-    reader = next(filter(None, (pattern.search(command) for pattern in readers)), None)
-    if reader:
-        raise CommandError(
-            f"{reader.group(1)} reads its argument as a program, and an alert must not write one; "
-            f"{REMEDY}"
-        )
-    unsafe = _UNSAFE.search(command)
-    if unsafe:
-        raise CommandError(
-            f'"{unsafe.group()}" and a template in one command: the shell would evaluate it; '
-            f"{REMEDY}"
-        )
+        raise MappingError(f"names that begin with {PREFIX} are reserved for apply_mappings")
+    for sign in ("<<", "(("):
+        if sign in command:
+            raise MappingError(f'"{sign}" and a template in one command. {REMEDY}')
 
 
-class _Quotes:
-    """The state at a place in a command line: the open quotes and the current word."""
+def _quote_after(text: str, quote: str) -> str:
+    """Return the quotation mark that is open after a text, "" for none."""
+    place = 0
+    while place < len(text):
+        char = text[place]
+        if char == "\\" and quote != "'":
+            place += 1
+        elif char == quote:
+            quote = ""
+        elif char in "'\"" and not quote:
+            quote = char
+        place += 1
+    return quote
 
-    def __init__(self) -> None:
-        self.double = False
-        self.word = ""
-        self._single = False
-        self._escaped = False
-        self._substitutes = False  # the open double quotes contain a $(
-        self._start_command()
 
-    def _start_command(self) -> None:
-        self.word = ""
-        self._program_due = True  # the next word may be the name of a program
-        self._wrapped = False
-        self._after_option = False
+# --- reading commands -----------------------------------------------------------------------------
 
-    def read(self, text: str) -> None:
-        """Advance over literal text."""
-        for index, char in enumerate(text):
-            if self._escaped:
-                self._escaped = False
-                self.word += char
-            elif char == "\\" and not self._single:
-                self._escaped = True
-            elif char == "'" and not self.double:
-                self._single = not self._single
-            elif char == '"' and not self._single:
-                self.double = not self.double
-                self._substitutes = False
-            elif self._single or self.double:
-                self.word += char
-                self._substitutes |= self.double and text[index : index + 2] == "$("
-            elif char in _SEPARATORS:
-                self._start_command()
-            elif char.isspace():
-                self._end_word()
+
+@dataclass(frozen=True)
+class Slot:
+    """A value of an alert in a command.
+
+    :param index: its place among the templates of the command, None for a variable of ``env``.
+    """
+
+    template: Template
+    index: Optional[int]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A value that the author of the mapping chooses."""
+
+    name: str
+
+
+Piece = Union[str, Slot, Variable]
+
+
+@dataclass
+class Word:
+    """A word of a command without its quotes.
+
+    :param has_pattern: it has a character that the shell expands, such as ``*``, out of quotes.
+    """
+
+    pieces: List[Piece] = field(default_factory=list)
+    has_pattern: bool = False
+
+    def add(self, piece: Piece) -> None:
+        """Append a piece; adjacent literals are one, and an empty one stands only alone."""
+        last = self.pieces[-1] if self.pieces else None
+        if isinstance(piece, str) and isinstance(last, str):
+            self.pieces[-1] = last + piece
+        elif last == "":
+            self.pieces[-1] = piece
+        elif piece or last is None:
+            self.pieces.append(piece)
+
+    @property
+    def literal(self) -> Optional[str]:
+        """The text of a word without variables, otherwise None."""
+        texts = [piece for piece in self.pieces if isinstance(piece, str)]
+        return "".join(texts) if len(texts) == len(self.pieces) else None
+
+    @property
+    def slots(self) -> List[Slot]:
+        """The values of an alert in it."""
+        return [piece for piece in self.pieces if isinstance(piece, Slot)]
+
+    @property
+    def start(self) -> str:
+        """The literal before the first variable."""
+        first = self.pieces[0] if self.pieces else ""
+        return first if isinstance(first, str) else ""
+
+    def without(self, start: str) -> "Word":
+        """Return the word without a literal at its start."""
+        rest = self.start[len(start) :]
+        pieces = self.pieces[1:] if self.start else self.pieces
+        return Word([rest, *pieces] if rest else list(pieces), self.has_pattern)
+
+
+@dataclass
+class Command:
+    """A simple command: its words, and the targets of its redirections as ``(sign, word)``."""
+
+    words: List[Word] = field(default_factory=list)
+    redirections: List[Tuple[str, Word]] = field(default_factory=list)
+
+    @property
+    def slots(self) -> List[Slot]:
+        """The values of an alert in its words and redirections."""
+        words = [*self.words, *(word for _, word in self.redirections)]
+        return [slot for word in words for slot in word.slots]
+
+
+def parse(command: str, env: Mapping[str, Template]) -> List[List[Command]]:
+    """Return the pipelines of a command.
+
+    :param env: the variables whose values come from an alert.
+    :raises MappingError: for anything but simple commands.
+    """
+    return _Reader(command, env).read()
+
+
+_PATTERN_SIGNS = "*?[]{}~!"
+_REDIRECTIONS = (">>", ">&", ">|", "<", ">")
+
+
+class _Reader:
+    """Reads a command from left to right."""
+
+    def __init__(self, command: str, env: Mapping[str, Template]):
+        parts = [[part] if isinstance(part, Template) else list(part) for part in split(command)]
+        self._items: List[Union[str, Template]] = [item for part in parts for item in part]
+        self._env = env
+        self._place = 0
+        self._templates = 0
+        self._word: Optional[Word] = None
+        self._redirection = ""  # the sign whose target is due
+        self._pipelines: List[List[Command]] = [[Command()]]
+
+    def read(self) -> List[List[Command]]:
+        while self._place < len(self._items):
+            item = self._items[self._place]
+            if isinstance(item, Template) or item not in " \t\n;&|<>'\"":
+                self._read_bare(item)
+            elif item in "'\"":
+                self._read_quoted(str(item))
             else:
-                self.word += char
+                self._read_sign(item)
+        self._end_command()
+        commands = [[one for one in line if one.slots or one.words] for line in self._pipelines]
+        return [line for line in commands if line]
+
+    def _peek(self, length: int = 1) -> str:
+        items = self._items[self._place : self._place + length]
+        return "".join(item for item in items if isinstance(item, str))
+
+    def _current(self) -> Word:
+        if self._word is None:
+            self._word = Word()
+        return self._word
+
+    def _take(self) -> Union[str, Template]:
+        self._place += 1
+        return self._items[self._place - 1]
+
+    def _refuse(self, sign: str) -> MappingError:
+        return MappingError(
+            f'"{sign}" and a value of an alert in one command; expected simple commands joined by '
+            f";, &&, || or |. {REMEDY}"
+        )
+
+    # what adds to a word
+
+    def _read_bare(self, item: Union[str, Template]) -> None:
+        if item in ("`", "(", ")") or (item == "#" and self._word is None):
+            raise self._refuse(str(item))
+        if item == "\\":
+            self._take()
+            if self._place < len(self._items):
+                self._read_escaped("")
+        elif item == "$":
+            self._read_variable(quoted=False)
+        else:
+            word = self._current()
+            word.has_pattern |= isinstance(item, str) and item in _PATTERN_SIGNS
+            self._add(self._take())
+
+    def _read_escaped(self, quote: str) -> None:
+        item = self._take()
+        if isinstance(item, Template):
+            raise MappingError(f'"\\" before {item}; remove it')
+        if item != "\n":
+            keeps = quote and item not in '$`"\\'
+            self._current().add("\\" + item if keeps else item)
+
+    def _read_quoted(self, quote: str) -> None:
+        self._take()
+        self._current().add("")
+        while self._place < len(self._items):
+            item = self._items[self._place]
+            if item == quote:
+                self._take()
+                return
+            if quote == '"' and item == "$":
+                self._read_variable(quoted=True)
+            elif quote == '"' and item == "`":
+                raise self._refuse("`")
+            elif quote == '"' and item == "\\" and self._place + 1 < len(self._items):
+                self._take()
+                self._read_escaped(quote)
+            else:
+                self._add(self._take())
+        raise self._refuse(f"{quote} without its end")
+
+    def _add(self, item: Union[str, Template]) -> None:
+        if isinstance(item, str):
+            self._current().add(item)
+            return
+        slot = Slot(item, self._templates)
+        self._templates += 1
+        self._current().add(slot if item.is_from_alert else Variable(item.name))
+
+    def _read_variable(self, quoted: bool) -> None:
+        self._take()
+        rest = self._peek(200)
+        match = re.match(r"([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\}", rest, re.ASCII)
+        if match:
+            self._place += match.end()
+            self._add_variable(match.group(1) or match.group(2), quoted)
+        elif rest[:1] in ("", " ", "\t", "\n", '"') and not self._at_template():
+            self._current().add("$")
+        else:
+            raise self._refuse("$" + rest[:1])
+
+    def _at_template(self) -> bool:
+        return self._place < len(self._items) and not isinstance(self._items[self._place], str)
+
+    def _add_variable(self, name: str, quoted: bool) -> None:
+        if name not in self._env:
+            self._current().add(Variable(name))
+        elif quoted:
+            self._current().add(Slot(self._env[name], None))
+        else:
+            raise MappingError(f'${name} out of quotes, a value of an alert; write "${name}"')
+
+    # what ends one
+
+    def _read_sign(self, item: Union[str, Template]) -> None:
+        if item in ("<", ">"):
+            self._read_redirection()
+            return
+        self._take()
+        if item in (" ", "\t"):
+            self._end_word()
+            return
+        double = str(item) + self._peek()
+        if item == "&" and double != "&&" or double == "|&":
+            raise self._refuse("|&" if double == "|&" else "&")
+        self._end_command()
+        if double in ("&&", "||"):
+            self._take()
+        if item == "|" and double != "||":
+            self._pipelines[-1].append(Command())
+        else:
+            self._pipelines.append([Command()])
+
+    def _read_redirection(self) -> None:
+        if self._word and (self._word.literal or "").isdigit():
+            self._word = None  # the number of the file
+        self._end_word()
+        two = self._peek(2)
+        if two in ("<<", "<(", ">(", "<&", "<>"):
+            raise self._refuse(two)
+        self._redirection = next(sign for sign in _REDIRECTIONS if two.startswith(sign))
+        self._place += len(self._redirection)
 
     def _end_word(self) -> None:
-        word, self.word = self.word, ""
-        if not word or not self._program_due or _ASSIGNMENT.match(word):
+        word, self._word = self._word, None
+        if word is None:
             return
-        after_option, self._after_option = self._after_option, False
-        if word in _WRAPPERS:
-            self._wrapped = True
-        elif self._wrapped and word.startswith("-"):
-            self._after_option = word != "--"
-        elif word not in _KEYWORDS and not (self._wrapped and word.isdigit()):
-            # What follows an option may be its value: sudo -u root
-            self._program_due = after_option
+        command = self._pipelines[-1][-1]
+        if self._redirection:
+            command.redirections.append((self._redirection, word))
+            self._redirection = ""
+        else:
+            command.words.append(word)
 
-    def check(self, written: str) -> None:
-        """Raise CommandError when a template is not allowed here.
-
-        :param written: the command up to here.
-        """
-        if self._single:
-            raise CommandError("a template in single quotes; use double quotes")
-        if self._escaped or written.endswith("$"):
-            raise CommandError(f'"{written[-1]}" before a template; remove it')
-        if self._substitutes:
-            raise CommandError(f"a template in $( ) in double quotes; {REMEDY}")
-        if _TESTS_VARIABLE.search(written):
-            raise CommandError(f"a template as the name of a variable; {REMEDY}")
-        if self._program_due and not _ASSIGNMENT.match(self.word):
-            raise CommandError(
-                "an alert must not choose which program runs; write the program's name, and put -- "
-                "between it and the options of sudo and similar programs"
-            )
+    def _end_command(self) -> None:
+        self._end_word()
+        if self._redirection:
+            raise self._refuse(f"{self._redirection} without a file")

@@ -6,15 +6,17 @@ changed or removed.
 
 import difflib
 from dataclasses import dataclass
-from typing import AbstractSet, Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import AbstractSet, Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import yaml
 
 from poundcake import files
-from poundcake.errors import ExpectedError, StackStormError
+from poundcake.errors import ExpectedError, MappingError, StackStormError
 from poundcake.mappings import checks, model
 from poundcake.mappings import content as mapping_content
-from poundcake.mappings.content import ActionInfo, Content, ContentError, Document
+from poundcake.mappings.actions import ActionInfo
+from poundcake.mappings.content import Content, Document
+from poundcake.mappings.restore import restore
 from poundcake.st2.client import StackStorm
 
 CREATE = "create"
@@ -57,38 +59,43 @@ class Change:
     existing: Existing
 
 
-def validate(stackstorm: StackStorm, path: str, text: str, pack: str) -> Dict[str, Any]:
+def validate(stackstorm: StackStorm, path: str, content: str, pack: str) -> Dict[str, Any]:
     """Check mappings against the existing actions.
 
     :param path: a file, or a folder of \\*.yaml and \\*.yml files, on this machine.
-    :param text: the YAML itself; either this or ``path`` is "".
+    :param content: the YAML itself; either this or ``path`` is "".
     :param pack: the pack for the content of the mappings.
     :returns: valid (true), and the number of alerts and steps.
     :raises MappingsError: with every mistake.
     """
-    book, _ = _read(stackstorm, path, text, pack)
+    book, _ = _read(stackstorm, path, content, pack)
     steps = sum(len(mapping.steps) for mapping in book.mappings.values())
     return {"valid": True, "alerts": len(book.mappings), "steps": steps}
 
 
-def preview(stackstorm: StackStorm, path: str, text: str, pack: str) -> Dict[str, Any]:
+def preview(
+    stackstorm: StackStorm, path: str, content: str, pack: str, timeout: int = 0
+) -> Dict[str, Any]:
     """Return what ``apply`` would do, without writing anything.
 
+    :param timeout: the seconds of a step that does not set its own, 0 for the action's own limit.
     :returns: pack, and changes: for each alert its alertname, change, action, rule, workflow, and
         the difference between the existing and the new content.
     """
-    changes = [_shown(change) for change in _plan(stackstorm, path, text, pack)]
+    changes = [_shown(change) for change in _plan(stackstorm, path, content, pack, timeout)]
     return {"pack": pack, "changes": changes}
 
 
-def apply(stackstorm: StackStorm, path: str, text: str, pack: str) -> Dict[str, Any]:
-    """Make StackStorm's content match the mappings.
+def apply(
+    stackstorm: StackStorm, path: str, content: str, pack: str, timeout: int = 0
+) -> Dict[str, Any]:
+    """Make StackStorm's content match the mappings; the parameters are those of ``preview``.
 
     :returns: pack, and the alert names that were created, updated, unchanged and removed.
     :raises ExpectedError: when the mappings have mistakes, or StackStorm refuses one.
     """
     done: Dict[str, Any] = {"pack": pack, **{result: [] for result in _DONE.values()}}
-    for change in _plan(stackstorm, path, text, pack):
+    for change in _plan(stackstorm, path, content, pack, timeout):
         try:
             _write(stackstorm, change)
         except StackStormError as error:
@@ -101,9 +108,10 @@ def apply(stackstorm: StackStorm, path: str, text: str, pack: str) -> Dict[str, 
     return done
 
 
-def export(stackstorm: StackStorm, pack: str) -> Dict[str, Any]:
+def export(stackstorm: StackStorm, pack: str, timeout: int = 0) -> Dict[str, Any]:
     """Return the mappings of the content that ``apply`` wrote.
 
+    :param timeout: as in ``apply``; a step does not repeat it.
     :returns: pack, the number of alerts, and yaml.
     :raises ExpectedError: when some content was changed to a form that a mapping cannot express.
     """
@@ -112,8 +120,8 @@ def export(stackstorm: StackStorm, pack: str) -> Dict[str, Any]:
     restored, edited = [], []
     for alertname in sorted(existing):
         try:
-            restored.append(_restore(stackstorm, pack, existing[alertname]))
-        except ContentError as error:
+            restored.append(_restore(stackstorm, pack, existing[alertname], timeout))
+        except MappingError as error:
             document = existing[alertname].action or existing[alertname].rule
             edited.append(f"{pack}.{document['name']}: {error}")
     if edited:
@@ -131,16 +139,16 @@ def export(stackstorm: StackStorm, pack: str) -> Dict[str, Any]:
 
 
 def _read(
-    stackstorm: StackStorm, path: str, text: str, pack: str
+    stackstorm: StackStorm, path: str, content: str, pack: str
 ) -> Tuple[model.Book, Dict[str, ActionInfo]]:
     """Return the Book of mappings, without mistakes, and the actions that they name."""
     _check_pack(stackstorm, pack)
-    book = model.parse(files.read("mappings", path, text))
+    book = model.parse(files.read("mappings", path, content))
     steps = [step for mapping in book.mappings.values() for step in mapping.steps]
     refs = {step.action for step in steps if step.action}
     actions = _actions(stackstorm, refs)
     known = _all_refs(stackstorm) if refs - set(actions) else []
-    checks.check(book, actions, known, _secrets(stackstorm, pack))
+    checks.check(book, actions, known, _settings(stackstorm, pack))
     if book.mistakes:
         raise MappingsError(book.mistakes)
     return book, actions
@@ -176,30 +184,32 @@ def _all_refs(stackstorm: StackStorm) -> List[str]:
     return [f"{item['pack']}.{item['name']}" for item in actions]
 
 
-def _secrets(stackstorm: StackStorm, pack: str) -> Set[str]:
-    """Return the names of a pack's secret settings."""
+def _settings(stackstorm: StackStorm, pack: str) -> Dict[str, Any]:
+    """Return the schema of a pack's config: ``{setting: {type, secret, ...}}``."""
     schema = stackstorm.get_resource("config_schemas", pack) or {}
-    attributes = schema.get("attributes") or {}
-    return {name for name, setting in attributes.items() if setting.get("secret")}
+    attributes: Dict[str, Any] = schema.get("attributes") or {}
+    return attributes
 
 
 # --- comparing ------------------------------------------------------------------------------------
 
 
-def _plan(stackstorm: StackStorm, path: str, text: str, pack: str) -> List[Change]:
+def _plan(
+    stackstorm: StackStorm, path: str, content: str, pack: str, timeout: int = 0
+) -> List[Change]:
     """Return the Changes: first those of the mappings, in their order, then the removals."""
-    book, actions = _read(stackstorm, path, text, pack)
-    wanted = [mapping_content.build(m, pack, actions) for m in book.mappings.values()]
+    book, actions = _read(stackstorm, path, content, pack)
+    wanted = [mapping_content.build(m, pack, actions, timeout) for m in book.mappings.values()]
     _check_names(stackstorm, wanted)
     remaining = _existing(stackstorm, pack)
     changes = []
-    for mapping, content in zip(book.mappings.values(), wanted):
+    for mapping, new in zip(book.mappings.values(), wanted):
         existing = remaining.pop(mapping.alertname, Existing())
         if mapping.enabled is None and existing.rule:
-            content.rule["enabled"] = existing.rule["enabled"]  # a person may have set it
+            new.rule["enabled"] = existing.rule["enabled"]  # a person may have set it
         if existing.action:
-            content.action["enabled"] = existing.action["enabled"]
-        changes.append(Change(mapping.alertname, _kind(content, existing), content, existing))
+            new.action["enabled"] = existing.action["enabled"]
+        changes.append(Change(mapping.alertname, _kind(new, existing), new, existing))
     removals = [Change(name, REMOVE, None, old) for name, old in sorted(remaining.items())]
     return changes + removals
 
@@ -258,9 +268,9 @@ def _same_rule(content: Content, existing: Existing) -> bool:
     )
 
 
-def _decoded(text: Optional[str]) -> Any:
+def _decoded(workflow: Optional[str]) -> Any:
     try:
-        return yaml.safe_load(text or "")
+        return yaml.safe_load(workflow or "")
     except yaml.YAMLError:
         return None
 
@@ -300,19 +310,19 @@ def _rule_text(rule: Optional[Document]) -> str:
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _restore(stackstorm: StackStorm, pack: str, existing: Existing) -> model.Mapping:
-    """Return the Mapping of existing content; raise ContentError if it differs from its mapping."""
+def _restore(stackstorm: StackStorm, pack: str, existing: Existing, timeout: int) -> model.Mapping:
+    """Return the Mapping of existing content; raise MappingError if it differs from its mapping."""
     if existing.action is None:
-        raise ContentError("its action is missing")
+        raise MappingError("its action is missing")
     workflow = _decoded(existing.workflow)
-    mapping = mapping_content.restore(existing.action, existing.rule, workflow)
+    mapping = restore(existing.action, existing.rule, workflow, timeout)
     refs = {step.action for step in mapping.steps}
     actions = _actions(stackstorm, refs)
     if refs - set(actions):
-        raise ContentError(f"there is no action {', '.join(sorted(refs - set(actions)))}")
-    written = mapping_content.build(mapping, pack, actions)
+        raise MappingError(f"there is no action {', '.join(sorted(refs - set(actions)))}")
+    written = mapping_content.build(mapping, pack, actions, timeout)
     if not _same_action(written, existing):
-        raise ContentError("it differs from what apply_mappings would write for its steps")
+        raise MappingError("it differs from what apply_mappings would write for its steps")
     return mapping
 
 
