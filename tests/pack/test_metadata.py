@@ -375,14 +375,18 @@ def test_the_sensor_class_exists():
 
 
 def test_every_trigger_that_the_code_sends_has_a_schema():
-    """No other trigger has one. Each schema requires its fields and rejects unknown ones."""
+    """No other trigger has one. Each schema requires its fields and rejects unknown ones.
+
+    Reports that an earlier version left to be sent lack what came later.
+    """
     sent = [triggers.ALERT, triggers.ALERT_RESOLVED, triggers.TRACKING]
     sent += [triggers.LIFECYCLE, triggers.PROBE]
     assert sorted("poundcake." + t["name"] for t in SENSOR["trigger_types"]) == sorted(sent)
     for trigger in SENSOR["trigger_types"]:
         schema = trigger["payload_schema"]
         assert schema["additionalProperties"] is False and trigger["description"]
-        assert all(field["required"] is True for field in schema["properties"].values())
+        optional = {name for name, field in schema["properties"].items() if "required" not in field}
+        assert optional <= {"workload", "target"}
         assert all(field["description"] for field in schema["properties"].values())
 
 

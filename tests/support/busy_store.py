@@ -79,6 +79,6 @@ def answers(pack):
     return [
         queries.list_alerts(stackstorm, "", "", "", "", 100),
         queries.list_requests(stackstorm, 100),
-        queries.list_executions(stackstorm, "", "", "", 100),
+        queries.list_executions(stackstorm, "", "", "", "", "", "", 100),
         queries.get_stats(stackstorm),
     ]
