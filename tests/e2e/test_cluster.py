@@ -14,7 +14,7 @@ import requests
 from tests.demo import servers
 from tests.support.guarded import reach, remediations
 from tests.support.tracking import states_of
-from tests.support.world import unique
+from tests.support.world import open_world, unique
 
 pytestmark = pytest.mark.skipif(
     servers.PROGRAMS["alertmanager"][0] in servers.missing(),
@@ -118,3 +118,84 @@ def test_a_pair_of_alertmanagers_causes_one_remediation_an_episode(world, pair):
             world.wait(lambda f=fingerprint: stored(world, f)["occurrences"] == 4, four)
         assert states_of(stored(world, fingerprint)) == ONE_LIFE * 2
         assert len(remediations(world, fingerprint)) == 2
+
+
+# --- what a pair says of startsAt -----------------------------------------------------------------
+
+REOPEN_SECONDS = 5
+
+
+@pytest.fixture(scope="module")
+def quick(request, tmp_path_factory):
+    """A world in which a firing after a resolve waits for seconds only, and its webhook."""
+    if "ST2_API_URL" in os.environ:
+        yield request.getfixturevalue("world")
+        return
+    with open_world(tmp_path_factory.mktemp("quick"), reopen_seconds=REOPEN_SECONDS) as found:
+        yield found
+
+
+@pytest.fixture
+def alertmanager(quick, tmp_path):
+    """One of a pair that hears from two Prometheus servers."""
+    token = os.environ.get("LISTENER_TOKEN")
+    with Peer(tmp_path / "am", servers.webhook(quick.listener_url + "/webhook", token=token)) as am:
+        yield am
+
+
+def seen(labels, starts_at, ends_at):
+    return [{"labels": labels, "startsAt": starts_at, "endsAt": ends_at}]
+
+
+def test_an_alert_whose_start_moves_back_resolves(quick, alertmanager):
+    """A second Prometheus saw it earlier, and Alertmanager keeps the earliest start."""
+    name = unique("AmMoves")
+    labels = {"alertname": name, "instance": "web-01:9100"}
+    later, earlier = rfc3339(seconds=-30), rfc3339(seconds=-60)
+    with quick.rule(name, "core.noop"):
+        alertmanager.post(seen(labels, later, rfc3339(minutes=5)))
+        fingerprint = alertmanager.fingerprint(labels)
+        reach(quick, fingerprint, "remediated")
+        alertmanager.post(seen(labels, earlier, rfc3339(minutes=5)))
+        alertmanager.post(seen(labels, earlier, rfc3339()))
+        reach(quick, fingerprint, "resolved")
+        assert len(remediations(quick, fingerprint)) == 1
+    row = stored(quick, fingerprint)
+    assert row["starts_at"][:23] == earlier[:23] and len(row["episodes"]) == 1
+
+
+def test_an_alert_that_comes_back_with_the_same_start_is_remediated_again(quick, alertmanager):
+    """Prometheus was away for so long that Alertmanager resolved the alert by itself."""
+    name = unique("AmBack")
+    labels = {"alertname": name, "instance": "web-01:9100"}
+    starts_at = rfc3339(seconds=-60)
+    with quick.rule(name, "core.noop"):
+        alertmanager.post(seen(labels, starts_at, rfc3339(seconds=4)))
+        fingerprint = alertmanager.fingerprint(labels)
+        reach(quick, fingerprint, "remediated")
+        reach(quick, fingerprint, "resolved")
+        alertmanager.post(seen(labels, starts_at, rfc3339(minutes=5)))
+        reach(quick, fingerprint, "remediated")
+        assert len(remediations(quick, fingerprint)) == 2
+    states = states_of(stored(quick, fingerprint))
+    assert states == [*ONE_LIFE, "received", "pending", "remediating", "remediated"]
+
+
+def test_an_alertmanager_that_restarts_without_its_state_starts_nothing_twice(
+    quick, alertmanager, tmp_path
+):
+    """It says again what it has said already."""
+    name = unique("AmLost")
+    labels = {"alertname": name, "instance": "web-01:9100"}
+    firing = seen(labels, rfc3339(seconds=-60), rfc3339(minutes=5))
+    webhook = servers.webhook(
+        quick.listener_url + "/webhook", token=os.environ.get("LISTENER_TOKEN")
+    )
+    with quick.rule(name, "core.noop"):
+        alertmanager.post(firing)
+        fingerprint = alertmanager.fingerprint(labels)
+        reach(quick, fingerprint, "remediated")
+        with Peer(tmp_path / "again", webhook) as again:
+            again.post(firing)
+            quick.wait(lambda: stored(quick, fingerprint)["occurrences"] == 2, "the repetition")
+        assert len(remediations(quick, fingerprint)) == 1

@@ -408,6 +408,7 @@ def test_an_answer_is_noticed(watched, asked):
     [
         ({"approved": False}, False),
         ({"approved": False, "note": "not now"}, False),
+        ({}, False),  # the web UI sends nothing for a box that is not ticked
         (executions.TIME_IS_UP, None),
         ({"approved": "perhaps"}, None),
         ({"answer": 42}, None),

@@ -252,7 +252,10 @@ def _answer(inquiry: Document) -> Dict[str, Any]:
     response = (inquiry.get("result") or {}).get("response")
     if not isinstance(response, dict) or response.get("expired"):
         return {}
-    approved = response.get("approved")
+    approved, fields = response.get("approved"), fields_of(inquiry)
+    answers_this = inquiry.get("status") == SUCCEEDED and set(response) <= set(fields)
+    if approved is None and answers_this and "approved" in fields:
+        approved = False  # the web UI sends nothing for a box that is not ticked
     parameters = {name: response[name] for name in response if name not in ANSWER_FIELDS}
     return {
         "approved": approved if isinstance(approved, bool) else None,
