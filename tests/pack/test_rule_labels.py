@@ -2,9 +2,8 @@
 
 import pytest
 import yaml
-from poundcake.alert_rules import criteria
 from poundcake.core import payload
-from poundcake.st2 import triggers
+from poundcake.st2 import criteria, triggers
 
 from tests.engine import expressions
 from tests.support.alerts import alert, notification

@@ -147,6 +147,7 @@ class FakeStackStorm:
         self.instances = []
         self.enforcements = []
         self.executions = {}
+        self.disabled_rules = []  # documents: ref, enabled, criteria
         self.rules = []
         self.pack_rules = {}
 
@@ -268,9 +269,11 @@ class FakeStackStorm:
         if status not in ENDED_STATUSES:
             self.finish(execution_id, "canceled", ran=status in ("running", "paused"))
 
-    def list_resources(self, kind, pack):
+    def list_resources(self, kind, pack="poundcake", trigger=None):
         self._answer("list_resources")
         assert (kind, pack) == ("rules", "poundcake"), "FakeContent has the others"
+        if trigger:
+            return copy.deepcopy(self.disabled_rules)
         return copy.deepcopy(list(self.pack_rules.values()))
 
     def save_resource(self, kind, document, id_):

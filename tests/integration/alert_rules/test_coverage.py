@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from poundcake.alert_rules import coverage
-from poundcake.alert_rules.criteria import UNKNOWN
 from poundcake.core import payload
 from poundcake.inert import inert
 from poundcake.st2 import triggers
+from poundcake.st2.criteria import UNKNOWN
 
 from tests.demo import servers
 from tests.support.alerts import alert, notification

@@ -85,6 +85,35 @@ def test_a_dispatch_that_no_rule_took_is_settled(watched):
     assert kinds(facts) == ["settled"] and watched.row["state"] == "unmatched"
 
 
+@pytest.mark.parametrize(
+    "ref, command",
+    [
+        ("poundcake.service_down", "st2 run poundcake.enable_remediation name=service_down"),
+        ("mine.fix", "st2 rule enable mine.fix"),
+    ],
+)
+def test_a_rule_that_would_match_if_it_were_enabled_is_named(watched, ref, command):
+    """With the command that enables it; one for other alerts is not."""
+    for name, alertname in ((ref, "ServiceDown"), ("mine.other", "Other")):
+        criteria = {"trigger.alertname": {"type": "eq", "pattern": alertname}}
+        rule = {"ref": name, "enabled": False, "criteria": criteria}
+        watched.stackstorm.disabled_rules.append(rule)
+    watched.send()
+    watched.stackstorm.process()
+    watched.observe()
+    reason = f"no enabled rule on poundcake.alert matched; {ref} would match, but is disabled: "
+    assert (watched.row["state"], watched.row["reason"]) == ("unmatched", reason + command)
+
+
+def test_an_attempt_ends_although_the_rules_cannot_be_listed(watched):
+    """They are a hint only."""
+    watched.send()
+    watched.stackstorm.process()
+    watched.stackstorm.fail("list_resources")
+    watched.observe()
+    assert watched.row["reason"] == "no rule on poundcake.alert matched"
+
+
 def test_the_reason_of_a_failed_enforcement_is_kept(watched):
     """With the rule's name; it is the only trace of a rule that could not fire."""
     watched.stackstorm.rule("mine.fix", failure="'dict object' has no attribute 'x'")

@@ -9,13 +9,12 @@ import re
 from typing import Any, Dict, List, Optional
 
 from poundcake import tables
-from poundcake.alert_rules import criteria
-from poundcake.alert_rules.criteria import PERHAPS, PRESENT, UNKNOWN, Open
 from poundcake.hosts import host_of
 from poundcake.inert import inert
 from poundcake.settings import Settings
-from poundcake.st2 import triggers
+from poundcake.st2 import criteria, triggers
 from poundcake.st2.client import StackStorm
+from poundcake.st2.criteria import PERHAPS, PRESENT, UNKNOWN, Open
 from poundcake.upstream import rules as prometheus_rules
 
 YES, MAYBE, NO = "yes", "maybe", "no"

@@ -17,7 +17,7 @@ from poundcake.core.alert import (
     open_inquiries,
 )
 from poundcake.core.facts import Answered, Asked, Executed, Fact, Settled
-from poundcake.st2 import triggers
+from poundcake.st2 import triggers, unmatched
 from poundcake.st2.client import StackStorm
 
 Document = Dict[str, Any]  # as StackStorm has it
@@ -97,6 +97,7 @@ def _settle(
     since = clock.to_text(clock.to_seconds(min(times)) - 1) if times else ""
     for enforcement in stackstorm.list_enforcements(since) if times else []:
         enforcements.setdefault(enforcement["trigger_instance_id"], []).append(enforcement)
+    rules = unmatched.Rules(stackstorm)
     for row, attempt in unsettled:
         found = instances.get(attempt["dispatch_id"], [])
         undone = [instance for instance in found if instance["status"] not in DONE]
@@ -113,6 +114,8 @@ def _settle(
         if undone:
             text = "StackStorm stopped in the middle of the rules for trigger instance %s"
             reason = "; ".join([reason] * bool(reason) + [text % undone[0]["id"]])
+        if not execution_ids and not reason:
+            reason = rules.reason(found[0]["payload"])
         started += [(row, attempt, execution_id) for execution_id in execution_ids]
         facts.append(Settled(*_about(row, attempt, now), reason))
     return facts, started, lost

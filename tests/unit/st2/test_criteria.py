@@ -7,8 +7,8 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from poundcake.alert_rules import criteria
-from poundcake.alert_rules.criteria import PERHAPS, PRESENT, Open
+from poundcake.st2 import criteria
+from poundcake.st2.criteria import PERHAPS, PRESENT, Open
 
 from tests.support.fakes import PACK, PROPERTY
 
