@@ -34,7 +34,7 @@ def of_event(event: Mapping[str, Any]) -> str:
     place = parts.get("host") or parts.get("target")
     text += f" on {place}" if place else ""
     text += f" ({parts['severity']})" if "severity" in parts else ""
-    text += f": {parts.get('to', '').replace('_', ' ')}"
+    text += (": " if text else "") + parts.get("to", "").replace("_", " ")
     text += f" at attempt {parts['attempt']}" if "attempt" in parts else ""
     text += f": {parts['reason']}" if "reason" in parts else ""
     if "fingerprint" in parts:

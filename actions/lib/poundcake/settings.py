@@ -121,6 +121,8 @@ class NotifySettings:
 
     action: str
     parameters: Optional[Dict[str, Any]]
+    group_seconds: int
+    flapping_episodes: int = _named("flapping_episodes")
 
 
 @dataclass(frozen=True)
@@ -273,6 +275,8 @@ _RANGES = {
     "backoff_factor": (1, 100),
     "max_attempts": (1, 50),
     "reopen_seconds": (0, 3600),
+    "notify_group_seconds": (0, 3600),
+    "flapping_episodes": (0, 5),  # a row keeps so many episodes
     "breaker_failures": (0, 1000),
     "breaker_seconds": (1, 604800),
     "watchdog_seconds": (10, 604800),

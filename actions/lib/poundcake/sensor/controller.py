@@ -152,6 +152,7 @@ class Controller:
         if self._is_due("heartbeat", HEARTBEAT_SECONDS):
             self._intake.miss_heartbeats(self._heard_from)
         self._intake.release()
+        self._tell_people()
         # Make it durable, then send it: after a crash, the rows in the outbox say what to send.
         self._flush()
         self._publisher.send(busy=self._ledger.in_flight > 0)
@@ -320,6 +321,13 @@ class Controller:
                     self._log.record_change(change)
         self._relay.remove_when_tracked(self._decided)
         self._decided = []
+
+    def _tell_people(self) -> None:
+        """Send what was gathered for people, as one change of state that no alert has."""
+        message, alerts = self._ledger.attention.due(self._now())
+        if message:
+            change = triggers.attention_payload(alerts, message, clock.to_text(self._now()))
+            self._publisher.add_reports([(triggers.LIFECYCLE, change, None)])
 
     def _left(self, request_ids: List[str]) -> None:
         """Remember what has left the inbox, and forget what is tracked."""

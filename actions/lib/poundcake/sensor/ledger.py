@@ -23,6 +23,7 @@ from poundcake.core.alert import (
     open_attempts,
     request_ids_of,
 )
+from poundcake.core.attention import Attention
 from poundcake.core.controls import Controls
 from poundcake.core.decisions import WINDOW
 from poundcake.core.facts import Executed, Fact, Held, Ineffective
@@ -57,6 +58,7 @@ class Ledger:
         self.changed: Changed = {kind: {} for kind in rows.KINDS}
         self.reports: List[Report] = []  # triggers about the changes
         self.recent = Recent()
+        self.attention = Attention(settings.notify)
         self.version = 0  # counts what may let a held alert go
         self._open: Dict[str, str] = {}  # dispatch_id -> fingerprint
         self._awaiting: Set[str] = set()  # those that only wait for a person's answer
@@ -221,6 +223,7 @@ class Ledger:
             # the same moment, and the trace of the remediation would be hard to find among them.
             report = triggers.lifecycle_payload(after, came_from, went_to, entry)
             self.reports.append((triggers.LIFECYCLE, report, None))
+        self.attention.note(before, after, clock.to_seconds(fact.at))
         changed = self._breaker_of(after["alertname"])
         if changed.opened_at != breaker.opened_at:
             report = triggers.breaker_payload(after, breaker, changed, fact.at)

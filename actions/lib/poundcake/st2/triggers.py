@@ -1,7 +1,7 @@
 """The triggers that PoundCake emits: their inert payloads, and the check against their schemas."""
 
 import os
-from typing import Any, Dict, Mapping, Optional, cast
+from typing import Any, Dict, Mapping, Optional, Sequence, cast
 
 import jsonschema
 import yaml
@@ -21,6 +21,7 @@ BREAKER_OPENED = "breaker_opened"
 BREAKER_CLOSED = "breaker_closed"
 HEARTBEAT_MISSING = "heartbeat_missing"
 HEARTBEAT_RETURNED = "heartbeat_returned"
+ATTENTION = "attention"
 SET_ASIDE = "set_aside"
 
 Payload = Dict[str, Any]
@@ -158,6 +159,22 @@ def set_aside_payload(entry: Mapping[str, Any]) -> Payload:
             "event_id": event_id(SET_ASIDE, entry["id"], entry["at"]),
         }
     )
+    return _inert(payload)
+
+
+def attention_payload(alerts: Sequence[Row], message: str, at: str) -> Payload:
+    """Return the payload of ``poundcake.lifecycle`` for what people should know of some alerts.
+
+    It names what they have in common.
+
+    :param at: the time, RFC 3339.
+    """
+    payload: Payload = dict.fromkeys((*_OF_ALERT, "request_id", "execution_id", "from"), "")
+    for name in _OF_ALERT:
+        values = {row[name] for row in alerts}  # type: ignore[literal-required]
+        payload[name] = values.pop() if len(values) == 1 else ""
+    event = event_id(ATTENTION, message, at)
+    payload.update({"to": ATTENTION, "attempt": 0, "reason": message, "at": at, "event_id": event})
     return _inert(payload)
 
 

@@ -1,0 +1,85 @@
+"""What people should know of many alerts at once, gathered into one message. Pure.
+
+It is kept in memory only: what is gathered when the sensor is killed is not told.
+"""
+
+import collections
+from typing import Dict, List, Optional, Tuple
+
+from poundcake import clock
+from poundcake.core.alert import UNMATCHED, Row, current_episode, current_hold
+from poundcake.core.decisions import ALERTNAME_RATE, RATE, TARGET_RATE
+from poundcake.settings import NotifySettings
+
+FLAPPING = "flapping"
+AGAIN_SECONDS = 3600  # the same about the same alert, or rate, is not told sooner
+HOUR = 3600
+MOST_NAMED = 5
+
+_TOLD = {
+    UNMATCHED: "no rule takes {}",
+    RATE: "rate_limit is used up for {}",
+    ALERTNAME_RATE: "alertname_rate_limit is used up for {}",
+    TARGET_RATE: "target_rate_limit is used up for {}",
+    FLAPPING: "{} fires again and again",
+}
+
+Subject = Tuple[str, str]  # kind, and what it is about
+
+
+class Attention:
+    """Gathers what happened for ``notify_group_seconds``."""
+
+    def __init__(self, settings: NotifySettings):
+        self._settings = settings
+        self._told: Dict[Subject, float] = {}  # Unix time
+        self._gathered: Dict[Subject, Row] = {}
+        self._since = 0.0
+
+    def note(self, before: Optional[Row], after: Row, now: float) -> None:
+        """Gather what a change of a row means for people, unless they know it already."""
+        for subject in self._subjects(before, after):
+            if now - self._told.get(subject, now - AGAIN_SECONDS) >= AGAIN_SECONDS:
+                if not self._gathered:
+                    self._since = now
+                self._told[subject] = now
+                self._gathered[subject] = after
+
+    def due(self, now: float) -> Tuple[str, List[Row]]:
+        """Return a message, "" when none is due yet, and the rows of the alerts it is about."""
+        if not self._gathered or now - self._since < self._settings.group_seconds:
+            return "", []
+        gathered, self._gathered = self._gathered, {}
+        self._told = {s: at for s, at in self._told.items() if now - at < AGAIN_SECONDS}
+        parts = []
+        for kind, told in _TOLD.items():
+            names = collections.Counter(about for known, about in gathered if known == kind)
+            if names:
+                shown = ", ".join(name for name, _ in names.most_common(MOST_NAMED))
+                rest = len(names) - MOST_NAMED
+                parts.append(told.format(shown + (f" and {rest} more" if rest > 0 else "")))
+        return "; ".join(parts), list(gathered.values())
+
+    def _subjects(self, before: Optional[Row], after: Row) -> List[Subject]:
+        subjects: List[Subject] = []
+        place = after["target"] or after["instance"]
+        named = f"{after['alertname']} on {place}" if place else after["alertname"]
+        if after["state"] == UNMATCHED and (before is None or before["state"] != UNMATCHED):
+            subjects.append((UNMATCHED, after["alertname"]))
+        hold = current_hold(after)
+        if hold and hold["cause"] in (RATE, ALERTNAME_RATE, TARGET_RATE):
+            about = {RATE: named, ALERTNAME_RATE: after["alertname"], TARGET_RATE: place}
+            subjects.append((hold["cause"], about[hold["cause"]]))
+        if self._flaps(before, after):
+            subjects.append((FLAPPING, named))
+        return subjects
+
+    def _flaps(self, before: Optional[Row], after: Row) -> bool:
+        """Return whether an episode has opened, and so many have within the last hour."""
+        most, episodes = self._settings.flapping_episodes, after["episodes"]
+        is_new = before is None or before["episode"] != after["episode"]
+        if not most or not is_new or len(episodes) < most:
+            return False
+        opened = current_episode(after)["id"], episodes[-most]["id"]
+        newest, oldest = map(clock.to_seconds, opened)
+        return newest - oldest < HOUR
