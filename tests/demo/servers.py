@@ -569,7 +569,9 @@ class Engine(Server):
         self._packs = [ROOT, *packs]
         self._api_port = api_port
         self._environment = env or {}
-        self.config = {"port": free_port(), **config}
+        # Many tests share an engine, and many of their alerts an alertname or a host.
+        no_caps = {"alertname_rate_limit": [], "target_rate_limit": []}
+        self.config = {"port": free_port(), **no_caps, **config}
         self.listener_url = f"http://127.0.0.1:{self.config['port']}"
         self.webhook_url = f"{self.listener_url}/webhook"
         self._handle = None

@@ -183,7 +183,7 @@ def test_a_dry_run_records_nothing(recorder):
     assert execution["status"] == "succeeded"
     said = "none, this is a dry run; it would record the pod"
     assert output_of(execution)["remediation"] == said
-    assert tasks_of(recorder, execution) == ["log_alert", "find_file_s3"]
+    assert tasks_of(recorder, execution) == ["log_alert", "prepare_command", "find_file_s3"]
     assert recorder.calls(pod) == [] and not [key for key in recorder.s3.keys() if pod in key]
     recorder.run(pod=pod)
     again, _ = recorder.run(pod=pod, dry_run=True)
@@ -457,8 +457,8 @@ def test_a_pod_that_prometheus_sees_fail_is_recorded(recorder, tmp_path):
 
 
 def test_a_hundred_are_in_flight_at_once():
-    """As Prometheus' rules send them, without an instance, no pod waits for another."""
-    pack = Pack(max_concurrent=100)
+    """Without serialize_by, no pod waits for another of its stateful set."""
+    pack = Pack(max_concurrent=100, serialize_by="none", rate_limit=[])
     pack.stackstorm.rule("poundcake.cratedb_container_restart")
     for number in range(120):
         pack.post(dict(crate_alert(pod="crate-%d" % number), startsAt="2026-11-21T08:00:00Z"))

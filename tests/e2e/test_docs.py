@@ -487,4 +487,6 @@ def test_links_lead_somewhere():
 def test_the_operating_guide_knows_every_word(words):
     """A setting, state, decision or event that an operator meets is explained there."""
     text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
-    assert [word for word in words if f"`{word}`" not in text] == []
+    # Of a secret it explains the key, which is the way to give it.
+    explained = {word for word in words if f"`{word}`" in text or f"`{word}_key`" in text}
+    assert [word for word in words if word not in explained] == []

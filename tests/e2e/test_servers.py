@@ -28,10 +28,10 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """An embedded engine whose listener wants credentials, and takes one notification at a time."""
+    """An embedded engine whose listener wants credentials, and takes few notifications."""
     if REAL:
         pytest.skip("needs a config of its own: only the embedded engine can be given one")
-    config = {"token": TOKEN, "username": USERNAME, "password": PASSWORD, "max_backlog": 1}
+    config = {"token": TOKEN, "username": USERNAME, "password": PASSWORD, "max_backlog": 20}
     with servers.Engine(tmp_path_factory.mktemp("guarded"), **config) as engine:
         yield engine
 

@@ -196,9 +196,8 @@ def test_silences_are_listed_by_state(am):
         ({"matcher_text": 'a=~".*"'}, "matchers: "),
         ({"matcher_text": "a=b", "duration": "soon"}, 'duration: "soon" is not a duration'),
         ({"matcher_text": "a=b", "reason": " "}, "reason: is empty"),
-        ({"matcher_text": "a=b", "by": ""}, "by: is empty"),
         # A lookahead: Python's regular expressions have it, Alertmanager's do not.
-        ({"matcher_text": 'a=~"(?!x)y"'}, "alertmanager_url: POST "),
+        ({"matcher_text": 'a=~"(?!x)y"'}, "matchers: a=~"),
     ],
 )
 def test_a_silence_with_a_mistake_is_refused(am, more, start):

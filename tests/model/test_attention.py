@@ -37,7 +37,7 @@ def test_alerts_that_no_rule_takes_are_one_message(pack):
 
 def test_a_rate_that_is_used_up_is_told(pack):
     """With the alert and its target."""
-    for minute in range(2):
+    for _ in range(2):
         pack.post(alert(1))
         pack.settle()
         pack.post(alert(1, status="resolved"))

@@ -1,12 +1,14 @@
 """Runs the actions about alert rules on tests/support/kubernetes_api.py, with the real promtool."""
 
 import contextlib
+from unittest import mock
 
 import apply_prometheus_rules
 import create_prometheus_rule
 import delete_prometheus_rule
 import get_prometheus_rule
 import pytest
+import requests
 import update_prometheus_rule
 
 from tests.demo import servers
@@ -45,7 +47,11 @@ class Cluster:
 
     def run(self, name, **parameters):
         """Return ``(succeeded, answer)``."""
-        result = ACTIONS[name](self.config).run(**parameters)
+        action = ACTIONS[name](self.config)
+        # StackStorm without authentication: it has no users.
+        action.action_service = mock.Mock()
+        action.action_service.get_user_info.side_effect = requests.HTTPError
+        result = action.run(**parameters)
         assert_inert(result)
         assert TOKEN not in str(result) and git_servers.TOKEN not in str(result)
         return result if isinstance(result, tuple) else (True, result)
