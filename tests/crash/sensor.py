@@ -79,12 +79,14 @@ class Sensor:
         while not self._stopped:
             with open(self.log_path, "ab") as log, self._changed:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-u", str(WRAPPER), request],
+                    [sys.executable, "-u", str(WRAPPER)],
                     env=environment,
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
                 )
+                with self._process.stdin as stdin:
+                    stdin.write(request.encode())
             self.deaths.append(self._process.wait())
             if self.deaths[-1] != -signal.SIGKILL:
                 return  # it must not, and the tests see that it did

@@ -47,14 +47,16 @@ def test_a_policy_has_only_parameters_of_its_type(name):
     assert set(policy["parameters"]) <= PARAMETERS[policy["policy_type"]]
 
 
-def test_no_action_has_two_policies_of_a_type():
-    """StackStorm's database has a unique index on both, so the pack would not install."""
-    pairs = [(p["resource_ref"], p["policy_type"]) for p in POLICIES.values()]
-    assert len(set(pairs)) == len(pairs)
+def test_no_action_has_two_policies():
+    """StackStorm applies them in any order.
+
+    Once one has delayed an execution, it stops after the first of the others: seen on 3.9.0, where
+    a delayed execution came never to its concurrency policy again.
+    """
+    references = [policy["resource_ref"] for policy in POLICIES.values()]
+    assert len(set(references)) == len(references)
 
 
-def test_track_is_retried_and_runs_alone():
-    """It is the only writer of rows, and no row may be lost."""
+def test_track_is_retried():
+    """It is the only writer of rows, and no row may be lost; the sensor runs one at a time."""
     assert POLICIES["poundcake_track_retry"]["parameters"]["retry_on"] == "failure"
-    limit = {"threshold": 1, "action": "delay"}
-    assert POLICIES["poundcake_track_concurrency"]["parameters"] == limit

@@ -81,6 +81,14 @@ def test_what_is_only_delayed_waits_its_turn(pack):
     assert sent(pack) == 1
 
 
+def test_what_is_delayed_behind_nothing_is_canceled(pack):
+    """StackStorm looks no more at a concurrency policy once another policy comes before it."""
+    ticks(pack, 3)
+    delayed = run(pack, "delayed", seconds=LONGEST_RUN_SECONDS * 2)
+    ticks(pack, AGAIN_SECONDS + 5)
+    assert status(pack, delayed) == "canceled" and sent(pack) == 2
+
+
 def test_rebuilding_rows_may_take_longer(pack):
     """As long as StackStorm lets it run."""
     ticks(pack, 3)

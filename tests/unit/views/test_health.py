@@ -17,7 +17,6 @@ from tests.support.fakes import Clock, FakeStackStorm, assert_inert, make_settin
 RULES = ("receive_webhook", "track")
 POLICIES = (
     "poundcake_cratedb_jfr_concurrency",
-    "poundcake_track_concurrency",
     "poundcake_track_retry",
 )
 

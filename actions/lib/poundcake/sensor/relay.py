@@ -152,9 +152,12 @@ class Relay:
         is left; a dead one is canceled, and what StackStorm delays behind it as well.
         """
         runs = self._stackstorm.list_unended(TRACK)
+        delayed = [run for run in runs if run["status"] == DELAYED]
         dead = [run for run in runs if run["status"] != DELAYED and self._is_dead(run)]
         if dead:
-            dead += [run for run in runs if run["status"] == DELAYED]
+            dead += delayed
+        elif len(delayed) == len(runs):  # they wait for nothing
+            dead = [run for run in delayed if self._is_dead(run)]
         for run in dead:
             self._stackstorm.cancel_execution(run["id"])
             text = f"{TRACK} has not ended in time; its execution is canceled, and another sent"
