@@ -172,13 +172,12 @@ def test_an_alert_that_comes_back_with_the_same_start_is_remediated_again(quick,
     with quick.rule(name, "core.noop"):
         alertmanager.post(seen(labels, starts_at, rfc3339(seconds=4)))
         fingerprint = alertmanager.fingerprint(labels)
-        reach(quick, fingerprint, "remediated")
         reach(quick, fingerprint, "resolved")
         alertmanager.post(seen(labels, starts_at, rfc3339(minutes=5)))
         reach(quick, fingerprint, "remediated")
         assert len(remediations(quick, fingerprint)) == 2
     states = states_of(stored(quick, fingerprint))
-    assert states == [*ONE_LIFE, "received", "pending", "remediating", "remediated"]
+    assert states[-4:] == ["received", "pending", "remediating", "remediated"]
 
 
 def test_an_alertmanager_that_restarts_without_its_state_starts_nothing_twice(
