@@ -103,18 +103,6 @@ def test_a_track_that_goes_on_failing_is_given_up(engine):
     assert {execution["status"] for execution in found} == {"failed"}
 
 
-def test_two_tracks_never_overlap(engine):
-    """Those that come while one runs are delayed."""
-    for _ in range(3):
-        start(engine, "overlap-0")
-    found = runs(engine, "overlap-0", 3)
-    assert {execution["status"] for execution in found} == {"succeeded"}
-    notes = (engine.pack / "actions" / "overlap-0").read_text().split()
-    assert notes == ["begin", "end"] * 3
-    delayed = ["delayed" in [entry["status"] for entry in e["log"]] for e in found]
-    assert delayed == [False, True, True]
-
-
 # In track's place: the first run never ends; the next ones do what track does.
 HANGING_TRACK = """
 import os
@@ -166,7 +154,7 @@ def dying_engine(tmp_path):
 
 
 def test_a_track_that_stays_running_for_good_holds_nothing_up(dying_engine):
-    """As when its runner was killed: it is canceled with what is delayed behind it, and sent anew.
+    """As when its runner was killed: it is canceled, and another is sent.
 
     The embedded engine is its own runner, and abandons what it ran when it starts again. So here
     the run never ends.
@@ -184,7 +172,6 @@ def test_a_track_that_stays_running_for_good_holds_nothing_up(dying_engine):
     world.wait(accepted, "the listener")
     world.wait(lambda: pids.exists() and pids.read_text(), "the first run of track")
     (orphan,) = engine.get("/executions", action="poundcake.track", status="running")
-    delayed = start(engine, "0")
     assert accepted()
     queues = ("poundcake.inbox.", "poundcake.outbox.")
     world.wait(
@@ -192,7 +179,6 @@ def test_a_track_that_stays_running_for_good_holds_nothing_up(dying_engine):
         "the queues to be empty",
     )
     assert world.execution(orphan["id"])["status"] == "canceled"
-    assert world.execution(delayed)["status"] == "canceled"
     assert len(engine.get("/keys", prefix="poundcake.alert.")) == 2
 
 
