@@ -16,6 +16,7 @@ from poundcake.sensor.guard import FREE_GUESSES, LONGEST_HOLD_SECONDS, Guesses
 from poundcake.sensor.known_health import STALE_SECONDS, KnownHealth
 from poundcake.sensor.listener import Listener
 from poundcake.sensor.metrics import Metrics
+from poundcake.settings import from_config
 from poundcake.st2 import rows
 
 from tests.support.alerts import alert, notification
@@ -129,6 +130,17 @@ def basic(user, password):
 @pytest.fixture
 def entrance():
     return Entrance()
+
+
+def test_a_secret_that_cannot_be_read_is_named_in_the_log_alone(caplog):
+    """Who brings no credentials needs none of it, and is told whether the sensor is ready."""
+    settings = from_config({"token_key": "poundcake_token"}, lambda key: None)
+    entrance = Entrance(settings)
+    assert entrance.ask("GET", "/ready")[0] == 200
+    assert entrance.post(notification())[0] == 401
+    status, answer, _ = entrance.post(notification(), **bearer("guess"))
+    assert status == 503 and "poundcake_token" not in json.dumps(answer)
+    assert "the datastore has no key poundcake_token" in caplog.text
 
 
 # --- 202 ------------------------------------------------------------------------------------------

@@ -31,11 +31,17 @@ class Guard:
         self._settings = settings
 
     def is_authorized(self, environ: Environ) -> bool:
-        """Return whether a request has the credentials of the config, or needs none."""
+        """Return whether a request has the credentials of the config, or needs none.
+
+        The secrets of the config are read for those who bring some. Raises ExpectedError when they
+        cannot be read.
+        """
         settings = self._settings
         if not settings.has_credentials:
             return True
-        scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if "HTTP_AUTHORIZATION" not in environ:
+            return False
+        scheme, _, value = environ["HTTP_AUTHORIZATION"].partition(" ")
         # Always make every comparison, so that the time reveals nothing.
         good_token = scheme.lower() == "bearer" and _same(
             value.strip().encode("latin-1"), settings.token.value

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Match, Optional, Pattern, Tuple
 
 from poundcake.core import payload
-from poundcake.errors import PayloadError, StackStormError
+from poundcake.errors import ExpectedError, PayloadError, StackStormError
 from poundcake.sensor.guard import Guard, Guesses
 from poundcake.sensor.known_health import KnownHealth
 from poundcake.sensor.log import EventLog
@@ -123,6 +123,9 @@ class Listener:
         except StackStormError as error:
             self._log.record_seldom("unavailable", f"answered 503: {error.brief}")
             status, answer, headers = _refuse("StackStorm: its datastore or API is not reachable")
+        except ExpectedError as error:  # a secret of the config that cannot be read
+            self._log.record_seldom("unavailable", f"answered 503: {error}")
+            status, answer, headers = _refuse("config: cannot be used; see the sensor's log")
         except Exception as error:  # for any error, Alertmanager must send it again
             self._log.record_seldom("fault", "answered 503", error)
             status, answer, headers = _refuse("listener: internal error; see the sensor's log")
