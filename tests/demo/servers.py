@@ -32,6 +32,7 @@ import requests
 import yaml
 
 from tests.engine import testing
+from tests.support.alerts import NO_CAPS
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 120  # on a busy machine
@@ -569,9 +570,7 @@ class Engine(Server):
         self._packs = [ROOT, *packs]
         self._api_port = api_port
         self._environment = env or {}
-        # Many tests share an engine, and many of their alerts an alertname or a host.
-        no_caps = {"alertname_rate_limit": [], "target_rate_limit": []}
-        self.config = {"port": free_port(), **no_caps, **config}
+        self.config = {"port": free_port(), **NO_CAPS, **config}
         self.listener_url = f"http://127.0.0.1:{self.config['port']}"
         self.webhook_url = f"{self.listener_url}/webhook"
         self._handle = None

@@ -6,16 +6,8 @@ import pytest
 
 from tests.support.alerts import alert
 from tests.support.guarded import reach
+from tests.support.remediations import ASKS_FIRST
 from tests.support.world import unique
-
-PARAMETERS = {
-    "service": "shop",
-    "check_command": "echo it is down; false",
-    "restart_command": "true",
-    "settle_seconds": 0,
-    "approval": True,
-    "alert": "{{ trigger | to_json_string }}",
-}
 
 
 class Asked:
@@ -61,7 +53,7 @@ def asking(world):
 
         def make(**more):
             name = unique("E2eAsk")
-            parameters = dict(PARAMETERS, **more)
+            parameters = dict(ASKS_FIRST, **more)
             stack.enter_context(world.rule(name, "poundcake.service_down", parameters))
             return Asked(world, name)
 

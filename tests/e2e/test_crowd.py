@@ -9,6 +9,7 @@ import requests
 from tests.support.alerts import alert
 from tests.support.local_server import LocalServer, QuietHandler
 from tests.support.mapping_runs import ask
+from tests.support.remediations import ASKS_FIRST
 from tests.support.world import unique
 
 CROWD = 350
@@ -37,14 +38,6 @@ ODD = [
         }
     },
 ]
-APPROVAL = {
-    "service": "shop",
-    "check_command": "echo it is down; false",
-    "restart_command": "true",
-    "settle_seconds": 0,
-    "approval": True,
-    "alert": "{{ trigger | to_json_string }}",
-}
 INQUIRIES = "/executions?action=core.ask&status=pending&include_attributes=id&limit=1"
 
 
@@ -205,7 +198,7 @@ def test_coverage_survives_every_rule_of_the_crowd(world, crowd):
 def test_an_approval_is_found_among_the_open_inquiries(world, crowd):
     """A person's yes lets it go on, and the crowd's questions stay open."""
     name = unique("CrowdAsk")
-    with world.rule(name, "poundcake.service_down", APPROVAL):
+    with world.rule(name, "poundcake.service_down", ASKS_FIRST):
         request_id = world.accept(alert(alertname=name, instance=name.lower() + ":9100"))
         waits = "awaiting_approval"
         world.wait(lambda: state_of(world, request_id) == waits, waits)

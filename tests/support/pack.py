@@ -8,7 +8,7 @@ from poundcake.sensor.controller import Controller
 from poundcake.sensor.metrics import Metrics
 from poundcake.st2 import inbox, rows, triggers
 
-from tests.support.alerts import notification
+from tests.support.alerts import NO_CAPS, notification
 from tests.support.fakes import PACK, Clock, FakeStackStorm, Killed, make_settings
 
 TOKEN = "t0ken-that-nobody-may-see"
@@ -21,8 +21,7 @@ class Pack:
     """The sensor's controller, StackStorm and the action ``track``, moved step by step."""
 
     def __init__(self, **config):
-        no_caps = {"alertname_rate_limit": [], "target_rate_limit": []}
-        self.settings = make_settings(**{"token": TOKEN, **no_caps, **config})
+        self.settings = make_settings(**{"token": TOKEN, **NO_CAPS, **config})
         self.clock = Clock()
         self.stackstorm = FakeStackStorm(self.clock)
         self.most_in_flight = 0

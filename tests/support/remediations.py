@@ -32,6 +32,16 @@ EVIL_TEXTS = {
     "option": EVIL_NAMES["option"],
 }
 
+# Of service_down: a person is asked before anything is done, and the restart does nothing.
+ASKS_FIRST = {
+    "service": "shop",
+    "check_command": "echo it is down; false",
+    "restart_command": "true",
+    "settle_seconds": 0,
+    "approval": True,
+    "alert": "{{ trigger | to_json_string }}",
+}
+
 LOOK = "cat {folder}/seen 2>/dev/null; echo look >> {folder}/log; "
 CHANGE = "echo change >> {folder}/log; "
 

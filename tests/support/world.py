@@ -18,12 +18,10 @@ from pathlib import Path
 import requests
 
 from tests.engine import testing
-from tests.support.alerts import notification
+from tests.support.alerts import NO_CAPS, notification
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 120
-# Many tests share a StackStorm, and many of their alerts an alertname or a host.
-NO_CAPS = {"alertname_rate_limit": [], "target_rate_limit": []}
 
 
 @contextlib.contextmanager

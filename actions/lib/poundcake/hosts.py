@@ -7,9 +7,8 @@ import socket
 from typing import FrozenSet
 
 _HOST = re.compile(r"[\w:][\w.:%-]*\Z")
-_LOOPBACK_NAMES = re.compile(
-    r"localhost[46]?(\.localdomain[46]?)?|ip6-l(ocalhost|oopback)|.*\.localhost"
-)
+# Names that /etc/hosts gives to loopback addresses, beside those that mean nothing else anywhere.
+_USUAL_NAMES = re.compile(r"localhost[46]?(\.localdomain[46]?)?|ip6-loopback")
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 
 
@@ -28,16 +27,27 @@ def host_of(instance: str) -> str:
         return host
 
 
+def is_loopback(name: str) -> bool:
+    """Return whether a name, in lower case, or an address means this machine to every client."""
+    if name in ("localhost", "ip6-localhost") or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def is_local(host: str) -> bool:
     """Return whether a host is the machine that this runs on, whatever else has the same name."""
     name = host.rstrip(".").lower()
     if not name:
         return False
-    named = _LOOPBACK_NAMES.fullmatch(name) or name in _own_names()
-    return bool(named) or _is_loopback(name)
+    if is_loopback(name) or _USUAL_NAMES.fullmatch(name) or name in _own_names():
+        return True
+    return _resolves_to_loopback(name)
 
 
-def _is_loopback(name: str) -> bool:
+def _resolves_to_loopback(name: str) -> bool:
     try:
         address = ipaddress.ip_address(name.partition("%")[0])
     except ValueError:

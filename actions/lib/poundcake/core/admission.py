@@ -263,8 +263,8 @@ def _exhausted(row: Row, last: Attempt, settings: Settings, at: str) -> Optional
     used, most = counted_attempts(row, row["episode"]), settings.admission.max_attempts
     if used < most:
         return None
-    reason = f"{used} of {most} attempts are used; a person is needed"
-    reason = f"{reason}; the last one failed: {outcome_reason(last)}"
+    why = f"a person is needed; the last one failed: {outcome_reason(last)}"
+    reason = f"{used} of {most} attempts are used; {why}"
     about = (row["fingerprint"], row["episode"], at)
     return Exhausted(*about, last["dispatch_id"], reason, last["request_id"])
 

@@ -36,9 +36,13 @@ class Attention:
         self._gathered: Dict[Subject, Row] = {}
         self._since = 0.0
 
-    def note(self, before: Optional[Row], after: Row, now: float) -> None:
-        """Gather what a change of a row means for people, unless they know it already."""
+    def note(self, before: Optional[Row], after: Row, at: str) -> None:
+        """Gather what a change of a row means for people, unless they know it already.
+
+        :param at: when it happened, RFC 3339.
+        """
         for subject in self._subjects(before, after):
+            now = clock.to_seconds(at)
             if now - self._told.get(subject, now - AGAIN_SECONDS) >= AGAIN_SECONDS:
                 if not self._gathered:
                     self._since = now
@@ -61,18 +65,15 @@ class Attention:
         return "; ".join(parts), list(gathered.values())
 
     def _subjects(self, before: Optional[Row], after: Row) -> List[Subject]:
-        subjects: List[Subject] = []
-        place = after["target"] or after["instance"]
-        named = f"{after['alertname']} on {place}" if place else after["alertname"]
+        kinds: List[str] = []
         if after["state"] == UNMATCHED and (before is None or before["state"] != UNMATCHED):
-            subjects.append((UNMATCHED, after["alertname"]))
+            kinds.append(UNMATCHED)
         hold = current_hold(after)
-        if hold and hold["cause"] in (RATE, ALERTNAME_RATE, TARGET_RATE):
-            about = {RATE: named, ALERTNAME_RATE: after["alertname"], TARGET_RATE: place}
-            subjects.append((hold["cause"], about[hold["cause"]]))
+        if hold and hold["cause"] in _TOLD:
+            kinds.append(hold["cause"])
         if self._flaps(before, after):
-            subjects.append((FLAPPING, named))
-        return subjects
+            kinds.append(FLAPPING)
+        return [(kind, _named(kind, after)) for kind in kinds]
 
     def _flaps(self, before: Optional[Row], after: Row) -> bool:
         """Return whether an episode has opened, and so many have within the last hour."""
@@ -83,3 +84,13 @@ class Attention:
         opened = current_episode(after)["id"], episodes[-most]["id"]
         newest, oldest = map(clock.to_seconds, opened)
         return newest - oldest < HOUR
+
+
+def _named(kind: str, row: Row) -> str:
+    """Return what is to be named: the alertname, the target, or one on the other."""
+    place = row["target"] or row["instance"]
+    if kind == TARGET_RATE:
+        return place
+    if kind in (UNMATCHED, ALERTNAME_RATE) or not place:
+        return row["alertname"]
+    return f"{row['alertname']} on {place}"

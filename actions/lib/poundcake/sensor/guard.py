@@ -3,15 +3,14 @@
 import base64
 import binascii
 import hmac
-import ipaddress
 import re
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
+from poundcake.hosts import is_loopback
 from poundcake.settings import ListenerSettings
 
 Environ = Mapping[str, Any]
 
-LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 # Wrong credentials from one address: so many are answered at once, the others one after another.
 FREE_GUESSES = 10
 GUESSES_SECONDS = 60
@@ -61,7 +60,7 @@ class Guard:
         """
         given = environ.get("HTTP_HOST", "")
         name = _name_of(given)
-        if not name or _is_loopback(name):
+        if not name or is_loopback(name):
             return ""
         settings = self._settings
         names = {_name_of(item) for item in settings.listener_hosts}
@@ -125,20 +124,6 @@ def _name_of(host: str) -> str:
     match = re.match(r"\s*(\[[^\]]*\]|[^:\s]*)(:\d*)?\s*\Z", host)
     name = match.group(1) if match else host
     return name.strip("[]").rstrip(".").lower() if match else name
-
-
-def _is_loopback(name: str) -> bool:
-    if name in LOOPBACK_NAMES or name.endswith(".localhost"):
-        return True
-    address = _address(name)
-    return address is not None and address.is_loopback
-
-
-def _address(name: str) -> Optional[Any]:
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        return None
 
 
 def _same(given: bytes, expected: str) -> bool:

@@ -223,7 +223,7 @@ class Ledger:
             # the same moment, and the trace of the remediation would be hard to find among them.
             report = triggers.lifecycle_payload(after, came_from, went_to, entry)
             self.reports.append((triggers.LIFECYCLE, report, None))
-        self.attention.note(before, after, clock.to_seconds(fact.at))
+        self.attention.note(before, after, fact.at)
         changed = self._breaker_of(after["alertname"])
         if changed.opened_at != breaker.opened_at:
             report = triggers.breaker_payload(after, breaker, changed, fact.at)

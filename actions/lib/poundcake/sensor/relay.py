@@ -21,7 +21,7 @@ STUCK_SECONDS = 60
 TRACK = "poundcake.track"
 # A run ends by itself after 120 s (actions/track.py), one that rebuilds rows after 600 s
 # (StackStorm's runner); clocks may differ by a minute. Longer, and its runner was killed: the
-# execution keeps its status for good, and the concurrency policy delays all others behind it.
+# execution keeps its status for good, and a concurrency policy delays all others behind it.
 LONGEST_RUN_SECONDS = 180
 LONGEST_REBUILD_SECONDS = 660
 DELAYED = "delayed"

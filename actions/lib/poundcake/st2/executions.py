@@ -244,7 +244,7 @@ def question_of(inquiry: Document) -> str:
     fields = fields_of(inquiry)
     asked = fields.get("approved") or next(iter(fields.values()), None)
     text = str(asked.get("description") or "") if isinstance(asked, dict) else ""
-    return " ".join(text.split())[:QUESTION_CHARACTERS]
+    return _one_line(text, QUESTION_CHARACTERS)
 
 
 def _answer(inquiry: Document) -> Dict[str, Any]:
@@ -330,8 +330,12 @@ def _add_result(described: Execution, execution: Document) -> None:
 
 
 def _line(value: Any) -> str:
-    line = " ".join(value.split())[:ERROR_CHARACTERS] if isinstance(value, str) else ""
+    line = _one_line(value) if isinstance(value, str) else ""
     return "" if line == "none" else line
+
+
+def _one_line(text: str, most: int = ERROR_CHARACTERS) -> str:
+    return " ".join(text.split())[:most]
 
 
 def error_of(result: Any) -> str:
@@ -354,7 +358,7 @@ def error_of(result: Any) -> str:
             text = next((str(part) for part in parts if part and part != "None"), "")
     elif result:
         text = str(result)
-    return " ".join(text.split())[:ERROR_CHARACTERS]
+    return _one_line(text)
 
 
 def _error_line(item: Any) -> str:

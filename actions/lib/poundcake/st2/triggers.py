@@ -42,7 +42,15 @@ LABELS_AT_HAND = (
     "device",
     "mountpoint",
 )
-_OF_ALERT = ("fingerprint", "alertname", "severity", "host", "target")
+_OF_CHANGE = (
+    "fingerprint",
+    "alertname",
+    "severity",
+    "host",
+    "target",
+    "request_id",
+    "execution_id",
+)
 ANNOTATIONS_AT_HAND = ("summary", "description", "runbook_url")
 
 
@@ -70,24 +78,17 @@ def lifecycle_payload(
     row: Row, came_from: Optional[str], went_to: str, entry: Mapping[str, Any]
 ) -> Payload:
     """Return the payload of ``poundcake.lifecycle`` for one change of state."""
-    return _inert(
-        {
-            "fingerprint": row["fingerprint"],
-            "request_id": entry["request_id"] or "",
-            "alertname": row["alertname"],
-            "severity": row["severity"],
-            "host": row["host"],
-            "target": row["target"],
-            "from": came_from or "",
-            "to": went_to,
-            "attempt": entry["attempt"] or 0,
-            "execution_id": entry["execution_id"] or "",
-            "reason": entry["reason"],
-            "at": entry["at"],
-            "event_id": event_id(
-                row["fingerprint"], entry["episode"], went_to, entry["attempt"], entry["at"]
-            ),
-        }
+    identity = (row["fingerprint"], entry["episode"], went_to, entry["attempt"], entry["at"])
+    return _change(
+        went_to,
+        entry["at"],
+        entry["reason"],
+        event_id(*identity),
+        came_from=came_from or "",
+        request_id=entry["request_id"] or "",
+        attempt=entry["attempt"] or 0,
+        execution_id=entry["execution_id"] or "",
+        **_about(row),
     )
 
 
@@ -99,27 +100,15 @@ def breaker_payload(row: Row, before: Any, after: Any, at: str) -> Payload:
     :param after: the admission.Breaker after the change.
     :param at: the time, RFC 3339.
     """
-    opened = after.opened_at is not None
-    if opened:
-        reason = f"{after.failures} failures in a row"
+    if after.opened_at is None:
+        went_to, reason = BREAKER_CLOSED, "a remediation succeeded"
+    else:
+        went_to, reason = BREAKER_OPENED, f"{after.failures} failures in a row"
         if before.opened_at is not None:
             reason = "the trial failed: " + reason
-    else:
-        reason = "a remediation succeeded"
-    names = ("fingerprint", "request_id", "severity", "host", "target", "execution_id")
-    payload: Payload = dict.fromkeys(names, "")
-    payload.update(
-        {
-            "alertname": row["alertname"],
-            "from": BREAKER_OPENED if before.opened_at is not None else BREAKER_CLOSED,
-            "to": BREAKER_OPENED if opened else BREAKER_CLOSED,
-            "attempt": 0,
-            "reason": reason,
-            "at": at,
-            "event_id": event_id(row["alertname"], after.opened_at, before.opened_at),
-        }
-    )
-    return _inert(payload)
+    came_from = BREAKER_CLOSED if before.opened_at is None else BREAKER_OPENED
+    event = event_id(row["alertname"], after.opened_at, before.opened_at)
+    return _change(went_to, at, reason, event, came_from=came_from, alertname=row["alertname"])
 
 
 def heartbeat_payload(row: Row, missing: bool, at: str) -> Payload:
@@ -128,19 +117,12 @@ def heartbeat_payload(row: Row, missing: bool, at: str) -> Payload:
     :param row: the heartbeat's row.
     :param at: the time, RFC 3339.
     """
-    payload: Payload = dict.fromkeys(("request_id", "execution_id"), "")
-    payload.update({name: row[name] for name in _OF_ALERT})  # type: ignore[literal-required]
-    payload.update(
-        {
-            "from": HEARTBEAT_RETURNED if missing else HEARTBEAT_MISSING,
-            "to": HEARTBEAT_MISSING if missing else HEARTBEAT_RETURNED,
-            "attempt": 0,
-            "reason": row["heartbeat"]["reason"] if missing else "it has returned",
-            "at": at,
-            "event_id": event_id(row["fingerprint"], row["heartbeat"]["missing_at"], missing),
-        }
-    )
-    return _inert(payload)
+    went_to, came_from = HEARTBEAT_RETURNED, HEARTBEAT_MISSING
+    if missing:
+        went_to, came_from = came_from, went_to
+    reason = row["heartbeat"]["reason"] if missing else "it has returned"
+    event = event_id(row["fingerprint"], row["heartbeat"]["missing_at"], missing)
+    return _change(went_to, at, reason, event, came_from=came_from, **_about(row))
 
 
 def set_aside_payload(entry: Mapping[str, Any]) -> Payload:
@@ -148,18 +130,15 @@ def set_aside_payload(entry: Mapping[str, Any]) -> Payload:
 
     :param entry: its row.
     """
-    payload: Payload = dict.fromkeys(("severity", "host", "from", "execution_id"), "")
-    payload.update({name: entry[name] for name in ("fingerprint", "request_id", "at")})
-    payload.update(
-        {
-            "alertname": entry["alertname"] or entry["key"],
-            "to": SET_ASIDE,
-            "attempt": 0,
-            "reason": f"{entry['key']}: {entry['reason']}",
-            "event_id": event_id(SET_ASIDE, entry["id"], entry["at"]),
-        }
+    return _change(
+        SET_ASIDE,
+        entry["at"],
+        f"{entry['key']}: {entry['reason']}",
+        event_id(SET_ASIDE, entry["id"], entry["at"]),
+        fingerprint=entry["fingerprint"],
+        request_id=entry["request_id"],
+        alertname=entry["alertname"] or entry["key"],
     )
-    return _inert(payload)
 
 
 def attention_payload(alerts: Sequence[Row], message: str, at: str) -> Payload:
@@ -169,13 +148,29 @@ def attention_payload(alerts: Sequence[Row], message: str, at: str) -> Payload:
 
     :param at: the time, RFC 3339.
     """
-    payload: Payload = dict.fromkeys((*_OF_ALERT, "request_id", "execution_id", "from"), "")
-    for name in _OF_ALERT:
-        values = {row[name] for row in alerts}  # type: ignore[literal-required]
-        payload[name] = values.pop() if len(values) == 1 else ""
-    event = event_id(ATTENTION, message, at)
-    payload.update({"to": ATTENTION, "attempt": 0, "reason": message, "at": at, "event_id": event})
-    return _inert(payload)
+    first, *others = map(_about, alerts)
+    common = {name: value for name, value in first.items() if all(o[name] == value for o in others)}
+    return _change(ATTENTION, at, message, event_id(ATTENTION, message, at), **common)
+
+
+def _about(row: Row) -> Dict[str, str]:
+    """Return what a change of state says of its alert."""
+    return {
+        "fingerprint": row["fingerprint"],
+        "alertname": row["alertname"],
+        "severity": row["severity"],
+        "host": row["host"],
+        "target": row["target"],
+    }
+
+
+def _change(
+    went_to: str, at: str, reason: str, event: str, came_from: str = "", **known: Any
+) -> Payload:
+    """Return the payload of ``poundcake.lifecycle``; what is not known of a change is empty."""
+    unknown = dict.fromkeys(_OF_CHANGE, "")
+    about = {"from": came_from, "to": went_to, "at": at, "reason": reason, "event_id": event}
+    return _inert({**unknown, "attempt": 0, **known, **about})
 
 
 def _payload(row: Row, episode: Episode, status: str, attempt: Mapping[str, Any]) -> Payload:

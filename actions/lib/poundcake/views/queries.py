@@ -122,8 +122,7 @@ def _place(row: Row) -> str:
 def _unknown_alert(stackstorm: StackStorm, fingerprint: str) -> ExpectedError:
     alerts = rows.read_all(stackstorm, rows.ALERT)
     known = [f"{a['fingerprint']} ({a['alertname']} on {_place(a)})" for a in alerts]
-    error = unknown("fingerprint", fingerprint, "alerts", sorted(known))
-    return error
+    return unknown("fingerprint", fingerprint, "alerts", sorted(known))
 
 
 def get_alert(
