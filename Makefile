@@ -12,7 +12,7 @@ help:
 	@echo "make demo         the main job for real: a service dies, PoundCake restarts it (30 s)"
 	@echo "make up           the embedded engine with the pack, in the foreground"
 	@echo "make test-unit    what needs no process and no socket (under a minute)"
-	@echo "make test         everything a change can break, real servers included (about 20 minutes)"
+	@echo "make test         everything a change can break, real servers included (about 17 minutes)"
 	@echo "make soak         kills, storms, mutations, an hour of traffic (about 8 minutes)"
 	@echo "make lint         ruff, mypy, docs/reference, known faults of the packages"
 	@echo "make format       let ruff repair what it can"
@@ -44,7 +44,7 @@ test-unit: $(READY)
 	HYPOTHESIS_EXAMPLES=20 $(PY) -m pytest -q -n 2 tests/unit
 
 test: $(READY) servers
-	@echo "make test usually takes about 20 minutes"
+	@echo "make test usually takes about 17 minutes"
 	$(PY) -m pytest -n 4 --dist loadfile -m "not soak" tests
 
 soak: $(READY) servers
