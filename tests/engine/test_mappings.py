@@ -285,6 +285,26 @@ def test_a_workflow_as_a_step_says_its_own_outcome(result, outcome, more):
     assert output["outcome"] == outcome
 
 
+@pytest.mark.parametrize(
+    "value, in_text", [(True, "true"), (5, "5"), (0.5, "0.5"), ("nginx", "nginx")]
+)
+@pytest.mark.parametrize("place", ["step", "alert"])
+def test_a_value_of_the_author_reads_in_a_text_as_in_the_mapping(place, value, in_text):
+    """Alone it keeps its type, within a longer text it is written as YAML writes it."""
+    own = {"parameters": {"own": value}}
+    of_step = own["parameters"] if place == "step" else {}
+    parameters = {"channel": "{{parameters.own}}", "message": "own={{parameters.own}}"}
+    step = {"action": "chat.post", "parameters": {**parameters, **of_step}}
+    document = {"actions": [step], **(own if place == "alert" else {})}
+    mapping = model.parse([("m", yaml.safe_dump({"alerts": {"A": document}}))]).mappings["A"]
+    content = mapping_content.build(mapping, "p", ACTIONS)
+    inputs = {"alert": payload({}, "web-01")}
+    context = {"st2": ST2, "parent": {}}
+    workflow = Workflow.start(content.workflow_text, inputs, context, lambda *_: None, find_action)
+    [(_, given, _)] = run(workflow, {})
+    assert (given["channel"], given["message"]) == (value, f"own={in_text}")
+
+
 def test_a_value_of_the_wrong_type_fails_its_step_alone():
     """With its name; a step before it runs, and one whose condition is false is no failure."""
     restart = {

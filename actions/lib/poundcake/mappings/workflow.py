@@ -168,16 +168,26 @@ class _Task:
         return {name: editable(value) for name, value in inputs.items()}
 
     def _rendered(self, value: Any, as_text: bool = False) -> Any:
-        """Return a JSON value with its templates as expressions."""
+        """Return a JSON value with its templates as expressions.
 
-        def expression(template: Template) -> str:
-            value = self._expression(template)
-            is_text = template.kind or template.is_from_alert or not as_text
-            return "<% " + (value if is_text else f"str({value})") + " %>"
+        A number or boolean of the author stays one where its template is the whole text. Within a
+        longer text it is written as YAML writes it: Orquesta would write ``True``.
 
-        rendered: Any = mapped(
-            value, (), lambda text, _: templates.replace_templates(text, expression)
-        )
+        :param as_text: whether each value must be text.
+        """
+
+        def rendered_text(text: str) -> str:
+            is_mixed = len(templates.split(text)) > 1
+
+            def expression(template: Template) -> str:
+                value = self._expression(template)
+                is_text = template.kind or template.is_from_alert
+                is_converted = (as_text or is_mixed) and not is_text
+                return f"<% str({value}) %>" if is_converted else f"<% {value} %>"
+
+            return templates.replace_templates(text, expression)
+
+        rendered: Any = mapped(value, (), lambda text, _: rendered_text(text))
         return rendered
 
     def _expression(self, template: Template) -> str:
