@@ -8,7 +8,16 @@ import requests
 
 from tests.support.tracking import max_overlap
 
-FINAL = ("remediated", "failed", "exhausted", "unmatched", "suppressed", "resolved")
+FINAL = (
+    "remediated",
+    "not_needed",
+    "escalated",
+    "failed",
+    "exhausted",
+    "unmatched",
+    "suppressed",
+    "resolved",
+)
 PAGE = 100
 # What differs from run to run: times, ids of requests and dispatches, of executions, of rules.
 VARYING = re.compile(
@@ -56,18 +65,25 @@ def remediations(world):
 def settle(world, seconds=180):
     """Wait until nothing is left to do: the queues are empty and every alert is in a final state.
 
-    Return ``{kind: rows}`` of alerts, requests and executions.
+    Return ``{kind: rows}`` of alerts, requests and executions; fail with what is left otherwise.
     """
+    left = {}
 
     def done():
-        if rows(world, "inbox") or rows(world, "outbox"):
-            return None
         found = {kind: rows(world, kind) for kind in ("alert", "request", "execution")}
-        final = all(row["state"] in FINAL for row in found["alert"])
-        complete = all(row["completed_at"] for row in found["request"])
-        return found if found["alert"] and final and complete else None
+        left.update({kind: len(rows(world, kind)) for kind in ("inbox", "outbox")})
+        left["alert"] = [
+            (row["state"], row["episodes"][-1]["holds"][-1:])
+            for row in found["alert"]
+            if row["state"] not in FINAL
+        ]
+        left["request"] = sum(not row["completed_at"] for row in found["request"])
+        return found if found["alert"] and not any(left.values()) else None
 
-    return world.wait(done, "everything to be final", seconds)
+    try:
+        return world.wait(done, "everything to be final", seconds)
+    except AssertionError as error:
+        raise AssertionError("%s; left: %s" % (error, json.dumps(left)[:2000]))
 
 
 def check_invariants(world, acknowledged, window):

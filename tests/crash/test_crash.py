@@ -17,7 +17,7 @@ from tests.crash import checks
 from tests.crash.proxy import Kill
 from tests.crash.stream import Stream
 from tests.crash.world import open_crash_world
-from tests.support.alerts import alert, notification
+from tests.support.alerts import NO_CAPS, alert, notification
 
 pytestmark = pytest.mark.soak
 
@@ -30,6 +30,7 @@ CONFIG = {
     "rate_limit": [],
     "breaker_failures": 0,
     "cooldown_seconds": 604800,
+    **NO_CAPS,
 }
 # A scenario waits most of the time, in the longest case until a dispatch counts as lost.
 AT_ONCE = 4
