@@ -74,3 +74,17 @@ def test_an_alert_that_fires_seldom_does_not_flap():
         pack.post(alert(1, status="resolved"))
         pack.settle()
     assert told(pack) == []
+
+
+def test_what_a_killed_sensor_had_gathered_is_told_by_its_successor(pack):
+    """Once; what was told an hour or a day ago is not told again."""
+    pack.post(alert(1, alertname="Nobody"))
+    pack.settle()
+    pack.restart()
+    assert told(pack) == []
+    pack.clock.advance(30)
+    assert [message["reason"] for message in told(pack)] == ["no rule takes Nobody"]
+    pack.clock.advance(120)
+    pack.restart()
+    pack.clock.advance(60)
+    assert len(told(pack)) == 1

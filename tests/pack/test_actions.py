@@ -21,7 +21,8 @@ from hypothesis import given
 from poundcake.core import payload
 from poundcake.core.alert import STATES
 from poundcake.errors import UnreadableRow
-from poundcake.sensor.ledger import Ledger
+from poundcake.sensor.metrics import Metrics
+from poundcake.sensor.recorder import Recorder
 from poundcake.st2 import aside, inbox, outbox, rows
 from poundcake.st2.client import StackStormError
 
@@ -40,7 +41,7 @@ class RowsTestCase(PackActionTestCase):
 
     def setUp(self):
         super(RowsTestCase, self).setUp()
-        self.ledger = Ledger(make_settings())
+        self.recorder = Recorder(make_settings(), Metrics())
         self.one = self.bring("request1", alert(1), "receiver-a")
         self.two = self.bring("request2", alert(2, severity="warning", team="db"), "receiver-b")
         self.three = self.bring("request3", alert(3, alertname="HostDown"), "receiver-b")
@@ -51,7 +52,7 @@ class RowsTestCase(PackActionTestCase):
 
     def track(self):
         """Write the rows that the facts so far have changed, as the sensor and ``track`` do."""
-        batch_id = outbox.put(self.stackstorm, *self.ledger.take_changed())[-1]
+        batch_id = outbox.put(self.stackstorm, *self.recorder.take_changed())[-1]
         outbox.track(self.stackstorm, batch_id, make_settings())
 
     def now(self, seconds=0):
@@ -61,7 +62,7 @@ class RowsTestCase(PackActionTestCase):
     def fact(self, fingerprint, kind, **more):
         about = {"fingerprint": fingerprint, "at": self.now(1)}
         about["episode"] = "2026-11-21T08:00:00.000000000Z"
-        self.ledger.apply(fact(kind, **dict(about, **more)))
+        self.recorder.apply(fact(kind, **dict(about, **more)))
 
     def bring(self, request_id, entry, receiver):
         """Add a request with one alert; return its fingerprint."""
@@ -92,7 +93,7 @@ class RowsTestCase(PackActionTestCase):
                 }
             ],
         }
-        self.ledger.add_request(row)
+        self.recorder.requests.add(row)
         return one.fingerprint
 
     def hold(self, fingerprint, state, cause, reason, attempt=1):

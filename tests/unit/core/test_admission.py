@@ -137,7 +137,7 @@ class Desk:
 
     def _apply(self, facts):
         for fact in facts:
-            row = self.ledger.apply(fact)
+            row = self.ledger.apply(fact).after
             if isinstance(fact, Dispatched):
                 self.dispatches.append((fact.fingerprint, fact.episode, fact.attempt))
         return row if facts else None

@@ -6,13 +6,14 @@ import logging
 
 import pytest
 from poundcake import clock
-from poundcake.core import lifecycle, payload
+from poundcake.core import lifecycle, payload, requests
 from poundcake.core.alert import FAILED, RESOLVED
 from poundcake.core.facts import Executed
 from poundcake.operators import commands
-from poundcake.sensor import ledger
 from poundcake.sensor.controller import SWEEP_SECONDS, Controller
+from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.publisher import LOST_SECONDS, PROBE_SECONDS
+from poundcake.sensor.recorder import Recorder
 from poundcake.sensor.relay import AGAIN_SECONDS as TRACK_AGAIN_SECONDS
 from poundcake.st2 import inbox, outbox, rows, triggers
 from poundcake.st2.client import StackStorm, StackStormError
@@ -865,14 +866,16 @@ def test_nothing_changed_writes_no_batch(stackstorm):
 
 def test_a_write_that_failed_is_kept_for_the_next_time():
     """What has changed meanwhile is newer and stays."""
-    book = ledger.Ledger(make_settings())
+    book = Recorder(make_settings(), Metrics())
     taken = {"alerts": {"a": {"rev": 1}, "b": {"rev": 1}}, "executions": {}, "requests": {}}
-    book.changed["alerts"]["a"] = {"rev": 2}
-    book.reports = ["later"]
-    book.put_back(taken, ["earlier"])
+    book.requests.add(requests.new_request("a", "2026-11-25T03:14:00Z", inbox.LISTENER, []))
+    book.report("a_trigger", {}, "later")
+    taken["requests"] = {"a": {"rev": 0}, "b": {"rev": 0}}
+    book.put_back(taken, [("a_trigger", {}, "earlier")])
     changed, reports = book.take_changed()
-    assert changed["alerts"] == {"a": {"rev": 2}, "b": {"rev": 1}}
-    assert reports == ["earlier", "later"]
+    assert {name: row["rev"] for name, row in changed["requests"].items()} == {"a": 1, "b": 0}
+    assert changed["alerts"] == taken["alerts"]
+    assert [tag for _, _, tag in reports] == ["earlier", "later"]
     changed, reports = book.take_changed()
     assert not any(changed.values()) and not reports
 
@@ -884,11 +887,11 @@ def test_a_ledger_comes_back_from_rows_and_outbox(pack):
     pack.step()
     pack.finish()
     pack.tick()
-    book = ledger.Ledger(pack.settings)
-    book.load(pack.stackstorm, outbox.waiting(pack.stackstorm), rows.ignore)
-    (row,) = book.alerts.values()
+    book = Recorder(pack.settings, Metrics())
+    book.load(pack.stackstorm, outbox.waiting(pack.stackstorm), rows.ignore, pack.clock())
+    (row,) = book.ledger.alerts.values()
     assert row["state"] == "remediated" and pack.alert()["state"] == "remediating"
-    assert book.in_flight == 0 and book.held == []
+    assert book.ledger.in_flight == 0 and book.ledger.held == []
 
 
 def test_what_is_held_back_is_not_forgotten_however_long_that_takes(pack):

@@ -6,7 +6,7 @@ What is counted are the steps of the interpreter in the pack's own modules.
 import sys
 
 import pytest
-from poundcake.sensor.ledger import WRITTEN_IN_PARTS
+from poundcake.sensor.open_requests import WRITTEN_IN_PARTS
 
 from tests.support.alerts import alert
 from tests.support.fakes import PACK

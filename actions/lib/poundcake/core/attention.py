@@ -1,10 +1,7 @@
-"""What people should know of many alerts at once, gathered into one message. Pure.
-
-It is kept in memory only: what is gathered when the sensor is killed is not told.
-"""
+"""What people should know of many alerts at once, gathered into one message. Pure."""
 
 import collections
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from poundcake import clock
 from poundcake.core.alert import UNMATCHED, Row, current_episode, current_hold
@@ -14,6 +11,7 @@ from poundcake.settings import NotifySettings
 FLAPPING = "flapping"
 AGAIN_SECONDS = 3600  # the same about the same alert, or rate, is not told sooner
 HOUR = 3600
+RESTART_SECONDS = 60  # that a sensor may have been away when its successor starts
 MOST_NAMED = 5
 
 _TOLD = {
@@ -36,6 +34,19 @@ class Attention:
         self._gathered: Dict[Subject, Row] = {}
         self._since = 0.0
 
+    def load(self, alerts: Iterable[Row], now: float) -> None:
+        """Take what happened before the sensor was started.
+
+        What its predecessor may not have told is gathered again; what is older counts as told.
+        """
+        for row in alerts:
+            for subject in self._subjects(None, row):
+                at = clock.to_seconds(_time_of(subject[0], row))
+                if now - at < AGAIN_SECONDS:
+                    self._told[subject] = at
+                if now - at < self._settings.group_seconds + RESTART_SECONDS:
+                    self._gather(subject, row, at)
+
     def note(self, before: Optional[Row], after: Row, at: str) -> None:
         """Gather what a change of a row means for people, unless they know it already.
 
@@ -44,10 +55,8 @@ class Attention:
         for subject in self._subjects(before, after):
             now = clock.to_seconds(at)
             if now - self._told.get(subject, now - AGAIN_SECONDS) >= AGAIN_SECONDS:
-                if not self._gathered:
-                    self._since = now
                 self._told[subject] = now
-                self._gathered[subject] = after
+                self._gather(subject, after, now)
 
     def due(self, now: float) -> Tuple[str, List[Row]]:
         """Return a message, "" when none is due yet, and the rows of the alerts it is about."""
@@ -63,6 +72,10 @@ class Attention:
                 rest = len(names) - MOST_NAMED
                 parts.append(told.format(shown + (f" and {rest} more" if rest > 0 else "")))
         return "; ".join(parts), list(gathered.values())
+
+    def _gather(self, subject: Subject, row: Row, at: float) -> None:
+        self._since = min(self._since, at) if self._gathered else at
+        self._gathered[subject] = row
 
     def _subjects(self, before: Optional[Row], after: Row) -> List[Subject]:
         kinds: List[str] = []
@@ -84,6 +97,14 @@ class Attention:
         opened = current_episode(after)["id"], episodes[-most]["id"]
         newest, oldest = map(clock.to_seconds, opened)
         return newest - oldest < HOUR
+
+
+def _time_of(kind: str, row: Row) -> str:
+    """Return when what is to be told of an alert began, RFC 3339."""
+    if kind == FLAPPING:
+        return row["episode"]
+    hold = current_hold(row)
+    return hold["at"] if hold and hold["cause"] == kind else row["state_since"] or row["episode"]
 
 
 def _named(kind: str, row: Row) -> str:

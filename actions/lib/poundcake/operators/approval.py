@@ -86,8 +86,8 @@ def _open_question(
     StackStorm loses an answer that comes before the workflow is paused (its issue 4135). So this
     waits until it is.
     """
+    row = queries.find_alert(stackstorm, *alert, prefer=AWAITING_APPROVAL)
     for _ in range(int(WAIT_SECONDS / POLL_SECONDS)):
-        row = queries.find_alert(stackstorm, *alert, prefer=AWAITING_APPROVAL)
         open_ones = _inquiries(stackstorm, row)
         if len(open_ones) > 1:
             remedy = "Answer each in StackStorm's web UI"
@@ -98,6 +98,7 @@ def _open_question(
         if not open_attempts(row):
             break
         sleep(POLL_SECONDS)
+        row = queries.find_alert(stackstorm, *alert, prefer=AWAITING_APPROVAL)
     state = f"{row['state']}" + (f" ({row['reason']})" if row["reason"] else "")
     problem = f"no question about {row['alertname']} is open; it is {state}"
     remedy = "List those that wait with: st2 run poundcake.list_alerts state=awaiting_approval"

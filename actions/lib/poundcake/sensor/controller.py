@@ -19,10 +19,10 @@ from poundcake.sensor import trial
 from poundcake.sensor.aside import Aside
 from poundcake.sensor.dispatches import TRIES, Dispatches
 from poundcake.sensor.intake import Intake
-from poundcake.sensor.ledger import Ledger
 from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
 from poundcake.sensor.publisher import Publisher
+from poundcake.sensor.recorder import Recorder
 from poundcake.sensor.relay import Relay
 from poundcake.settings import Settings
 from poundcake.st2 import aside, controls, enabled_rules, inbox, outbox, requests, rows, triggers
@@ -76,15 +76,16 @@ class Controller:
         self._log = EventLog(log)
         self._now = now
         self._metrics = metrics or Metrics()
-        self._ledger = Ledger(settings, self._metrics)
+        self._recorder = Recorder(settings, self._metrics)
+        self._ledger = self._recorder.ledger
         self._publisher = Publisher(
             stackstorm, dispatch, bus_answers, schemas, log, now, self._metrics
         )
         self._aside = Aside(settings, stackstorm, self._publisher, self._log, now)
         self._relay = Relay(stackstorm, self._publisher, self._log, now)
-        about = (self._ledger, self._publisher, self._log, now, self._set_alert_aside)
+        about = (self._recorder, self._publisher, self._log, now, self._set_alert_aside)
         self._dispatches = Dispatches(settings, stackstorm, *about)
-        known = (self._ledger, self._dispatches, self._log, self._metrics, now, self._aside.put)
+        known = (self._recorder, self._dispatches, self._log, self._metrics, now, self._aside.put)
         self._intake = Intake(settings, *known)
         self._controls: Optional[Controls] = None
         self._lock = threading.Lock()
@@ -164,13 +165,13 @@ class Controller:
         if self._is_due("rules", RULES_SECONDS):
             self._keep_rules()
         if self._is_due("sweep", SWEEP_SECONDS):
-            self._ledger.forget(self._now())
+            self._recorder.forget(self._now())
 
     def load(self) -> None:
         """Fill the memory from the datastore: rows, outbox, controls, inbox."""
         outbox.drop_unfinished(self._stackstorm)
         batches = outbox.waiting(self._stackstorm, self._aside.move)
-        self._ledger.load(self._stackstorm, batches, self._aside.move)
+        self._recorder.load(self._stackstorm, batches, self._aside.move, self._now())
         self._relay.load(batches)
         self._publisher.load(outbox.unsent_reports(self._stackstorm, batches, self._aside.move))
         self._read_controls()
@@ -275,7 +276,7 @@ class Controller:
         self._log.record("fault", "an alert is set aside", error, fingerprint=fingerprint)
         self._aside.put(aside.of_row(key, reason, row, self._now()))
         self._publisher.withdraw(fingerprint)
-        self._ledger.remove(fingerprint)
+        self._recorder.remove(fingerprint)
 
     def _set_unwritable_aside(self, key: str, content: Any, reason: str) -> None:
         """Set a row aside that the outbox cannot take; what it was to start does not start."""
@@ -288,7 +289,7 @@ class Controller:
     def _decide(self) -> None:
         for _ in range(min(ENTRIES_A_TICK, len(self._queue))):
             entry = self._queue[0]
-            if entry["request_id"] not in self._ledger.requests:
+            if entry["request_id"] not in self._recorder.requests.rows:
                 self._decide_one(entry)
             self._decided.append(entry["request_id"])
             self._queue.popleft()
@@ -304,14 +305,14 @@ class Controller:
     def _flush(self) -> None:
         """Write what changed to the outbox; nothing is sent before that has succeeded."""
         self._aside.write_queue()
-        changed, reports = self._ledger.take_changed()
+        changed, reports = self._recorder.take_changed()
         if any(changed.values()):
             try:
                 batch_ids = outbox.put(
                     self._stackstorm, changed, reports, self._set_unwritable_aside
                 )
             except Exception:
-                self._ledger.put_back(changed, reports)
+                self._recorder.put_back(changed, reports)
                 raise
             for batch_id in batch_ids:
                 self._relay.add_batch(batch_id, self._storm)
@@ -324,7 +325,7 @@ class Controller:
 
     def _tell_people(self) -> None:
         """Send what was gathered for people, as one change of state that no alert has."""
-        message, alerts = self._ledger.attention.due(self._now())
+        message, alerts = self._recorder.attention.due(self._now())
         if message:
             change = triggers.attention_payload(alerts, message, clock.to_text(self._now()))
             self._publisher.add_reports([(triggers.LIFECYCLE, change, None)])
@@ -338,7 +339,7 @@ class Controller:
                 while len(self._done) > REMEMBERED_REQUESTS:
                     self._done.popitem(last=False)
         if request_ids and not self._relay.waits:
-            self._ledger.forget_requests()
+            self._recorder.forget_requests()
 
     # --- asked by the listener's threads ---------------------------------------------------------
 
@@ -452,7 +453,7 @@ class Controller:
         """Return a request with its alerts and executions, None when it is not known."""
         try:
             return requests.status(
-                self._stackstorm, request_id, self._ledger.requests, self._ledger.alerts
+                self._stackstorm, request_id, self._recorder.requests.rows, self._ledger.alerts
             )
         except UnreadableRow:
             return None
@@ -466,7 +467,7 @@ class Controller:
         return Snapshot(
             now=self._now(),
             alerts=list(ledger.alerts.values()),
-            recent=ledger.recent,
+            recent=self._recorder.requests.recent,
             controls=self._controls,
             breakers=ledger.open_breakers(),
             running=ledger.running,

@@ -11,9 +11,9 @@ from poundcake import clock
 from poundcake.core import admission
 from poundcake.core.alert import ENDED_STATUSES, Attempt, Row, find_episode, open_inquiries
 from poundcake.core.facts import Acknowledged, Answered, Fact, Held, Settled
-from poundcake.sensor.ledger import Ledger
 from poundcake.sensor.log import EventLog
 from poundcake.sensor.publisher import Publisher
+from poundcake.sensor.recorder import Recorder
 from poundcake.settings import Settings
 from poundcake.st2 import executions
 from poundcake.st2.client import StackStorm
@@ -23,11 +23,11 @@ TRIES = 3  # of something about one alert, before that alert is set aside
 
 
 class Dispatches:
-    """Follows the dispatches of a ledger.
+    """Follows the dispatches of the ledger.
 
     :param settings: settings.Settings.
     :param stackstorm: client.StackStorm.
-    :param ledger: ledger.Ledger.
+    :param recorder: recorder.Recorder.
     :param publisher: publisher.Publisher.
     :param log: log.EventLog.
     :param now: the clock, Unix time in seconds.
@@ -38,7 +38,7 @@ class Dispatches:
         self,
         settings: Settings,
         stackstorm: StackStorm,
-        ledger: Ledger,
+        recorder: Recorder,
         publisher: Publisher,
         log: EventLog,
         now: Callable[[], float],
@@ -47,7 +47,8 @@ class Dispatches:
         self._settings = settings
         self._set_aside = set_aside
         self._stackstorm = stackstorm
-        self._ledger = ledger
+        self._recorder = recorder
+        self._ledger = recorder.ledger
         self._publisher = publisher
         self._log = log
         self._now = now
@@ -85,7 +86,7 @@ class Dispatches:
     def _give_up(self, row: Row, attempt: Attempt, reason: str) -> None:
         """End an attempt of which StackStorm knows nothing and never will."""
         about = (row["fingerprint"], attempt["episode"], clock.to_text(self._now()))
-        self._ledger.apply(Settled(*about, attempt["dispatch_id"], reason))
+        self._recorder.apply(Settled(*about, attempt["dispatch_id"], reason))
         self._resent.pop(attempt["dispatch_id"], None)
 
     def follow(self) -> None:
@@ -121,7 +122,7 @@ class Dispatches:
                 self._set_aside(fingerprint, error)
 
     def _observed(self, fact: Fact) -> None:
-        row = self._ledger.apply(fact)
+        row = self._recorder.apply(fact)
         if isinstance(fact, Settled):
             self._publisher.forget(fact.dispatch_id)
             self._resent.pop(fact.dispatch_id, None)
@@ -131,7 +132,7 @@ class Dispatches:
     def _decline(self, row: Row, answered: Answered) -> None:
         """Acknowledge an alert for the person who did not approve its remediation."""
         (attempt,) = [a for a in row["attempts"] if a["dispatch_id"] == answered.dispatch_id]
-        self._ledger.apply(
+        self._recorder.apply(
             Acknowledged(
                 answered.fingerprint,
                 answered.episode,
@@ -179,7 +180,7 @@ class Dispatches:
     def _end_of(self, row: Row) -> None:
         fact = admission.after_attempt(row, self._settings, clock.to_text(self._now()))
         if fact:
-            self._ledger.apply(fact)
+            self._recorder.apply(fact)
             if isinstance(fact, Held):
                 self._log.record_held("retried", row, fact.cause, fact.request_id)
 

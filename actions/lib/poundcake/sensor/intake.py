@@ -26,9 +26,9 @@ from poundcake.core.facts import Acknowledged, Dispatched, Fact, Held
 from poundcake.core.limits import Standing
 from poundcake.core.requests import BY_HAND, new_entry, new_request
 from poundcake.sensor.dispatches import Dispatches
-from poundcake.sensor.ledger import Ledger
 from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
+from poundcake.sensor.recorder import Recorder
 from poundcake.settings import Settings
 from poundcake.st2 import aside, inbox, triggers
 from poundcake.turns import Turns
@@ -44,7 +44,7 @@ class Intake:
     """Takes inbox entries one at a time.
 
     :param settings: settings.Settings.
-    :param ledger: ledger.Ledger.
+    :param recorder: recorder.Recorder.
     :param dispatches: dispatches.Dispatches.
     :param log: log.EventLog.
     :param metrics: metrics.Metrics.
@@ -55,7 +55,7 @@ class Intake:
     def __init__(
         self,
         settings: Settings,
-        ledger: Ledger,
+        recorder: Recorder,
         dispatches: Dispatches,
         log: EventLog,
         metrics: Metrics,
@@ -64,7 +64,8 @@ class Intake:
     ):
         self._settings = settings
         self._set_aside = set_aside
-        self._ledger = ledger
+        self._recorder = recorder
+        self._ledger = recorder.ledger
         self._dispatches = dispatches
         self._log = log
         self._metrics = metrics
@@ -94,7 +95,7 @@ class Intake:
             fault = self._fault(entry, error)
             self._set_aside(aside.of_inbox_entry(entry, fault.reason, self._now()))
             refused = self._answer("", "", None, fault)
-            self._ledger.add_request(_request(entry, [refused]))
+            self._recorder.requests.add(_request(entry, [refused]))
 
     def _decide_notification(self, entry: Entry) -> None:
         if entry["source"] == inbox.ST2_WEBHOOK:  # the listener counts its own
@@ -153,7 +154,7 @@ class Intake:
         self._apply(consequences.of_decision(decision, row, request_id, self._at()))
         if decision.kind == RESOLVE and row["episode"] == episode:
             report = triggers.alert_resolved_payload(row)
-            self._ledger.reports.append((triggers.ALERT_RESOLVED, report, request_id))
+            self._recorder.report(triggers.ALERT_RESOLVED, report, request_id)
         return self._answer(alert.fingerprint, alert.alertname, episode, decision)
 
     def _obey(self, entry: Entry) -> None:
@@ -193,7 +194,7 @@ class Intake:
         return new_entry(fingerprint, alertname, episode, decision.kind, decision.reason)
 
     def _add_request(self, request: Dict[str, Any]) -> None:
-        self._ledger.add_request(request)
+        self._recorder.requests.add(request)
         counts = request["counts"]
         self._log.record(
             "decided",
@@ -210,7 +211,7 @@ class Intake:
         """
         row: Row = {}
         for fact in facts:
-            row = self._ledger.apply(fact)
+            row = self._recorder.apply(fact)
             if isinstance(fact, Dispatched):
                 self._dispatches.send(fact.dispatch_id)
         return row
@@ -225,7 +226,7 @@ class Intake:
         for row in self._ledger.heartbeats:
             fact = heartbeat.missed(row, self._settings, self._now(), heard_from)
             if fact:
-                self._ledger.apply(fact)
+                self._recorder.apply(fact)
 
     def release(self) -> None:
         """Dispatch what is no longer held back, if anything may have changed since last time."""

@@ -1,17 +1,17 @@
-"""The sensor's memory: rows of alerts and requests, and what of them is not written yet.
+"""The rows of all alerts in the sensor's memory, with the indexes that admission asks for.
 
 It is what the datastore holds plus what is on its way there, so a sensor that starts again loads
 it from the rows and the outbox and goes on.
 """
 
 import collections
-import heapq
+from dataclasses import dataclass
 from sys import intern
-from typing import Any, Dict, Iterable, List, Optional, Set, Tuple, cast
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple, cast
 from typing import Counter as CounterType
 
 from poundcake import clock
-from poundcake.core import admission, heartbeat, lifecycle, limits
+from poundcake.core import lifecycle, limits
 from poundcake.core.alert import (
     PENDING,
     UNCOUNTED,
@@ -19,55 +19,54 @@ from poundcake.core.alert import (
     Row,
     awaits_approval,
     current_hold,
-    next_attempt_number,
     open_attempts,
-    request_ids_of,
 )
-from poundcake.core.attention import Attention
 from poundcake.core.controls import Controls
 from poundcake.core.decisions import WINDOW
-from poundcake.core.facts import Executed, Fact, Held, Ineffective
-from poundcake.core.history import transitions
-from poundcake.core.requests import waiting_entries, with_outcomes
+from poundcake.core.facts import Fact
 from poundcake.errors import UnreadableRow
 from poundcake.sensor.metrics import Metrics
-from poundcake.sensor.recent import MOST_READ, Recent
 from poundcake.settings import Settings
-from poundcake.st2 import outbox, rows, triggers
+from poundcake.st2 import outbox, rows
 from poundcake.st2.client import StackStorm
-
-Report = Tuple[str, Dict[str, Any], Optional[str]]  # trigger, payload, trace tag
-Changed = Dict[str, Dict[str, Any]]  # kind of row -> name -> row
 
 # The breaker looks at so many of the latest attempts of an alertname. Memory keeps up to twice as
 # many, so that it is seldom tidied.
 MOST_OUTCOMES = 1000
-# An open request is written again when so much of it has changed: its row names all of its alerts,
-# and one for each outcome would cost the square of their number.
-WRITTEN_IN_PARTS = 10
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a fact has made of the row of an alert.
+
+    ``before`` is None for an alert that was not known, and ``after`` itself when the fact is old.
+    """
+
+    fact: Fact
+    before: Optional[Row]
+    after: Row
+    breaker_before: limits.Breaker
+    breaker_after: limits.Breaker
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the fact says anything that the row did not."""
+        return self.after is not self.before
 
 
 class Ledger:
-    """Alert rows by fingerprint and request rows by id; rows in it are replaced, never changed."""
+    """Alert rows by fingerprint; rows in it are replaced, never changed."""
 
     def __init__(self, settings: Settings, metrics: Optional[Metrics] = None):
         self._settings = settings
         self._metrics = metrics or Metrics()
         self.alerts: Dict[str, Row] = {}
-        self.requests: Dict[str, Dict[str, Any]] = {}
-        self.changed: Changed = {kind: {} for kind in rows.KINDS}
-        self.reports: List[Report] = []  # triggers about the changes
-        self.recent = Recent()
-        self.attention = Attention(settings.notify)
         self.version = 0  # counts what may let a held alert go
         self._open: Dict[str, str] = {}  # dispatch_id -> fingerprint
         self._awaiting: Set[str] = set()  # those that only wait for a person's answer
         self._places: Dict[str, Optional[str]] = {}  # dispatch_id -> limits.place of its alert
         self._held: Dict[str, Tuple[str, str]] = {}  # fingerprint -> (state, cause) of the hold
         self._held_counts: CounterType[Tuple[str, str]] = collections.Counter()
-        # What open requests wait for: request_id -> fingerprint -> places in its alerts.
-        self._waiting: Dict[str, Dict[str, List[int]]] = {}
-        self._unwritten: CounterType[str] = collections.Counter()  # request_id -> its changes
         # Unix times of dispatches, by dispatch_id.
         self._times: Dict[limits.RateKey, Dict[str, float]] = {}
         self._outcomes: Dict[str, Dict[str, Attempt]] = {}  # alertname -> {dispatch_id: attempt}
@@ -77,27 +76,26 @@ class Ledger:
     def load(
         self,
         stackstorm: StackStorm,
-        batches: Iterable[outbox.Batch],
+        untracked: Mapping[str, Row],
         unreadable: rows.OnUnreadable,
     ) -> None:
-        """Fill the ledger: alert rows, overtaken by the outbox, and the requests that are open.
+        """Fill the ledger with the alert rows, overtaken by those that are not tracked yet.
 
-        :param batches: the result of ``outbox.waiting``.
+        :param untracked: rows by fingerprint, from the outbox.
         :param unreadable: called with the UnreadableRow of each row that cannot be used.
         """
-        untracked = outbox.merge(batches)
         # What is unreadable is removed from where it stood, so not while the keys are listed.
         errors: List[UnreadableRow] = []
         stored = {
             row["fingerprint"]: shared(row)
             for row in rows.each(stackstorm, rows.ALERT, errors.append)
         }
-        for fingerprint, row in untracked["alerts"].items():
+        for fingerprint, row in untracked.items():
             if fingerprint not in stored or row["rev"] >= stored[fingerprint]["rev"]:
                 stored[fingerprint] = shared(row)
         for fingerprint, row in stored.items():
             try:
-                self._put_alert(row)
+                self._put(row)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 self.remove(fingerprint)
                 key = rows.key(rows.ALERT, fingerprint)
@@ -106,19 +104,11 @@ class Ledger:
             unreadable(unreadable_row)
         for name in self._outcomes:
             self._breaker_of(name)
-        self.requests.update(untracked["requests"])
-        for request_id in self._open_request_ids():
-            if request_id not in self.requests:
-                row = rows.read(stackstorm, rows.REQUEST, request_id, unreadable)
-                if row:
-                    self.requests[request_id] = row
-        self._catch_up()
-        self._load_recent(stackstorm, unreadable)
 
     def adopt(self, row: Row) -> None:
         """Add the row of an alert that was set aside, unless the alert has come again since."""
         if row["fingerprint"] not in self.alerts:
-            self._put_alert(cast(Row, shared(row)))
+            self._put(cast(Row, shared(row)))
 
     def remove(self, fingerprint: str) -> None:
         """Forget an alert whose row cannot be used."""
@@ -128,7 +118,6 @@ class Ledger:
         self._places = {name: place for name, place in self._places.items() if name in self._open}
         self._hold(fingerprint, None)
         self.version += 1
-        self.recent.forget(fingerprint)
 
     @property
     def in_flight(self) -> int:
@@ -208,85 +197,34 @@ class Ledger:
             controls=controls,
         )
 
-    def apply(self, fact: Fact) -> Row:
-        """Add one lifecycle fact; return the row with it."""
+    def apply(self, fact: Fact) -> Change:
+        """Add one lifecycle fact; return what it has changed."""
         before = self.alerts.get(fact.fingerprint)
         after = lifecycle.apply(before, fact)
-        if after is before:
-            return after
-        after = cast(Row, shared(after))
         breaker = self._breaker_of(after["alertname"])
-        self._put_alert(after)
-        self.changed["alerts"][after["fingerprint"]] = after
-        for came_from, went_to, entry in transitions(before, after):
-            # No trace tag: StackStorm opens a trace of its own for each trigger that arrives at
-            # the same moment, and the trace of the remediation would be hard to find among them.
-            report = triggers.lifecycle_payload(after, came_from, went_to, entry)
-            self.reports.append((triggers.LIFECYCLE, report, None))
-        self.attention.note(before, after, fact.at)
-        changed = self._breaker_of(after["alertname"])
-        if changed.opened_at != breaker.opened_at:
-            report = triggers.breaker_payload(after, breaker, changed, fact.at)
-            self.reports.append((triggers.LIFECYCLE, report, None))
-        if heartbeat.is_missing(before) != heartbeat.is_missing(after):
-            report = triggers.heartbeat_payload(after, heartbeat.is_missing(after), fact.at)
-            self.reports.append((triggers.LIFECYCLE, report, None))
-        if isinstance(fact, Executed):
-            execution = lifecycle.execution_row(after, fact.dispatch_id, fact.execution)
-            self.changed["executions"][execution["execution_id"]] = execution
-            self._metrics.executed(execution)
-        elif isinstance(fact, Ineffective):
-            self._metrics.was_ineffective()
-        self._complete_requests(after, fact.at)
-        return after
+        if after is not before:
+            after = cast(Row, shared(after))
+            self._put(after)
+        return Change(fact, before, after, breaker, self._breaker_of(after["alertname"]))
 
-    def add_request(self, row: Dict[str, Any]) -> None:
-        """Add the row of a request whose alerts are all decided."""
-        row = dict(row, rev=1)
-        self.recent.add(row, self.alerts)
-        waiting = self._waiting[row["request_id"]] = waiting_entries(row)
-        self._put_request(row, row["received_at"])
-        for fingerprint in list(waiting):
-            if fingerprint in self.alerts:
-                self._complete_requests(self.alerts[fingerprint], row["received_at"])
-
-    def take_changed(self) -> Tuple[Changed, List[Report]]:
-        """Return the changed rows and the reports of them, and begin new collections."""
-        taken = self.changed, self.reports
-        self.changed, self.reports = {kind: {} for kind in rows.KINDS}, []
-        return taken
-
-    def put_back(self, changed: Changed, reports: List[Report]) -> None:
-        """Give back what could not be written; what changed since then is newer."""
-        for kind, by_name in changed.items():
-            for name, row in by_name.items():
-                self.changed[kind].setdefault(name, row)
-        self.reports = reports + self.reports
-
-    def forget(self, now: float) -> None:
-        """Drop what the datastore drops by its TTL as well: old alerts."""
+    def forget(self, now: float) -> List[str]:
+        """Drop what the datastore drops by its TTL as well, old alerts; return them."""
+        forgotten: List[str] = []
         for fingerprint, row in list(self.alerts.items()):
             keep = outbox.time_to_live("alerts", row, self._settings)
             seen = max(filter(None, (row["last_seen_at"], row["state_since"])), default=None)
             idle = seen is None or now - clock.to_seconds(seen) > keep
             if idle and fingerprint not in self._held and not open_attempts(row):
                 del self.alerts[fingerprint]
-                self.recent.forget(fingerprint)
+                forgotten.append(fingerprint)
         longest = self._settings.admission.longest_rate
         for key, times in list(self._times.items()):
             self._times[key] = {name: at for name, at in times.items() if at > now - longest}
             if not self._times[key]:
                 del self._times[key]
+        return forgotten
 
-    def forget_requests(self) -> None:
-        """Drop the complete requests when everything is tracked: their rows answer from now on."""
-        for request_id, row in list(self.requests.items()):
-            if row["completed_at"] and request_id not in self.changed["requests"]:
-                del self.requests[request_id]
-                self._waiting.pop(request_id, None)
-                self._unwritten.pop(request_id, None)
-
-    def _put_alert(self, row: Row) -> None:
+    def _put(self, row: Row) -> None:
         fingerprint = row["fingerprint"]
         for attempt in row["attempts"]:
             if attempt["dispatched_at"]:
@@ -348,67 +286,6 @@ class Ledger:
             outcomes = self._outcomes.get(alertname, {}).values()
             self._breakers[alertname] = limits.breaker(outcomes, self._settings)
         return self._breakers[alertname]
-
-    def _put_request(self, row: Dict[str, Any], at: str) -> None:
-        """Put a new or changed row in, complete when nothing of it waits any longer."""
-        request_id = row["request_id"]
-        if not self._waiting[request_id]:
-            row = dict(row, completed_at=at)
-        self.requests[request_id] = row
-        self.recent.update(row)
-        self._unwritten[request_id] += 1
-        many = self._unwritten[request_id] * WRITTEN_IN_PARTS >= len(row["alerts"])
-        if row["rev"] == 1 or row["completed_at"] or many:
-            self.changed["requests"][request_id] = row
-            self._unwritten[request_id] = 0
-
-    def _load_recent(self, stackstorm: StackStorm, unreadable: rows.OnUnreadable) -> None:
-        known = {request_id for row in self.alerts.values() for request_id in row["request_ids"]}
-        for request_id in sorted(heapq.nlargest(MOST_READ, known)):
-            row = self.requests.get(request_id)
-            row = row or rows.read(stackstorm, rows.REQUEST, request_id, unreadable)
-            if row:
-                self.recent.add(row, self.alerts)
-
-    def _open_request_ids(self) -> Set[str]:
-        waiting = [
-            (row, attempt["episode"], attempt["attempt"]) for row, attempt in self.open_dispatches()
-        ]
-        waiting += [(row, row["episode"], next_attempt_number(row)) for row in self.held]
-        ids = set().union(*(request_ids_of(*item) for item in waiting))
-        return {request_id for request_id in ids if request_id}
-
-    def _complete_requests(self, row: Row, at: str) -> None:
-        """Write outcomes of an alert into the requests that brought it."""
-        for request_id in {entry["request_id"] for entry in row["history"]}:
-            request = self.requests.get(request_id or "")
-            if request and not request["completed_at"]:
-                self._set_outcomes(request, row, at)
-
-    def _set_outcomes(self, request: Dict[str, Any], row: Row, at: str) -> None:
-        waiting = self._waiting[request["request_id"]]
-        places = waiting.get(row["fingerprint"])
-        if not places:
-            return
-        changed = with_outcomes(request, row, self._retries(row, at), places)
-        if changed is not request:
-            left = [place for place in places if not changed["alerts"][place]["outcome"]]
-            waiting[row["fingerprint"]] = left
-            if not left:
-                del waiting[row["fingerprint"]]
-            self._put_request(dict(changed, rev=request["rev"] + 1), at)
-
-    def _catch_up(self) -> None:
-        """Write the outcomes into the open requests that their stored rows do not have yet."""
-        for request_id, request in list(self.requests.items()):
-            self._waiting[request_id] = waiting_entries(request)
-            for fingerprint in list(self._waiting[request_id]):
-                row = self.alerts.get(fingerprint)
-                if row:
-                    self._set_outcomes(self.requests[request_id], row, row["state_since"] or "")
-
-    def _retries(self, row: Row, at: str) -> bool:
-        return isinstance(admission.after_attempt(row, self._settings, at), Held)
 
 
 def shared(value: Any) -> Any:
