@@ -8,7 +8,17 @@ from poundcake.st2 import rows
 from poundcake.views import overview, queries
 from poundcake.views.status_page import StatusPage
 
-from tests.support.busy_store import BUSY, KINDS, NEW, answers, goes_on, started_with
+from tests.support.alerts import alert
+from tests.support.busy_store import (
+    BUSY,
+    KINDS,
+    NEW,
+    answers,
+    aside,
+    goes_on,
+    new_pack,
+    started_with,
+)
 from tests.support.fakes import JSON_VALUES, PROPERTY
 
 # Each example is the life of a sensor.
@@ -61,3 +71,19 @@ def test_whatever_stands_in_rows_the_sensor_and_track_go_on(changes):
         queries.get_alert(pack.stackstorm, row["fingerprint"])
     pack.start()
     goes_on(pack, NEW + 1)
+
+
+def test_a_control_that_cannot_be_read_is_set_aside_and_holds_nothing_else():
+    """A pause stays one, because its key says so; alerts of other names go on."""
+    pack = new_pack()
+    odd = {rows.CONTROL + "odd": "?", rows.CONTROL + "pause-Later": "{"}
+    pack.stackstorm.keys.update(odd)
+    goes_on(pack)
+    assert set(aside(pack)) == set(odd)
+    pack.post(alert(1, alertname="Later"))
+    pack.steps(3)
+    (row,) = [row for row in pack.alerts() if row["alertname"] == "Later"]
+    assert "set aside; the pause stays" in row["reason"]
+    pack.resume("Later")
+    pack.steps(3)
+    assert "Later" in [sent["alertname"] for sent in pack.stackstorm.dispatched()]

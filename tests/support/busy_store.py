@@ -8,7 +8,15 @@ from poundcake.views import queries
 from tests.support.alerts import alert, notification
 from tests.support.pack import Pack
 
-KINDS = (rows.INBOX, rows.OUTBOX, rows.REPORTS, rows.REQUEST, rows.ALERT, rows.EXECUTION)
+KINDS = (
+    rows.INBOX,
+    rows.OUTBOX,
+    rows.REPORTS,
+    rows.REQUEST,
+    rows.ALERT,
+    rows.EXECUTION,
+    rows.CONTROL,
+)
 NEW = 9  # the host of an alert that comes after
 
 

@@ -9,11 +9,13 @@ import pytest
 import resume
 import start_maintenance
 from hypothesis import given
+from hypothesis import strategies as st
 from poundcake import clock
 from poundcake.core import controls as core_controls
 from poundcake.errors import ExpectedError
 from poundcake.operators import controls
 from poundcake.st2 import rows
+from poundcake.st2.controls import read, set_unreadable_aside
 from poundcake.views import queries
 from st2tests.mocks.action import MockActionService
 
@@ -37,6 +39,15 @@ def stackstorm(time):
 
 def hindrance(stackstorm, labels=LABELS, now=NOW):
     return controls.read(stackstorm).hold_by(labels["alertname"], labels, now)
+
+
+def kept(stackstorm):
+    """Set aside what cannot be read; return ``(key, text)`` of each."""
+    errors = []
+    found = read(stackstorm)
+    after = set_unreadable_aside(stackstorm, found, errors.append, NOW)
+    assert after.unreadable == {}
+    return [(error.key, error.text) for error in errors]
 
 
 def maintain(stackstorm, matchers='host="db1"', duration="1h", reason="new kernel", by="ann"):
@@ -152,39 +163,41 @@ def test_every_alertname_can_be_paused_by_itself(stackstorm, alertname):
         {"by": None},
     ],
 )
-def test_a_window_that_was_edited_into_nonsense_counts_as_a_pause_of_everything(stackstorm, change):
-    """That is the safe side. The reason names the key and the remedy; the sensor goes on."""
-    window = maintain(stackstorm)
+def test_a_window_that_was_edited_into_nonsense_is_set_aside(stackstorm, change):
+    """With its key; it holds nothing, and neither does it stop anything."""
+    maintain(stackstorm)
     (key,) = stackstorm.keys
-    stackstorm.keys[key] = rows.dump(dict(rows.load(stackstorm.keys[key]), **change))
-    word, reason = hindrance(stackstorm, dict(LABELS, host="elsewhere"))
-    assert word == core_controls.PAUSED
-    assert "everything counts as paused" in reason and "st2 key delete " + key in reason
-    assert window["id"] in key
+    stackstorm.keys[key] = text = rows.dump(dict(rows.load(stackstorm.keys[key]), **change))
+    assert kept(stackstorm) == [(key, text)]
+    assert hindrance(stackstorm) is None and stackstorm.keys == {}
 
 
-def test_a_pause_under_a_key_that_no_action_would_end_is_unreadable(stackstorm):
-    """resume looks under another key; the reason names the one that exists."""
+def test_a_pause_under_a_key_that_no_action_would_end_is_set_aside(stackstorm):
+    """resume looks under another key."""
     pause_it(stackstorm)
     (text,) = stackstorm.keys.values()
     stackstorm.keys = {rows.CONTROL + "mine": text}
-    assert "st2 key delete poundcake.control.mine" in hindrance(stackstorm)[1]
+    assert kept(stackstorm) == [(rows.CONTROL + "mine", text)]
+    assert hindrance(stackstorm) is None
 
 
 @PROPERTY
-@given(JSON_VALUES.map(rows.dump) | JSON_TEXT)
-def test_whatever_a_control_row_contains_the_sensor_goes_on_and_holds_everything(text):
-    """It may not be JSON, or JSON of another shape."""
+@given(JSON_VALUES.map(rows.dump) | JSON_TEXT, st.sampled_from(["", "HostDown", "Other"]))
+def test_whatever_the_row_of_a_pause_contains_it_stays_a_pause_of_the_same(text, alertname):
+    """Its key says what it holds. It may not be JSON, or JSON of another shape."""
     stackstorm = FakeStackStorm(Clock())
-    stackstorm.keys[rows.CONTROL + "pause"] = text
-    assert hindrance(stackstorm)[0] == core_controls.PAUSED
-    (listed,) = queries.list_maintenance(stackstorm, NOW)["paused"]
-    assert listed["key"] == rows.CONTROL + "pause"
+    key = rows.key(rows.CONTROL, core_controls.pause_name(alertname))
+    stackstorm.keys[key] = text
+    assert kept(stackstorm) == [(key, text)]
+    assert bool(hindrance(stackstorm)) == (alertname in ("", "HostDown"))
+    controls.resume(stackstorm, alertname, "ann")
+    assert stackstorm.keys == {}
 
 
 def test_a_row_too_deep_to_read_does_not_stop_the_sensor(stackstorm):
     """Python cannot parse it, but the alerts still need the sensor."""
     stackstorm.keys[rows.CONTROL + "pause"] = "[" * 200000
+    assert len(kept(stackstorm)) == 1
     assert hindrance(stackstorm)[0] == core_controls.PAUSED
 
 
@@ -308,7 +321,7 @@ def test_resume_never_removes_an_unreadable_control(stackstorm):
     assert controls.resume(stackstorm, "", "ann")["still_paused"] == [key]
     with pytest.raises(ExpectedError, match=key):
         controls.resume(stackstorm, "", "ann")
-    assert hindrance(stackstorm)[0] == core_controls.PAUSED
+    assert key in stackstorm.keys
 
 
 def test_a_person_can_end_a_window_early(stackstorm):

@@ -286,11 +286,11 @@ def test_an_outage_is_a_warning(log):
 
 
 def test_a_control_that_nobody_can_read_is_an_error_told_once(log):
-    """It counts as a pause of everything."""
+    """It is set aside."""
     pack = remediated_pack()
     pack.stackstorm.set_key(rows.CONTROL + "pause", MARKER)
     pack.steps(5)
-    (line,) = log("unreadable")
+    (line,) = log("set_aside")
     assert line["key"] == rows.CONTROL + "pause" and MARKER not in str(line)
 
 

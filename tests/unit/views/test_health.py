@@ -175,7 +175,7 @@ def test_an_address_to_listen_on_becomes_one_to_connect_to(host, url):
 
 
 def test_pauses_are_listed_and_an_unreadable_control_is_a_fault(stackstorm):
-    """An unreadable control holds everything."""
+    """Until the sensor has set it aside."""
     (found,) = health.check_controls(stackstorm)
     assert found.status == health.OK
     controls.pause(stackstorm, "", "it is late", "ann", stackstorm.now())
@@ -184,7 +184,8 @@ def test_pauses_are_listed_and_an_unreadable_control_is_a_fault(stackstorm):
     stackstorm.set_key(rows.CONTROL + "pause", "{")
     (found,) = health.check_controls(stackstorm)
     assert found.status == health.FAULT
-    assert found.remedy == "st2 key delete poundcake.control.pause"
+    assert found.remedy == "st2 run poundcake.list_set_aside"
+    assert "poundcake.control.pause" in found.detail
 
 
 @pytest.mark.parametrize("configured, status", [(True, health.OK), (False, health.FAULT)])

@@ -15,6 +15,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
+from poundcake.errors import UnreadableRow
 from poundcake.matchers import Matcher
 
 Row = Dict[str, Any]
@@ -46,13 +47,13 @@ class Controls:
 
     :param pauses: pause rows by their alertname, "" for everything.
     :param windows: Window values, the one that ends last first.
-    :param unreadable: by key, why a row could not be understood. As it may have been a pause,
-        everything counts as paused until somebody has looked at it.
+    :param unreadable: by key, what is wrong with a row that could not be understood. The sensor
+        sets it aside, and holds nothing back for it.
     """
 
     pauses: Dict[str, Row]
     windows: Tuple[Window, ...]
-    unreadable: Mapping[str, object]
+    unreadable: Mapping[str, UnreadableRow]
 
     def hold_by(
         self, alertname: str, labels: Dict[str, str], now: float
@@ -63,8 +64,6 @@ class Controls:
         """
         if "" in self.pauses:
             return PAUSED, _pause_text(self.pauses[""])
-        for key, error in self.unreadable.items():
-            return PAUSED, unreadable_text(key, error)
         if alertname in self.pauses:
             return PAUSED, _pause_text(self.pauses[alertname])
         for window in self.windows:
@@ -75,7 +74,7 @@ class Controls:
     def counts(self, now: float) -> Dict[str, int]:
         """Return how many controls are set: ``{"pause": number, "maintenance": number}``."""
         windows = sum(1 for window in self.windows if now < window.ends)
-        return {"pause": len(self.pauses) + len(self.unreadable), "maintenance": windows}
+        return {"pause": len(self.pauses), "maintenance": windows}
 
 
 def pause_name(alertname: str) -> str:
@@ -99,10 +98,12 @@ def _window_text(row: Row) -> str:
     return f"in maintenance ({matchers}) {until}: {row['reason']} (end it with: {end})"
 
 
-def unreadable_text(key: str, error: object) -> str:
+def unreadable_text(key: str, error: UnreadableRow) -> str:
     """Return what a row that cannot be understood means, and what to do about it."""
-    text = "everything counts as paused: the key %s cannot be understood (%s); correct it, or "
-    return (text + "remove it with: st2 key delete %s") % (key, error, shlex.quote(key))
+    return (
+        f"the key {key} cannot be understood ({error.reason}); the sensor sets it aside, see "
+        "st2 run poundcake.list_set_aside"
+    )
 
 
 def resume_command(alertname: str) -> str:

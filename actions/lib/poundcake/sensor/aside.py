@@ -47,6 +47,10 @@ class Aside:
         aside.move(self._stackstorm, error, self._ttl, self._now())
         self.is_stale = True
 
+    def keep_copy(self, error: UnreadableRow) -> None:
+        """Write an entry about an unreadable row that somebody else takes from its place."""
+        self.write(aside.new_entry(error.key, error.reason, error.text, self._now()))
+
     def write(self, entry: aside.Entry) -> None:
         """Write an entry; raise StackStormError when that could not be done."""
         aside.write(self._stackstorm, entry, self._ttl)

@@ -192,11 +192,10 @@ class Controller:
         )
 
     def _read_controls(self) -> None:
-        known, self._controls = self._controls, controls.read(self._stackstorm)
-        for key in self._controls.unreadable:
-            if known is None or key not in known.unreadable:
-                text = f"{key} cannot be read: everything counts as paused until it is corrected"
-                self._log.record("unreadable", text, key=key)
+        found = controls.read(self._stackstorm)
+        self._controls = controls.set_unreadable_aside(
+            self._stackstorm, found, self._aside.keep_copy, self._now()
+        )
         self._intake.use_controls(self._controls)
 
     def _keep_rules(self) -> None:

@@ -50,7 +50,6 @@ EVENTS = {
     "exhausted": logging.ERROR,  # no attempt is left; a person is needed
     "breaker_opened": logging.ERROR,  # too many failures in a row; its alertname is not remediated
     "heartbeat_missing": logging.ERROR,  # the alert that always fires has not come
-    "unreadable": logging.ERROR,  # a control that counts as a pause of everything
     "set_aside": logging.ERROR,  # what cannot be read, decided or written; the rest goes on
     "unsendable": logging.ERROR,  # StackStorm would drop this trigger
     "fault": logging.ERROR,  # a bug in PoundCake

@@ -9,12 +9,12 @@ from typing import Any, Dict, List, Mapping, Optional
 from poundcake import clock
 from poundcake.errors import StackStormError, UnreadableRow, UnwritableRow
 from poundcake.ids import event_id, key_part, new_uuid7
-from poundcake.st2 import rows
+from poundcake.st2 import controls, rows
 from poundcake.st2.client import StackStorm
 
 Entry = Dict[str, Any]  # core.shapes.SetAside
 
-KINDS = ("inbox", "outbox", "reports", "request", "alert", "execution")
+KINDS = ("inbox", "outbox", "reports", "request", "alert", "execution", "control")
 LONGEST_REASON = 500
 LIST_COMMAND = "st2 run poundcake.list_set_aside"
 
@@ -111,7 +111,10 @@ def restored(entry: Entry) -> Any:
 
     An entry of the inbox gets a new request_id: the sensor takes none twice. Raises UnreadableRow.
     """
-    row = rows.parse(entry["key"], entry["content"])
+    if entry["kind"] == "control":
+        row = controls.checked(entry["key"], entry["content"])
+    else:
+        row = rows.parse(entry["key"], entry["content"])
     if entry["kind"] == "inbox":
         row = dict(row, request_id=new_uuid7())
         return row["request_id"], row

@@ -1,44 +1,80 @@
 """Reads the pauses and maintenance windows that operators have set."""
 
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 from poundcake import clock, matchers
 from poundcake.core.controls import Controls, Window, pause_name, window_name
+from poundcake.errors import UnreadableRow
 from poundcake.st2 import rows
 from poundcake.st2.client import StackStorm
+
+PAUSE = "pause"
+UNKNOWN_PERSON = "somebody"
 
 
 def read(stackstorm: StackStorm) -> Controls:
     """Return the current Controls, with one call. A bad row never makes it fail."""
     pauses: Dict[str, Dict[str, Any]] = {}
     windows: List[Window] = []
-    unreadable: Dict[str, str] = {}
+    unreadable: Dict[str, UnreadableRow] = {}
     for key, text in sorted(stackstorm.list_keys(rows.CONTROL).items()):
         try:
-            row = rows.load(text)
-            if row["kind"] == "pause":
-                pauses[row["alertname"]] = _checked_pause(key, row)
-            else:
-                windows.append(_checked_window(key, row))
-        except Exception as error:  # somebody may have edited it; the sensor goes on
-            unreadable[key] = f"{type(error).__name__}: {error}"
+            row = checked(key, text)
+        except UnreadableRow as error:
+            unreadable[key] = error
+            continue
+        if row["kind"] == PAUSE:
+            pauses[row["alertname"]] = row
+        else:
+            parsed = matchers.parse(",".join(row["matchers"]))
+            windows.append(Window(row, parsed, clock.to_seconds(row["ends_at"])))
     windows.sort(key=lambda window: (-window.ends, window.row["id"]))
     return Controls(pauses, tuple(windows), unreadable)
 
 
-def _checked_pause(key: str, row: Dict[str, Any]) -> Dict[str, Any]:
-    _check_texts(row, "alertname", "by", "reason", "at")
-    _check_key(key, pause_name(row["alertname"]))
+def checked(key: str, text: str) -> Dict[str, Any]:
+    """Return the row of a control; raise UnreadableRow when it makes no sense."""
+    try:
+        row: Dict[str, Any] = rows.load(text)
+        if row["kind"] == PAUSE:
+            _check_texts(row, "alertname", "by", "reason", "at")
+            _check_key(key, pause_name(row["alertname"]))
+        elif row["kind"] == "maintenance":
+            _check_texts(row, "id", "starts_at", "ends_at", "by", "reason")
+            _check_key(key, window_name(row["id"]))
+            matchers.parse(",".join(row["matchers"]))
+            clock.to_seconds(row["ends_at"])
+        else:
+            raise ValueError("kind is neither pause nor maintenance")
+    except Exception as error:
+        raise UnreadableRow(key, f"{type(error).__name__}: {error}", text)
     return row
 
 
-def _checked_window(key: str, row: Dict[str, Any]) -> Window:
-    if row["kind"] != "maintenance":
-        raise ValueError("kind is neither pause nor maintenance")
-    _check_texts(row, "id", "starts_at", "ends_at", "by", "reason")
-    _check_key(key, window_name(row["id"]))
-    parsed = matchers.parse(",".join(row["matchers"]))
-    return Window(row, parsed, clock.to_seconds(row["ends_at"]))
+def set_unreadable_aside(
+    stackstorm: StackStorm,
+    controls: Controls,
+    set_aside: Callable[[UnreadableRow], None],
+    now: float,
+) -> Controls:
+    """Set the rows that cannot be read aside; return the Controls that remain.
+
+    What a key says to be a pause stays one, as it may hold a whole fleet back.
+
+    :param set_aside: writes an entry about a row, which it leaves in its place.
+    """
+    for key, error in controls.unreadable.items():
+        set_aside(error)
+        name = key[len(rows.CONTROL) :]
+        alertname = name[len(pause_name("x")) - 1 :]
+        if key == rows.key(rows.CONTROL, pause_name(alertname)):
+            reason = "its row could not be read, and is set aside; the pause stays"
+            at = clock.to_text(now)
+            about = {"alertname": alertname, "by": UNKNOWN_PERSON, "reason": reason, "at": at}
+            rows.write(stackstorm, rows.CONTROL, name, {"kind": PAUSE, **about})
+        else:
+            stackstorm.delete_key(key)
+    return read(stackstorm) if controls.unreadable else controls
 
 
 def _check_texts(row: Dict[str, Any], *names: str) -> None:

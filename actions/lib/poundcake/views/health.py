@@ -342,11 +342,11 @@ def _ready(listener: ListenerSettings, url: str) -> bounded.Answer:
 
 
 def check_controls(stackstorm: StackStorm) -> List[Finding]:
-    """List pauses and maintenance. An unreadable control is a fault, as it holds everything."""
+    """List pauses and maintenance, and the controls that cannot be read."""
     controls = queries.list_maintenance(stackstorm)
     windows = [item for item in controls["maintenance"] if item["active"]]
     findings = [
-        Finding("controls", FAULT, item["reason"], "st2 key delete " + item["key"])
+        Finding("controls", FAULT, item["reason"], aside.LIST_COMMAND)
         for item in controls["paused"]
         if item["kind"] == "unreadable"
     ]
