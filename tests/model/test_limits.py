@@ -8,6 +8,7 @@ from poundcake.core.decisions import RETRY
 from poundcake.core.requests import BY_HAND
 from poundcake.errors import ExpectedError
 from poundcake.operators import commands, controls
+from poundcake.sensor.controller import INBOX_IDLE_SECONDS
 from poundcake.st2 import executions, rows, triggers
 from poundcake.views import queries
 
@@ -382,7 +383,7 @@ def test_a_person_gets_one_more_attempt_now_whatever_the_limits_say(pack, prepar
     prepare(pack)
     sent = len(pack.stackstorm.dispatched())
     request_id = pack.order(commands.RETRY)
-    pack.steps(4)
+    pack.steps(INBOX_IDLE_SECONDS + 4)
     assert len(pack.stackstorm.dispatched()) == sent + 1
     attempt = pack.alert()["attempts"][-1]
     assert (attempt["by"], attempt["why"]) == ("ann", "the disk is replaced")
@@ -450,7 +451,7 @@ def test_an_attempt_by_hand_is_refused_by_the_sensor_when_things_changed_meanwhi
     """Of two commands at once one is obeyed, and the other's request says why not."""
     repeat(pack, 1, "failed")
     ids = [pack.order(commands.RETRY) for _ in range(2)]
-    pack.steps(4)
+    pack.steps(INBOX_IDLE_SECONDS + 4)
     entries = [pack.request(request_id)["alerts"][0] for request_id in ids]
     assert [entry["decision"] for entry in entries] == ["dispatch", "rejected"]
     assert entries[1]["reason"] == "a remediation of it runs: one at a time"

@@ -148,6 +148,8 @@ class FakeStackStorm:
         self.enforcements = []
         self.executions = {}
         self.disabled_rules = []  # documents: ref, enabled, criteria
+        # Likewise, on the triggers that only report.
+        self.listeners = [{"ref": "tests.listens", "enabled": True, "criteria": {}}]
         self.rules = []
         self.pack_rules = {}
 
@@ -272,8 +274,10 @@ class FakeStackStorm:
     def list_resources(self, kind, pack="poundcake", trigger=None):
         self._answer("list_resources")
         assert (kind, pack) == ("rules", "poundcake"), "FakeContent has the others"
-        if trigger:
+        if trigger == "poundcake.alert":
             return copy.deepcopy(self.disabled_rules)
+        if trigger:
+            return copy.deepcopy(self.listeners)
         return copy.deepcopy(list(self.pack_rules.values()))
 
     def save_resource(self, kind, document, id_):

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import yaml
 
-from poundcake import clock
+from poundcake import clock, hosts
 from poundcake.errors import SettingsError
 from poundcake.secret import SUFFIX, ReadKey, Secret
 
@@ -379,7 +379,7 @@ def from_config(config: Optional[Mapping[str, Any]], read: Optional[ReadKey] = N
 def check_exposure(settings: Settings) -> None:
     """Raise SettingsError when the listener would be open to a network without credentials."""
     listener = settings.listener
-    if listener.host in ("127.0.0.1", "::1", "localhost"):
+    if hosts.is_loopback(listener.host.lower()):
         return
     if listener.has_credentials or listener.allow_unauthenticated:
         return

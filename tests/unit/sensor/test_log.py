@@ -14,6 +14,7 @@ from poundcake.core import payload
 from poundcake.errors import StackStormError
 from poundcake.operators import commands
 from poundcake.sensor import log as events
+from poundcake.sensor.controller import INBOX_IDLE_SECONDS
 from poundcake.sensor.listener import Listener
 from poundcake.sensor.log import EVENTS, EventLog
 from poundcake.st2 import rows
@@ -314,7 +315,7 @@ def test_what_a_person_does_is_told_like_any_request(log):
     pack.finish("failed")
     pack.steps(2)
     request_id = pack.order(commands.ACKNOWLEDGE, reason=MARKER)
-    pack.steps(3)
+    pack.steps(INBOX_IDLE_SECONDS + 3)
     (line,) = [item for item in log("decided") if item["request_id"] == request_id]
     assert line["source"] == "by_hand" and MARKER not in str(log())
 

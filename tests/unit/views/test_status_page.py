@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from poundcake.core.alert import STATES
 from poundcake.operators import controls
-from poundcake.sensor.controller import Controller
+from poundcake.sensor.controller import CONTROLS_IDLE_SECONDS, Controller
 from poundcake.sensor.listener import Listener
 from poundcake.settings import SettingsError, from_config
 from poundcake.views import overview, status_page
@@ -383,7 +383,7 @@ def test_whatever_is_held_back_is_shown_with_the_command_to_end_it():
     site.pack.pause("HighCpu", reason="noisy")
     stackstorm, now = site.pack.stackstorm, site.pack.clock()
     window = controls.start_maintenance(stackstorm, 'a="b"', "2h", "upgrade", "bob", now)
-    site.pack.steps(3)
+    site.pack.steps(CONTROLS_IDLE_SECONDS + 1)
     document = site.document()
     text = " ".join(document.text.split())
     for words in (

@@ -31,10 +31,14 @@ from poundcake.st2.client import StackStorm
 WATCH_SECONDS = 0.5
 WATCH_AT_EASE_SECONDS = 1.0  # when nobody waits for room
 WATCH_STORM_SECONDS = 2.0  # likewise, and many run: a look costs with their number
+# The inbox is polled for what came through StackStorm's API. Controls are read before decisions, and
+# while anything is held back.
 INBOX_POLL_SECONDS = 1.0
+INBOX_IDLE_SECONDS = 4.0
 INBOX_WHOLE_SECONDS = 30
 INBOX_OVERLAP = 20
 CONTROLS_SECONDS = 1.0
+CONTROLS_IDLE_SECONDS = 10.0
 HEARTBEAT_SECONDS = 1.0
 REMEMBERED_REQUESTS = 10000
 STORM_IN_FLIGHT = 5
@@ -141,15 +145,18 @@ class Controller:
 
     def _round(self) -> None:
         # What may have changed outside: the operators' pauses, the inbox, what was dispatched.
-        if self._is_due("controls", CONTROLS_SECONDS):
-            self._read_controls()
-        if self._is_due("inbox", INBOX_POLL_SECONDS):
+        is_idle = not self._known_inbox and not self._ledger.in_flight
+        if self._is_due("inbox", INBOX_IDLE_SECONDS if is_idle else INBOX_POLL_SECONDS):
             self._poll_inbox()
         self._look_aside()
         if self._ledger.in_flight and self._is_due("watch", self._pace()):
             self._dispatches.follow()
+        entries = min(ENTRIES_A_TICK, len(self._queue))  # those that the controls are read for
+        decides = entries > 0 or self._ledger.holds_any
+        if self._is_due("controls", CONTROLS_SECONDS if decides else CONTROLS_IDLE_SECONDS):
+            self._read_controls()
         # Decide, in memory alone. Intake comes before release: a held alert may have resolved.
-        self._decide()
+        self._decide(entries)
         if self._is_due("heartbeat", HEARTBEAT_SECONDS):
             self._intake.miss_heartbeats(self._heard_from)
         self._intake.release()
@@ -285,8 +292,8 @@ class Controller:
         row = content if isinstance(content, dict) else {"batch_id": "", "unsent": [content]}
         self._aside.write(aside.of_row(key, reason, row, self._now()))
 
-    def _decide(self) -> None:
-        for _ in range(min(ENTRIES_A_TICK, len(self._queue))):
+    def _decide(self, entries: int) -> None:
+        for _ in range(entries):
             entry = self._queue[0]
             if entry["request_id"] not in self._recorder.requests.rows:
                 self._decide_one(entry)

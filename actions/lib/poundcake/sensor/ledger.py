@@ -135,6 +135,11 @@ class Ledger:
         return sum(n for (state, _), n in self._held_counts.items() if state == PENDING)
 
     @property
+    def holds_any(self) -> bool:
+        """Whether the next attempt of any alert is held back."""
+        return bool(self._held)
+
+    @property
     def held(self) -> List[Row]:
         """The rows of the alerts whose next attempt is held back."""
         return [self.alerts[fingerprint] for fingerprint in self._held]

@@ -15,6 +15,7 @@ from poundcake.sensor.log import EventLog
 from poundcake.sensor.metrics import Metrics
 from poundcake.st2 import executions, outbox, triggers
 from poundcake.st2.client import StackStorm
+from poundcake.st2.listeners import Listeners
 from poundcake.st2.outbox import Report
 
 # Reports are triggers too, and StackStorm's rules engine must process each one. While remediations
@@ -62,6 +63,8 @@ class Publisher:
         self._metrics = metrics or Metrics()
         self._dispatches: Deque[Report] = collections.deque()
         self._reports: Deque[Report] = collections.deque()
+        self._listeners = Listeners(stackstorm, now)
+        self._has_reported = False  # since the last save
         self._sent_at: Dict[str, float] = {}  # dispatch_id -> when last sent; infinite when not yet
         self._began_at = now()
         self._probe: Optional[Tuple[str, float]] = None  # (probe_id, sent_at) under way
@@ -79,7 +82,7 @@ class Publisher:
 
     def load(self, reports: Iterable[Report]) -> None:
         """Start with the reports that an earlier process may not have sent."""
-        self._reports.extend(reports)
+        self.add_reports(reports)
         self._began_at = self._now()
 
     def add_dispatch(self, row: Row, attempt: Attempt) -> None:
@@ -98,8 +101,8 @@ class Publisher:
         return [payload["dispatch_id"] for _, payload, _ in unsent]
 
     def add_reports(self, reports: Iterable[Report]) -> None:
-        """Queue reports, to be sent as the bus has room."""
-        self._reports.extend(reports)
+        """Queue the reports that a rule listens to, to be sent as the bus has room."""
+        self._reports.extend(item for item in reports if self._listeners.hear(*item[:2]))
 
     def send(self, busy: bool) -> None:
         """Send what is queued; reports are sent slowly while remediations run (``busy``)."""
@@ -112,6 +115,8 @@ class Publisher:
                 if trigger == triggers.ALERT:
                     self._sent_at[payload["dispatch_id"]] = self._now()
                     self._record_dispatch(payload)
+                else:
+                    self._has_reported = True
                 queue.popleft()
 
     def emit(self, trigger: str, payload: Dict[str, Any], trace_tag: Optional[str] = None) -> bool:
@@ -193,8 +198,10 @@ class Publisher:
         """Store the unsent reports, before ``track`` removes the batches that contain them."""
         batch_id, count, at = self._saved
         # A stale copy only means repeated reports after a crash, so tidying can wait.
-        tidy = (count or batch_id != newest_batch) and not at <= self._now() < at + TIDY_SECONDS
+        is_stale = count or (self._has_reported and batch_id != newest_batch)
+        tidy = is_stale and not at <= self._now() < at + TIDY_SECONDS
         if self._reports or tidy:
+            self._has_reported = False
             outbox.save_reports(self._stackstorm, newest_batch, self._reports)
             self._saved = (newest_batch, len(self._reports), self._now())
 
