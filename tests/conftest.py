@@ -36,7 +36,7 @@ def world(tmp_path_factory):
     """The StackStorm at hand: a real one through ``ST2_API_URL``, else the embedded engine."""
     from tests.support.world import open_world
 
-    with open_world(tmp_path_factory.mktemp("world")) as found:
+    with open_world(tmp_path_factory.mktemp("world")) as found, found.hears():
         yield found
 
 

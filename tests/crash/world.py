@@ -40,10 +40,11 @@ def open_crash_world(folder, kill=None, **config):
         sensor = Sensor(pack, config, _token(engine), folder / "sensor.log")
         proxy = Proxy(engine.api_url, kill, sensor)
         stack.callback(proxy.stop)
-        sensor.start(proxy.url)
-        stack.callback(sensor.stop)
         url = "http://127.0.0.1:%d" % config["port"]
         world = World(engine.api_url, engine.api_key, url, engine.env, pack)
+        stack.enter_context(world.hears())
+        sensor.start(proxy.url)
+        stack.callback(sensor.stop)
         world.wait(lambda: _listens(url, sensor), "the listener")
         yield CrashWorld(world, sensor, proxy)
 

@@ -30,6 +30,7 @@ from tests.demo.servers import (
     webhook,
 )
 from tests.demo.timeline import Timeline
+from tests.support.world import World
 
 FOLDER = ROOT / ".demo"
 SERVICE = "shop"
@@ -289,6 +290,9 @@ def set_up(stack):
     if not sys.stdout.isatty():
         engine.env["ST2_COLORIZE"] = "false"
     say(f"  engine        runs StackStorm packs; PoundCake's webhook is {engine.webhook_url}")
+    # The timeline reads the changes of state, which are sent when a rule listens.
+    world = World(engine.api_url, engine.api_key, engine.listener_url, engine.env)
+    stack.enter_context(world.hears("poundcake.lifecycle"))
     service = stack.enter_context(Service(FOLDER / "service"))
     say(f"  {SERVICE:<12}  a small HTTP service, the one to die")
     receiver = webhook(engine.webhook_url, token=token)

@@ -53,7 +53,7 @@ def strict(tmp_path_factory):
     config = dict(max_concurrent=1, cooldown_seconds=COOLDOWN_SECONDS, backoff_factor=1)
     config.update(max_attempts=2, rate_limit=[], breaker_failures=3, breaker_seconds=10)
     config.update(cancel_on_resolve=True, dry_run_alertnames=[DRY])
-    with open_world(tmp_path_factory.mktemp("strict"), **config) as found:
+    with open_world(tmp_path_factory.mktemp("strict"), **config) as found, found.hears():
         yield found
 
 

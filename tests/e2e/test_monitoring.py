@@ -1,5 +1,6 @@
 """What the folder monitoring/ ships, with the real Prometheus, Alertmanager and their tools."""
 
+import contextlib
 import json
 import os
 import re
@@ -216,8 +217,11 @@ def test_silence_of_alertmanager_is_noticed_and_told(tmp_path):
     engine = servers.Engine(tmp_path / "engine", watchdog_seconds=10)
     receivers = [servers.webhook(engine.webhook_url)]
     labels = {"alertname": "Watchdog", "severity": "none"}
-    with engine, servers.Alertmanager(tmp_path / "am", receivers, repeat_interval="2s") as source:
-        world = world_of(engine)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(engine)
+        beating = servers.Alertmanager(tmp_path / "am", receivers, repeat_interval="2s")
+        source = stack.enter_context(beating)
+        world = stack.enter_context(world_of(engine).hears())
 
         def ready():
             return requests.get(engine.listener_url + "/ready", timeout=30)

@@ -108,17 +108,34 @@ class World:
         assert status == "succeeded", result
         return result
 
-    @contextlib.contextmanager
     def rule(self, alertname, action, parameters=None, trigger="poundcake.alert"):
         """A rule for one alertname, for as long as the block lasts."""
-        name = "e2e_" + uuid.uuid4().hex[:10]
+        criteria = {"trigger.alertname": {"type": "eq", "pattern": alertname}}
+        return self._rule(trigger, criteria, {"ref": action, "parameters": parameters or {}})
+
+    @contextlib.contextmanager
+    def hears(self, *triggers):
+        """Have these triggers sent, which are sent when a rule listens, while the block lasts.
+
+        The rules never start anything: no letter of a name has a part. The sensor cannot know that.
+        """
+        part = {"item.part": {"type": "equals", "pattern": "x"}}
+        nothing = {"type": "search", "condition": "any", "pattern": part}
+        with contextlib.ExitStack() as stack:
+            for trigger in triggers or ("poundcake.lifecycle", "poundcake.alert_resolved"):
+                criteria = {"trigger.alertname": nothing}
+                stack.enter_context(self._rule(trigger, criteria, {"ref": "core.noop"}))
+            yield self
+
+    @contextlib.contextmanager
+    def _rule(self, trigger, criteria, action):
         rule = {
-            "name": name,
+            "name": "e2e_" + uuid.uuid4().hex[:10],
             "pack": "default",
             "enabled": True,
             "trigger": {"type": trigger, "parameters": {}},
-            "criteria": {"trigger.alertname": {"type": "eq", "pattern": alertname}},
-            "action": {"ref": action, "parameters": parameters or {}},
+            "criteria": criteria,
+            "action": action,
         }
         created = self.api("POST", "/rules", json=rule)
         try:

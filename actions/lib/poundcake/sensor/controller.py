@@ -31,8 +31,8 @@ from poundcake.st2.client import StackStorm
 WATCH_SECONDS = 0.5
 WATCH_AT_EASE_SECONDS = 1.0  # when nobody waits for room
 WATCH_STORM_SECONDS = 2.0  # likewise, and many run: a look costs with their number
-# The inbox is polled for what came through StackStorm's API. Controls are read before decisions, and
-# while anything is held back.
+# The inbox is polled for what came through StackStorm's API. Controls are read before decisions,
+# and while anything is held back.
 INBOX_POLL_SECONDS = 1.0
 INBOX_IDLE_SECONDS = 4.0
 INBOX_WHOLE_SECONDS = 30
