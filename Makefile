@@ -5,6 +5,8 @@ LISTENER_PORT ?= 8090
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# The sensor, each action and each test process would compile all of their modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo up test-unit test soak bench lint format docs screenshots servers clean
 
