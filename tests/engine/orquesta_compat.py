@@ -34,6 +34,7 @@ with warnings.catch_warnings():
     from orquesta.specs.base import Spec
     from orquesta.specs.native.v1 import models
     from orquesta.utils import parameters as inline_parameters
+    from orquesta.utils import schema as schemas
 
 __all__ = [
     "conducting",
@@ -129,6 +130,18 @@ def _get_schema(cls, includes=("meta",), resolve_specs=True):
     return _schema(cls, includes and tuple(includes), resolve_specs)
 
 
+_merged = {}  # ids of two schemas -> both, so that the ids stay theirs, and the merged one
+
+
+def _merge_schema(one, other, overwrite=True, _original=schemas.merge_schema):
+    """Merge two schemas, once for the same two; what is made of them is only read."""
+    key = id(one), id(other), overwrite
+    if key not in _merged:
+        _merged[key] = one, other, _original(one, other, overwrite)
+    return _merged[key][2]
+
+
+schemas.merge_schema = _merge_schema
 Spec.get_schema = classmethod(_get_schema)
 Spec.get_meta_schema = classmethod(functools.cache(Spec.get_meta_schema.__func__))
 

@@ -2,11 +2,12 @@
 
 An interpreter that has done the slow imports forks for each script. The new process gets what any
 process gets: arguments, environment with PYTHONPATH, folder, standard files, a session. Only the
-modules named at the start are there already.
+modules named at the start are there already, and those of the PYTHONPATH that a run names.
 """
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import selectors
@@ -33,12 +34,14 @@ class Python:
         self._lock = threading.Lock()
         self._control = None
 
-    def run(self, command, environment, stdin=b"", timeout=None):
+    def run(self, command, environment, stdin=b"", timeout=None, imports=()):
         """Run a script with arguments; its (exit code, stdout, stderr), as text.
 
         After `timeout` seconds its process group is killed, and the exit code is TIMED_OUT.
+        `imports` names modules of its PYTHONPATH that stay imported for the runs that follow.
         """
         request = {"command": command, "environment": environment, "folder": os.getcwd()}
+        request["imports"] = list(imports)
         with contextlib.ExitStack() as stack:
             asked = stack.enter_context(_file(json.dumps(request).encode()))
             given = stack.enter_context(_file(stdin))
@@ -98,9 +101,58 @@ def _read(files, pid, timeout):
     return found, timed_out
 
 
+class _Warm:
+    """The modules of one PYTHONPATH that stay imported for as long as their files are the same."""
+
+    def __init__(self):
+        self._path = None
+        self._files = {}  # name of a module -> (its file, when that was changed)
+        self._tried = set()
+
+    def prepare(self, request):
+        """Import what the request names; what cannot be imported is left to the script."""
+        path = request["environment"].get("PYTHONPATH")
+        if not path or not request["imports"] or self._path not in (None, path):
+            return
+        self._path = path
+        if any(_changed_at(file) != at for file, at in self._files.values()):
+            for name in self._files:
+                sys.modules.pop(name, None)
+            self._files, self._tried = {}, set()
+        missing = [name for name in request["imports"] if name not in self._tried]
+        if not missing:
+            return
+        self._tried.update(missing)
+        folders = [os.path.join(folder, "") for folder in path.split(os.pathsep)]
+        before = list(sys.path)
+        # Without the folder of this script: the script that runs has its own.
+        sys.path[:1] = folders
+        importlib.invalidate_caches()
+        for name in missing:
+            with contextlib.suppress(Exception, SystemExit):
+                importlib.import_module(name)
+        sys.path[:] = before
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None) or ""
+            if name not in self._files and file.startswith(tuple(folders)):
+                self._files[name] = file, _changed_at(file)
+        gc.freeze()
+
+
+def _changed_at(file):
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:
+        return None
+
+
 def _serve(control):
-    """Fork at each request, and tell its process id and its exit code; in the child, its files."""
+    """Fork at each request, and tell its process id and its exit code.
+
+    In the child, return the request and its files.
+    """
     running = {}
+    warm = _Warm()
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
         while True:
@@ -116,13 +168,16 @@ def _serve(control):
                 data, files, _, _ = socket.recv_fds(control, 1, 5)
                 if not data:
                     sys.exit()
+                with open(files[0], "rb", closefd=False) as asked:
+                    request = json.load(asked)
+                warm.prepare(request)
                 pid = os.fork()
                 if not pid:
                     os.setsid()
                     for end, (_, told) in running.items():
                         os.close(end)
                         os.close(told)
-                    return files
+                    return request, files
                 *files, told = files
                 for file in files:
                     os.close(file)
@@ -137,11 +192,10 @@ def _tell(file, text):
         os.write(file, str(text).encode())
 
 
-def _become(asked, stdin, stdout, stderr, told):
+def _become(request, asked, stdin, stdout, stderr, told):
     """Be the process that was asked for; returns the path of its script."""
+    os.close(asked)
     os.close(told)
-    with os.fdopen(asked, "rb") as file:
-        request = json.load(file)
     for number, file in enumerate((stdin, stdout, stderr)):
         os.dup2(file, number)
         os.close(file)
@@ -163,9 +217,9 @@ def _main():
         with contextlib.suppress(ImportError):
             __import__(module)
     gc.freeze()
-    files = _serve(control)
+    request, files = _serve(control)
     control.close()
-    script = _become(*files)
+    script = _become(request, *files)
     main = sys.modules["__main__"] = types.ModuleType("__main__")
     main.__file__ = script
     with open(script, "rb") as file:

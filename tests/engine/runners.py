@@ -3,7 +3,9 @@
 A runner takes a Job and returns (status, result), in the shapes StackStorm's runners give.
 """
 
+import ast
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
@@ -86,6 +88,23 @@ def run_inquirer(job):
     return "pending", {name: job.runner_parameters[name] for name in asked}
 
 
+@functools.lru_cache
+def _imports(path, changed_at):
+    """The modules that a script imports at its top, as far as its text tells."""
+    try:
+        body = ast.parse(Path(path).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return ()
+    names = []
+    for node in body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(names)
+
+
 def run_python(job):
     """The class in the entry point, in a process of its own."""
     params = job.runner_parameters
@@ -112,7 +131,13 @@ def run_python(job):
         command = [sys.executable, "-u", *command]
         code, stdout, stderr = _run(command, timeout, environment, stdin=stdin)
     else:
-        code, stdout, stderr = PYTHON.run(command, environment, stdin=stdin or b"", timeout=timeout)
+        code, stdout, stderr = PYTHON.run(
+            command,
+            environment,
+            stdin=stdin or b"",
+            timeout=timeout,
+            imports=_imports(job.entry_point, os.stat(job.entry_point).st_mtime_ns),
+        )
     if code == 220:
         raise ValueError(stderr)
     # What StackStorm shows for an action that ended without a result.

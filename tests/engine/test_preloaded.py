@@ -95,3 +95,36 @@ def test_it_ends_with_the_process_that_made_it(tmp_path):
     while os.path.exists(f"/proc/{interpreter}") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not os.path.exists(f"/proc/{interpreter}")
+
+
+def test_modules_that_a_run_names_stay_imported_until_their_file_changes(tmp_path):
+    """Those of its PYTHONPATH only; a change takes effect with the next run."""
+    python = preloaded.Python()
+    (tmp_path / "lib").mkdir()
+    script, module = tmp_path / "script.py", tmp_path / "lib/warm_module.py"
+    script.write_text("import sys; there = 'warm_module' in sys.modules\nimport warm_module")
+    with open(script, "a") as file:
+        file.write("\nprint(there, warm_module.VALUE, warm_module.__file__)")
+    environment = dict(os.environ, PYTHONPATH=str(tmp_path / "lib"))
+
+    def run(*imports):
+        return python.run([str(script)], environment, imports=imports)[1].split()
+
+    module.write_text("VALUE = 1")
+    assert run() == ["False", "1", str(module)]
+    assert run("warm_module", "warm_module.VALUE", "no_such_module") == ["True", "1", str(module)]
+    assert run() == ["True", "1", str(module)]
+    module.write_text("VALUE = 22")
+    assert run("warm_module") == ["True", "22", str(module)]
+
+
+def test_a_module_that_cannot_be_imported_fails_in_the_script_that_imports_it(tmp_path):
+    """As it does without having been named."""
+    python = preloaded.Python()
+    (tmp_path / "broken.py").write_text("import sys; sys.exit('broken')")
+    script = tmp_path / "script.py"
+    script.write_text("import broken")
+    environment = dict(os.environ, PYTHONPATH=str(tmp_path))
+    for _ in range(2):
+        found = python.run([str(script)], environment, imports=["broken"])
+        assert found == (1, "", "broken\n")

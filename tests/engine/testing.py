@@ -15,13 +15,7 @@ import yaml
 from tests.engine import preloaded
 
 ROOT = Path(__file__).resolve().parents[2]
-ST2 = preloaded.Python(
-    "st2client.client",
-    "st2client.base",
-    "st2client.commands.action",
-    "st2client.commands.auth",
-    "st2client.commands.inquiry",
-)
+ST2 = preloaded.Python("ready_st2")
 
 
 def st2(arguments, environment):

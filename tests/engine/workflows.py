@@ -13,6 +13,7 @@ evaluated wherever it is used. Nothing here prevents it, because nothing in Stac
 import contextlib
 import dataclasses
 import datetime
+import functools
 import threading
 import uuid
 
@@ -59,11 +60,27 @@ class ActionRequest:
     context: dict
 
 
-def _inspect(spec, st2_context, find_action):
+_inspected = {}  # what Orquesta finds, which depends on the text and on the names of the context
+
+
+def _defects(spec, definition, names):
+    if (definition, names) not in _inspected:
+        _inspected[definition, names] = spec.inspect(app_ctx=dict.fromkeys(names))
+    return _inspected[definition, names]
+
+
+@functools.lru_cache(maxsize=256)
+def _graph_of(definition):
+    """The graph of a definition, which a run only reads."""
+    return conducting.WorkflowConductor(load_definition(definition)).graph
+
+
+def _inspect(spec, definition, st2_context, find_action):
     """Errors that keep a workflow from starting, as [{"type", "message", "spec_path", ...}]."""
     errors = []
-    for category, entries in spec.inspect(app_ctx=st2_context).items():
+    for category, entries in _defects(spec, definition, tuple(st2_context)).items():
         for entry in entries:
+            entry = dict(entry)
             if category in ("context", "expressions") and "language" not in entry:
                 entry["language"] = entry.pop("type")
             errors.append({**entry, "type": _CATEGORIES[category]})
@@ -131,9 +148,10 @@ class Workflow:
         """
         try:
             spec = load_definition(definition)
-            errors = _inspect(spec, st2_context, find_action)
+            errors = _inspect(spec, definition, st2_context, find_action)
             if not errors:
                 conductor = conducting.WorkflowConductor(spec, context=st2_context, inputs=inputs)
+                conductor._graph = _graph_of(definition)
                 workflow = cls(conductor, [], uuid.uuid4().hex[:24], kv)
                 workflow._begin()
         except Exception as error:

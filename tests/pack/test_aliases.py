@@ -9,7 +9,6 @@ import os
 from dataclasses import asdict
 
 import pytest
-import yaml
 from poundcake.inert import inert
 from poundcake.operators import commands, controls
 from poundcake.st2 import rows
@@ -21,11 +20,12 @@ from st2tests.base import BaseActionAliasTestCase
 from tests.support.alerts import alert
 from tests.support.fakes import PACK
 from tests.support.pack import Pack
+from tests.support.sources import parse_yaml
 
 ALIASES = {}
 for path in sorted(glob.glob(os.path.join(PACK, "aliases", "*.yaml"))):
     with open(path, encoding="utf-8") as handle:
-        ALIASES[os.path.splitext(os.path.basename(path))[0]] = yaml.safe_load(handle)
+        ALIASES[os.path.splitext(os.path.basename(path))[0]] = parse_yaml(handle)
 
 ID = "0193f3a2-0000-7000-8000-000000000000"
 # What people write: the alias that must match, and the parameters that it must give.
@@ -218,7 +218,7 @@ def test_an_alias_has_the_name_of_its_action_and_gives_valid_parameters(name):
     assert alias["action_ref"] == "poundcake." + name
     assert alias["description"].endswith(".") and alias["ack"]["format"].endswith(".")
     with open(os.path.join(PACK, "actions", name + ".yaml"), encoding="utf-8") as handle:
-        known = yaml.safe_load(handle)["parameters"]
+        known = parse_yaml(handle)["parameters"]
     given = [parameters for _, (of, parameters) in COMMANDS.items() if of == name]
     fixed = set(alias.get("immutable_parameters", {}))
     required = {parameter for parameter, schema in known.items() if schema.get("required")}
@@ -230,7 +230,7 @@ def test_an_alias_has_the_name_of_its_action_and_gives_valid_parameters(name):
 def test_the_acting_person_is_the_one_who_chats(name):
     """An action that needs a name gets the one that chat knows; nobody can give another."""
     with open(os.path.join(PACK, "actions", name + ".yaml"), encoding="utf-8") as handle:
-        asks = "by" in yaml.safe_load(handle)["parameters"]
+        asks = "by" in parse_yaml(handle)["parameters"]
     fixed = ALIASES[name].get("immutable_parameters", {})
     assert fixed == ({"by": "{{ api_user or '' }}"} if asks else {})
 

@@ -15,6 +15,7 @@ from tests.support import editable
 from tests.support.designer import Designer, metadata_with
 from tests.support.environment import STACKSTORM_INSTALLED
 from tests.support.fakes import PACK
+from tests.support.sources import parse_yaml
 
 ROOT = Path(PACK)
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # hundreds of texts are read
@@ -35,14 +36,14 @@ METADATA = [
     if yaml.load(read(path), Loader=LOADER)["runner_type"] == "orquesta"
 ]
 RULES = paths("rules/*.yaml", "examples/*/rules/*.yaml")
-EDITS = yaml.safe_load(read("tests/fixtures/designer_edits.yaml"))
+EDITS = parse_yaml(read("tests/fixtures/designer_edits.yaml"))
 
 
 def snippets():
     """Yield ``(where, text, content)`` of the YAML blocks of the documentation."""
     for page in paths("README.md", "docs/*.md"):
         for number, text in enumerate(re.findall(r"(?ms)^```yaml\n(.*?)^```", read(page))):
-            content = yaml.safe_load(text)
+            content = parse_yaml(text)
             if isinstance(content, dict):
                 yield f"{page} {number}", text, content
 
@@ -122,7 +123,7 @@ def test_a_snippet_of_the_documentation_can_be_edited(where):
         assert editable.faults_of_rule(text) == []
 
 
-@pytest.mark.parametrize("form", yaml.safe_load(read("tests/fixtures/not_editable.yaml")))
+@pytest.mark.parametrize("form", parse_yaml(read("tests/fixtures/not_editable.yaml")))
 def test_any_other_form_is_a_fault(form):
     """The check sees each form that the web UI breaks."""
     assert form["fault"] in "\n".join(editable.faults_of_workflow(form["text"]))
@@ -240,7 +241,7 @@ def test_the_parameters_in_the_metadata_can_be_changed(path):
     """All of them are written anew, and mean the same."""
     before = yaml.load(read(path), Loader=LOADER)
     for name in before["parameters"]:
-        after = yaml.safe_load(metadata_with(read(path), name, "description", "Another one."))
+        after = parse_yaml(metadata_with(read(path), name, "description", "Another one."))
         expected = copy.deepcopy(before)
         expected["parameters"][name]["description"] = "Another one."
         assert after == expected

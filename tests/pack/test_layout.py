@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakes import PACK
+from tests.support.sources import nodes_of
 
 TESTS = Path(PACK, "tests")
 FILES = sorted(str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py"))
@@ -14,7 +15,7 @@ FILES = sorted(str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py"))
 
 def modules_of(path):
     """Yield the dotted names that a file imports."""
-    for node in ast.walk(ast.parse((TESTS / path).read_text(encoding="utf-8"))):
+    for node in nodes_of(str(TESTS / path), ast.Import, ast.ImportFrom):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 yield "%s.%s" % (node.module, alias.name)
@@ -51,9 +52,8 @@ def test_modules_and_functions_stay_short(path):
     """Under 500 lines a module and 50 a function."""
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 500
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno + 1 < 50, node.name
+    for node in nodes_of(str(path), ast.FunctionDef):
+        assert node.end_lineno - node.lineno + 1 < 50, node.name
 
 
 def test_make_help_lists_every_target():

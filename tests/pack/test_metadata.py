@@ -21,6 +21,7 @@ from tests.support.alerts import alert, notification
 from tests.support.environment import STACKSTORM_INSTALLED
 from tests.support.fakes import NOW, PACK, assert_inert, load_fixture
 from tests.support.rows import STARTS_AT, a_row
+from tests.support.sources import nodes_of, parse_yaml
 
 METADATA_ORDER = ["name", "runner_type", "description", "enabled", "entry_point", "parameters"]
 PARAMETER_ORDER = ["type", "description", "required", "default", "position"]
@@ -40,7 +41,7 @@ CORE_ACTIONS = {
 
 def load_yaml(path):
     with open(os.path.join(PACK, path), encoding="utf-8") as handle:
-        return yaml.safe_load(handle)
+        return parse_yaml(handle)
 
 
 def paths(pattern):
@@ -503,9 +504,7 @@ def test_the_example_config_has_known_settings_with_their_types():
 
 def imported(path):
     """Yield the top-level names of the modules that a Python file imports."""
-    with open(os.path.join(PACK, path), encoding="utf-8") as handle:
-        tree = ast.parse(handle.read(), path)
-    for node in ast.walk(tree):
+    for node in nodes_of(os.path.join(PACK, path), ast.Import, ast.ImportFrom):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name.split(".")[0]

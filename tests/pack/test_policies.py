@@ -4,9 +4,9 @@ import os
 from glob import glob
 
 import pytest
-import yaml
 
 from tests.support.fakes import PACK
+from tests.support.sources import parse_yaml
 
 # The parameters of StackStorm 3.9.0; see st2common/policies/meta and PolicyAPI in its source.
 PARAMETERS = {
@@ -18,7 +18,7 @@ FIELDS = ["name", "description", "enabled", "resource_ref", "policy_type", "para
 
 def load(path):
     with open(path, encoding="utf-8") as handle:
-        return yaml.safe_load(handle)
+        return parse_yaml(handle)
 
 
 POLICIES = {

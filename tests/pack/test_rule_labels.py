@@ -1,7 +1,6 @@
 """What the shipped rules make of the labels that public alerts really have."""
 
 import pytest
-import yaml
 from poundcake.core import payload
 from poundcake.st2 import criteria, triggers
 
@@ -9,8 +8,9 @@ from tests.engine import expressions
 from tests.support.alerts import alert, notification
 from tests.support.remediation_table import PAGE, ROOT, alertnames, page, rules
 from tests.support.rows import a_row
+from tests.support.sources import parse_yaml
 
-CASES = yaml.safe_load((ROOT / "tests/fixtures/public_alerts.yaml").read_text(encoding="utf-8"))
+CASES = parse_yaml((ROOT / "tests/fixtures/public_alerts.yaml").read_text(encoding="utf-8"))
 RULES = rules()
 
 

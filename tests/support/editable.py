@@ -8,6 +8,8 @@ import re
 
 import yaml
 
+from tests.support.sources import parse_yaml
+
 AS_CODE_ONLY = "edit this input as code only"
 COORDINATES = re.compile(r"\[\s*-?\d+\s*,\s*-?\d+\s*\]")
 
@@ -94,7 +96,7 @@ def _faults_of_comments(lines):
 
 def faults_of_metadata(text):
     """Return what is wrong with the text of the metadata of a workflow's action."""
-    parameters = yaml.safe_load(text).get("parameters") or {}
+    parameters = parse_yaml(text).get("parameters") or {}
     faults = []
     for name, schema in parameters.items():
         default = schema.get("default")
@@ -112,7 +114,7 @@ def faults_of_metadata(text):
 
 def faults_of_rule(text):
     """Return what is wrong with the text of a rule."""
-    criteria = yaml.safe_load(text).get("criteria") or {}
+    criteria = parse_yaml(text).get("criteria") or {}
     return [
         f"{key}: a list shows as one word; use type regex with ^(A|B)$"
         for key, criterion in criteria.items()

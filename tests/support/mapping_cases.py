@@ -1,16 +1,16 @@
 """Mappings that the tests make up, and the actions that these know."""
 
-import yaml
 from hypothesis import strategies as st
 from poundcake.mappings.actions import PHASES, ActionInfo
 from poundcake.mappings.model import Conditions, Mapping, Step
 
 from tests.support.fakes import PACK
+from tests.support.sources import parse_yaml
 
 
 def _runners():
     with open(PACK + "/tests/engine/content/runners.yaml", encoding="utf-8") as handle:
-        return {runner["name"]: runner["runner_parameters"] for runner in yaml.safe_load(handle)}
+        return {runner["name"]: runner["runner_parameters"] for runner in parse_yaml(handle)}
 
 
 _RUNNERS = _runners()

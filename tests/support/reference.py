@@ -11,8 +11,6 @@ import re
 import sys
 from dataclasses import fields
 
-import yaml
-
 from tests.conftest import ROOT  # it puts the pack's folders on the path
 
 # isort: split
@@ -22,6 +20,7 @@ from poundcake.sensor import log
 from poundcake.sensor.metrics import Metrics
 
 from tests.support import remediation_table
+from tests.support.sources import parse_yaml
 
 FOLDER = ROOT / "docs" / "reference"
 COMMAND = "python -m tests.support.reference"
@@ -87,7 +86,7 @@ def page(title, introduction, *parts):
 
 def load(path):
     """Return a YAML file of the pack."""
-    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    return parse_yaml((ROOT / path).read_text(encoding="utf-8"))
 
 
 # --- pages ----------------------------------------------------------------------------------------

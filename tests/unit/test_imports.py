@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakes import PACK
+from tests.support.sources import nodes_of
 
 LIBRARY = Path(PACK, "actions", "lib", "poundcake")
 LEAVES = "leaves"
@@ -33,7 +34,7 @@ def package_of(module):
 def imports_of(path):
     """Return the library's modules that a file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
+    for node in nodes_of(str(path), ast.Import, ast.ImportFrom):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "poundcake":
             for alias in node.names:
                 inside = node.module + "." + alias.name

@@ -12,6 +12,8 @@ from tests.support.fakes import PROPERTY, TRICKY_TEXT
 
 NAMES_ONE = Matcher("alertname", "=", "HostDown")
 TEXT = st.one_of(TRICKY_TEXT, st.text())
+# RE2 takes any half of a character, which UTF-8 does not have, for the same U+FFFD.
+WHOLE = TEXT.filter(lambda text: not re.search("[\ud800-\udfff]", text))
 MATCHERS = st.one_of(
     st.builds(Matcher, TEXT.filter(bool), st.sampled_from(["=", "!="]), TEXT),
     st.builds(Matcher, TEXT.filter(bool), st.sampled_from(["=~", "!~"]), TEXT.map(re.escape)),
@@ -178,7 +180,7 @@ def test_any_text_is_an_error_or_matchers_with_a_canonical_text(text):
 
 
 @PROPERTY
-@given(TEXT.filter(bool), TEXT, TEXT)
+@given(TEXT.filter(bool), WHOLE, WHOLE)
 def test_opposite_operators_never_agree(name, value, label):
     """For equality and regular expressions, with any value."""
     for one, other, written in (("=", "!=", value), ("=~", "!~", re.escape(value))):
