@@ -201,6 +201,7 @@ class KubernetesSettings:
     ca_path: str
     config: str
     context: str
+    cluster: str
 
 
 @dataclass(frozen=True)
