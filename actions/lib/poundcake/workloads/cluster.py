@@ -112,7 +112,7 @@ class Cluster:
         found = kubernetes.ask(method, namespace, field_selector=selector, role=_RESTART)
         return list(found["items"])
 
-    def log(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
+    def log_of(self, namespace: str, pod: str, container: str, previous: bool, lines: int) -> str:
         """Return the last lines of a container.
 
         :param previous: those of its previous run.

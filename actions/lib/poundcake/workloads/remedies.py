@@ -257,7 +257,7 @@ def _log(api: Cluster, namespace: str, faults: Sequence[Failing], lines: int) ->
     previous = not one.is_first_run and one.reason != "NotReady"
     run = "previous run" if previous else "run"
     try:
-        text = api.log(namespace, one.pod, one.container, previous, lines)
+        text = api.log_of(namespace, one.pod, one.container, previous, lines)
     except Refusal as error:  # a container that never ran has none
         if error.status not in (400, 404):
             raise
