@@ -75,6 +75,7 @@ _configs = st.fixed_dictionaries(
         "cooldown_seconds": st.sampled_from([0, 300]),
         "reopen_seconds": st.sampled_from([0, 60]),
         "cancel_on_resolve": st.booleans(),
+        "attempt_seconds": st.sampled_from([120, 3600]),
     }
 )
 

@@ -154,6 +154,55 @@ def test_a_killed_sensor_still_tries_again_what_never_ran():
     assert len(pack.stackstorm.dispatched()) == 2
 
 
+# --- the time of an attempt -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["canceled", "canceling for good"])
+def test_what_a_dead_runner_leaves_running_ends_as_failed(answers):
+    """It is canceled once, its place goes to the next alert, and the reason says why."""
+    pack = make(max_concurrent=1, attempt_seconds=600, max_attempts=1)
+    asked = []
+    cancel = pack.stackstorm.cancel_execution
+
+    def canceled(execution_id):
+        asked.append(execution_id)
+        if answers:
+            cancel(execution_id)
+
+    pack.stackstorm.cancel_execution = canceled
+    pack.post(alert(1), alert(2))
+    pack.steps(5)
+    (dead,) = pack.stackstorm.running()
+    pack.steps(590)
+    assert asked == [] and len(pack.stackstorm.dispatched()) == 1
+    pack.steps(90)
+    assert asked == [dead] and len(pack.stackstorm.dispatched()) == 2
+    failed = next(row for row in pack.alerts() if row["attempts"][0]["outcome"])
+    assert failed["state"] == "exhausted"
+    assert "it took longer than attempt_seconds (600 s)" in failed["reason"]
+    assert failed["attempts"][0]["outcome"] == "failed"
+
+
+def test_a_run_within_its_time_is_left_alone():
+    """And so is one that waits for a person."""
+    pack = make(attempt_seconds=600)
+    pack.post(alert())
+    pack.steps(599)
+    pack.settle()
+    assert pack.alert()["state"] == "remediated"
+
+
+def test_the_time_goes_on_over_a_restart_of_the_sensor():
+    """The row knows when the attempt began."""
+    pack = make(attempt_seconds=600, max_attempts=1)
+    pack.post(alert())
+    pack.steps(400)
+    pack.start()
+    pack.steps(210)
+    assert pack.stackstorm.running() == []
+    assert pack.alert()["state"] == "exhausted"
+
+
 # --- one at a time --------------------------------------------------------------------------------
 
 

@@ -1,4 +1,6 @@
-"""The part of Kubernetes' API that serves PrometheusRules, over real HTTP, for tests.
+"""The parts of Kubernetes' API that PoundCake uses, over real HTTP, for tests.
+
+This file serves PrometheusRules, and kubernetes_workloads.py workloads, pods, events and nodes.
 
 Written from the public documentation, and enforcing what it says:
 
@@ -13,7 +15,7 @@ Written from the public documentation, and enforcing what it says:
   https://github.com/prometheus-operator/prometheus-operator (v0.82), and
   https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
 
-PATCH and watch are not served: PoundCake uses neither.
+PATCH and watch of PrometheusRules are not served: PoundCake uses neither.
 """
 
 import base64
@@ -26,6 +28,8 @@ import uuid
 
 import jsonschema
 
+from tests.support.kubernetes_status import Refused
+from tests.support.kubernetes_workloads import Workloads
 from tests.support.local_server import LocalServer, QuietHandler
 
 GROUP, PLURAL, NAMESPACE = "monitoring.coreos.com", "prometheusrules", "monitoring"
@@ -83,24 +87,6 @@ _LABEL = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?\Z")
 _KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 
 
-class Refused(Exception):
-    """What the API answers instead of an object."""
-
-    def __init__(self, code, reason, message, **details):
-        super().__init__(message)
-        self.code = code
-        self.body = {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": message,
-            "reason": reason,
-            "details": details,
-            "code": code,
-        }
-
-
 class KubernetesApi(LocalServer):
     """The API server, with one namespace and one user.
 
@@ -121,6 +107,7 @@ class KubernetesApi(LocalServer):
         self.objects = {}
         self.log = []
         self.before = lambda verb, name: None
+        self.workloads = Workloads()
         self._version = 100
 
     def allow(self, role):
@@ -336,10 +323,13 @@ class _Handler(QuietHandler):
         path = urllib.parse.urlsplit(self.path)
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or token != TOKEN:
-            return self._send(401, Refused(401, "Unauthorized", "Unauthorized").body)
+            return self.send(401, Refused(401, "Unauthorized", "Unauthorized").body)
+        if self.api.workloads.serves(path.path):
+            query = urllib.parse.parse_qs(path.query)
+            return self.api.workloads.serve(self, path.path, query, raw)
         match = self._PATH.match(path.path)
         if not match or self.command == "PATCH" or not self.api.has_operator:
-            return self._send(404, "404 page not found\n")
+            return self.send(404, "404 page not found\n")
         namespace, name = (one and urllib.parse.unquote(one) for one in match.groups())
         try:
             if raw and self.headers.get("Content-Type") != "application/json":
@@ -350,11 +340,11 @@ class _Handler(QuietHandler):
             except ValueError:
                 raise Refused(400, "BadRequest", "the object provided is no JSON")
             query = urllib.parse.parse_qs(path.query)
-            self._send(200, self.api.answer(self.command, namespace, name, query, body))
+            self.send(200, self.api.answer(self.command, namespace, name, query, body))
         except Refused as error:
-            self._send(error.code, error.body)
+            self.send(error.code, error.body)
 
-    def _send(self, code, body):
+    def send(self, code, body):
         is_text = isinstance(body, str)
         data = (body if is_text else json.dumps(body)).encode("utf-8")
         self.send_response(code)

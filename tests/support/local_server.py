@@ -13,7 +13,8 @@ class LocalServer:
         self.url = "http://" + self.address
 
     def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        # The interval is how long the end of the block waits.
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_):

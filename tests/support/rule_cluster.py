@@ -17,9 +17,11 @@ from tests.support.fakes import assert_inert
 from tests.support.kubernetes_api import NAMESPACE, TOKEN, KubernetesApi
 
 RULE = {"resource": "my-alerts", "group": "app", "rule": "HighMemory"}
+_FIELDS = {"expr": "", "for_duration": "", "severity": "", "labels": {}, "annotations": {}}
+_FIELDS.update(path="", rules="")
 DEFAULTS = {
-    "create": {"for_duration": "", "severity": "", "labels": {}, "annotations": {}},
-    "update": {"expr": "", "for_duration": "", "severity": "", "labels": {}, "annotations": {}},
+    "create": _FIELDS,
+    "update": _FIELDS,
     "delete": {"severity": ""},
 }
 ACTIONS = {

@@ -20,6 +20,7 @@ BELOW = {
     "operators": {LEAVES, "core", "st2", "upstream", "views"},
     "mappings": {LEAVES, "core", "st2", "upstream", "views"},
     "alert_rules": {LEAVES, "core", "st2", "upstream", "views"},
+    "workloads": {LEAVES, "upstream"},
     "flight_recorder": {LEAVES},
 }
 MODULES = sorted(str(path.relative_to(LIBRARY)) for path in LIBRARY.rglob("*.py"))

@@ -68,6 +68,7 @@ class AdmissionSettings:
     dry_run: bool
     dry_run_alertnames: Tuple[str, ...]
     cancel_on_resolve: bool
+    attempt_seconds: int
     watchdog_alertname: str
     watchdog_seconds: int
 
@@ -201,6 +202,7 @@ class KubernetesSettings:
     ca_path: str
     config: str
     context: str
+    cluster: str
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,7 @@ _RANGES = {
     "cooldown_seconds": (0, 604800),
     "backoff_factor": (1, 100),
     "max_attempts": (1, 50),
+    "attempt_seconds": (1, 604800),
     "reopen_seconds": (0, 3600),
     "notify_group_seconds": (0, 3600),
     "flapping_episodes": (0, 5),  # a row keeps so many episodes

@@ -267,3 +267,67 @@ def test_git_alone_and_nothing_at_all(both):
     assert both.api.log == []
     both.config["git_repo_url"] = ""
     assert both.failed("create", expr=EXPR)["error"].startswith("crd_enabled: ")
+
+
+# --- rules as a file --------------------------------------------------------------------------
+
+ALONE = """
+alert: HighMemory
+expr: memory_usage > 90
+for: 5m
+labels: {severity: critical, team: 7}
+annotations: {summary: '{{ $value }} %'}
+"""
+IN_FILE = "groups: [{name: other, rules: []}, {name: app, rules: [%s]}]"
+IN_MANIFEST = "{kind: PrometheusRule, metadata: {name: x}, spec: %s}"
+
+
+def in_flow(text):
+    return yaml.safe_dump(yaml.safe_load(text), default_flow_style=True, width=10**6).strip()
+
+
+@pytest.mark.parametrize("form", ["alone", "rule file", "manifest"])
+@pytest.mark.parametrize("given", ["path", "rules"])
+def test_a_rule_is_created_from_a_file(cluster, tmp_path, form, given):
+    """Of any form that holds it."""
+    text = ALONE if form == "alone" else IN_FILE % in_flow(ALONE)
+    if form == "manifest":
+        text = IN_MANIFEST % in_flow(text)
+    (tmp_path / "rule.yaml").write_text(text)
+    cluster.done("create", **{given: str(tmp_path / "rule.yaml") if given == "path" else text})
+    (rule,) = cluster.rules()
+    assert rule == {
+        "alert": "HighMemory",
+        "expr": EXPR,
+        "for": "5m",
+        "labels": {"severity": "critical", "team": "7"},
+        "annotations": {"summary": "{{ $value }} %"},
+    }
+
+
+def test_what_is_given_beside_the_file_wins(cluster):
+    """In an update too, which leaves alone what neither names."""
+    cluster.done("create", rules=ALONE, severity="warning", labels={"team": "8"})
+    (rule,) = cluster.rules()
+    assert rule["labels"] == {"severity": "warning", "team": "8"}
+    cluster.done("update", rules="{alert: HighMemory, expr: memory_usage > 95}", for_duration="9m")
+    (rule,) = cluster.rules()
+    assert (rule["expr"], rule["for"]) == ("memory_usage > 95", "9m")
+    assert rule["labels"] == {"severity": "warning", "team": "8"}
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("{alert: Other, expr: up}", 'rules: it has no rule "HighMemory"'),
+        ("groups: [{name: other, rules: [{alert: HighMemory, expr: up}]}]", "it has no rule"),
+        ("[{alert: HighMemory, expr: up}, {alert: HighMemory, expr: up}]", "2 times"),
+        ("{alert: HighMemory, expr: up, keep_firing_for: 5m}", "keep_firing_for"),
+        ("{alert: HighMemory}", "expr: empty"),
+        ("{", "not valid YAML"),
+    ],
+)
+def test_a_file_without_that_rule_is_told(cluster, text, named):
+    """Nothing is written."""
+    assert named in cluster.failed("create", rules=text)["error"]
+    assert cluster.api.objects == {}

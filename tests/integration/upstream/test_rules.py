@@ -33,6 +33,7 @@ def prometheus(tmp_path_factory):
 
 def listed(prometheus, **filters):
     asked = {"state": "", "kind": "", "group": "", "name": "", "label": "", "limit": 100}
+    asked["wide"] = False
     action = list_prometheus_rules.ListPrometheusRules({"prometheus_url": prometheus.url})
     result = action.run(**dict(asked, **filters))
     assert_inert(result)
@@ -54,6 +55,16 @@ def test_a_rule_is_shown_with_what_it_says_and_how_it_stands(prometheus):
     assert always["labels"] == {"severity": "page", "team": "infra"}
     assert (soon["for"], soon["health"], soon["error"]) == (3600, "ok", "")
     assert (one["kind"], one["state"], one["for"]) == ("recording", None, None)
+
+
+def test_the_rules_end_with_a_table(prometheus):
+    """A line each, of 100 columns unless it is wide."""
+    lines = listed(prometheus)["table"].splitlines()
+    assert lines[0] == "4 of 4 rules" and lines[1].split()[:3] == ["rule", "state", "severity"]
+    assert lines[2].split() == ["Always", "firing", "page", "1", "demo", "vector(1)", "\u2039", "2"]
+    assert lines[3].split()[:5] == ["Soon", "pending", "warning", "60", "min"]
+    assert lines[5].split()[:2] == ["one", "recording"]
+    assert listed(prometheus, name="Soon", state="firing")["table"] == "no rules"
 
 
 @pytest.mark.parametrize(

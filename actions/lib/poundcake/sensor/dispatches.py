@@ -8,9 +8,9 @@ import collections
 from typing import Any, Callable, Dict, Set, Tuple
 
 from poundcake import clock
-from poundcake.core import admission
+from poundcake.core import admission, overtime
 from poundcake.core.alert import ENDED_STATUSES, Attempt, Row, find_episode, open_inquiries
-from poundcake.core.facts import Acknowledged, Answered, Fact, Held, Settled
+from poundcake.core.facts import Acknowledged, Answered, Fact, Held, OfDispatch, Settled
 from poundcake.sensor.log import EventLog
 from poundcake.sensor.publisher import Publisher
 from poundcake.sensor.recorder import Recorder
@@ -105,6 +105,7 @@ class Dispatches:
             if self._publisher.is_lost(identity):
                 self._resend(identity)
         self._cancel()
+        self._end_overtime()
         self._end_inquiries()
 
     def _guard(self, fingerprint: str, call: Callable[[Any], None], about: Any) -> None:
@@ -122,6 +123,10 @@ class Dispatches:
                 self._set_aside(fingerprint, error)
 
     def _observed(self, fact: Fact) -> None:
+        if isinstance(fact, OfDispatch):
+            known = self._ledger.open_dispatch(fact.dispatch_id)
+            limit = self._settings.admission.attempt_seconds
+            fact = overtime.explained(fact, known[1], limit, self._now()) if known else fact
         row = self._recorder.apply(fact)
         if isinstance(fact, Settled):
             self._publisher.forget(fact.dispatch_id)
@@ -185,8 +190,9 @@ class Dispatches:
                 self._log.record_held("retried", row, fact.cause, fact.request_id)
 
     def _cancel(self) -> None:
-        """Cancel executions that are no longer needed, or that will never start."""
+        """Cancel executions that are no longer needed, take too long, or will never start."""
         asked = set()
+        limit = self._settings.admission.attempt_seconds
         for row, attempt in self._ledger.open_dispatches():
             episode = find_episode(row, attempt["episode"])
             resolved = (
@@ -196,6 +202,8 @@ class Dispatches:
                 if execution["status"] in ENDED_STATUSES:
                     continue
                 why = "its alert resolved" if resolved else ""
+                if overtime.is_over(attempt, limit, self._now()):
+                    why = overtime.reason(limit)
                 if executions.never_starts(execution, self._now()):
                     why = "StackStorm lost it before it ran; it is tried again"
                 identity = execution["execution_id"]
@@ -212,6 +220,17 @@ class Dispatches:
                 if why:
                     asked.add(identity)
         self._canceled = asked
+
+    def _end_overtime(self) -> None:
+        """End the attempts that a dead runner would leave open for good."""
+        limit = self._settings.admission.attempt_seconds
+        for row, attempt in self._ledger.open_dispatches():
+            facts = overtime.ends(row, attempt, limit, self._now())
+            for fact in facts:
+                self._guard(fact.fingerprint, self._observed, fact)
+            ended = self._ledger.alerts.get(row["fingerprint"])
+            if facts and ended:
+                self.follow_up(ended)
 
     def _end_inquiries(self) -> None:
         """Answer inquiries whose time is up, or whose alert has resolved.

@@ -1,7 +1,12 @@
 """The official client of Kubernetes' API, logged in as the config says, and bounded."""
 
-from typing import Any
+import json
+from typing import Any, Callable, Dict
 
+import requests
+import urllib3
+
+from poundcake import logins
 from poundcake.errors import ExpectedError
 from poundcake.settings import KubernetesSettings
 from poundcake.upstream.bounded import Pool
@@ -48,3 +53,70 @@ def api_client(cluster: KubernetesSettings) -> Any:
         raise ExpectedError("kube_ca_path", str(error))
     api.rest_client.pool_manager = Pool(api.rest_client.pool_manager)
     return api
+
+
+class Refusal(ExpectedError):
+    """Kubernetes does not do what was asked.
+
+    ``details["permanent"]`` says whether it would refuse it again. ``status`` is the HTTP status, 0
+    when there was no answer.
+    """
+
+    def __init__(self, subject: str, problem: str, remedy: str = "", status: int = 0):
+        super().__init__(subject, problem, remedy=remedy)
+        self.status = status
+        self.details = {"permanent": 400 <= status < 500 and status not in (409, 410, 429)}
+
+
+def ask(method: Callable[..., Any], *args: Any, role: str = "", **options: Any) -> Dict[str, Any]:
+    """Call a method of the official client, and return the object of the answer as JSON has it.
+
+    :param role: what grants the right, for a remedy.
+    :raises Refusal: for every answer but success, and for none.
+    """
+    text = ask_text(method, *args, role=role, **options)
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        host = method.__self__.api_client.configuration.host  # type: ignore[attr-defined]
+        raise logins.not_json("kube_api_url", host, "Kubernetes' API")
+    return answer
+
+
+def ask_text(method: Callable[..., Any], *args: Any, role: str = "", **options: Any) -> str:
+    """The same, for an answer that is text."""
+    from kubernetes.client.exceptions import ApiException
+
+    host = method.__self__.api_client.configuration.host  # type: ignore[attr-defined]
+    try:
+        answer = method(*args, _preload_content=False, **options)
+        return str(answer.data.decode("utf-8", "replace"))
+    except ApiException as error:
+        raise _refusal(error, role)
+    except (urllib3.exceptions.HTTPError, requests.RequestException) as error:
+        raise Refusal("kube_api_url", f"Kubernetes at {host} cannot be reached: {error}")
+    except ValueError:  # its message has the token in it
+        raise Refusal(
+            "kube_token",
+            "the token, from here or from kube_config, has a character that is not allowed in a "
+            "token, such as a line break",
+            status=400,
+        )
+
+
+def _refusal(error: Any, role: str) -> Refusal:
+    """Return the error for an answer of Kubernetes, by its HTTP status."""
+    try:
+        status = json.loads(error.body)
+    except (TypeError, ValueError, RecursionError):
+        status = None
+    message = status.get("message") if isinstance(status, dict) else ""
+    reason = f"{message or error.reason} ({error.status})"[:1000]
+    if error.status == 401:
+        problem = f"Kubernetes does not accept the credentials: {reason}"
+        return Refusal("kube_token", problem, f"Set {LOGIN}", 401)
+    if error.status == 403:
+        return Refusal("Kubernetes", f"refuses it: {reason}", role, 403)
+    return Refusal("Kubernetes", f"answers: {reason}", status=error.status or 0)

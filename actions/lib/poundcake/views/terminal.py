@@ -134,6 +134,23 @@ def silences(items: Sequence[Row]) -> str:
     return "\n".join([first, _text(lines, wide=False, whole=(0, 2)), "", command])
 
 
+def alert_rules(answer: Row, wide: bool) -> str:
+    """Return the table of list_prometheus_rules."""
+    if not answer["rules"]:
+        return "no rules"
+    lines = [("rule", "state", "severity", "for", "active", "group", "expression")]
+    for rule in answer["rules"]:
+        severity, active = rule["labels"].get("severity", ""), str(rule["active"] or "")
+        lasts = ago(rule["for"]) if rule["for"] else ""
+        state = rule["state"] or rule["kind"]
+        if rule["health"] not in ("ok", "unknown"):
+            state = f"{state}, {rule['health']}"
+        more = (severity, lasts, active, rule["group"], rule["expression"])
+        lines.append((rule["name"], state, *more))
+    first = f"{answer['shown']} of {answer['total']} rules"
+    return "\n".join([first, _text(lines, wide)])
+
+
 def ago(seconds: Optional[float]) -> str:
     """Return a length of time for people, such as 12 s, 5 min, 3 h or 2 d; "" for None."""
     if seconds is None:

@@ -1,0 +1,1 @@
+"""Kubernetes' workloads and nodes: what is wrong with them, and what may be done about it."""

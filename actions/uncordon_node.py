@@ -1,0 +1,7 @@
+from poundcake.st2.action import PackAction
+from poundcake.workloads import remedies
+
+
+class UncordonNode(PackAction):
+    def run(self, node):
+        return self.answer(remedies.set_schedulable, self.settings, node, True)
