@@ -1,6 +1,7 @@
 """What the shipped rules make of the labels that public alerts really have."""
 
 import pytest
+
 from tests.support.remediation_table import PAGE, ROOT, alertnames, page
 from tests.support.rule_labels import RULES, assert_taken
 from tests.support.sources import parse_yaml
