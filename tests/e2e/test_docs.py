@@ -213,7 +213,13 @@ def alert_that_asks(world):
             ),
             "the question",
         )
-    return world.status(request_id)["alerts"][0]["fingerprint"]
+    fingerprint = world.status(request_id)["alerts"][0]["fingerprint"]
+    # The actions read the row, which follows.
+    key = "/keys/poundcake.alert." + fingerprint
+    world.wait(
+        lambda: "awaiting_approval" in world.api("GET", key, ok=False).get("value", ""), "the row"
+    )
+    return fingerprint
 
 
 @functools.lru_cache
