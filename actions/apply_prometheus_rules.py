@@ -3,6 +3,6 @@ from poundcake.st2.action import PackAction
 
 
 class ApplyPrometheusRules(PackAction):
-    def run(self, path, rules, resource, owner, prune, expected):
-        wanted = (path, rules, resource, owner, prune, expected)
-        return self.answer(apply.apply, self.settings, *wanted)
+    def run(self, path, rules, resource, owner, prune, expected, reason, by):
+        wanted = (path, rules, resource, owner, prune, expected, reason)
+        return self.act(apply.apply, self.settings, *wanted, by=by)

@@ -77,6 +77,7 @@ class Cluster:
     def apply(self, rules="", **more):
         """Return ``(succeeded, answer)``."""
         given = {"path": "", "resource": "", "owner": "", "prune": False, "expected": ""}
+        given.update(reason="", by="")
         return self.run("apply", **dict(dict(given, rules=rules), **more))
 
     def applied(self, rules="", **more):

@@ -5,8 +5,11 @@ import re
 from typing import Any, Dict, List, Optional, Set
 
 from poundcake import files
+from poundcake.alert_rules import change as rule_change
 from poundcake.alert_rules import manifests as rule_manifests
 from poundcake.alert_rules import ownership, plan
+from poundcake.alert_rules.change import RuleChange
+from poundcake.alert_rules.git import propose as pull_requests
 from poundcake.alert_rules.manifests import annotations_of, labels_of, with_groups
 from poundcake.alert_rules.ownership import (
     MANAGED_BY,
@@ -22,6 +25,8 @@ from poundcake.settings import Settings
 
 _OWNER = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
+_FIELDS_IN_GIT = {"alert", "expr", "for", "labels", "annotations"}
+
 # Rules that are applied usually come from git, and nobody reviews one pull request for each rule.
 _NO_PULL_REQUEST = "none; merge the rules to git first, or run propose_rule_change for each rule"
 
@@ -34,8 +39,10 @@ def apply(
     owner: str = "",
     prune: bool = False,
     expected: str = "",
+    reason: str = "",
+    by: str = "",
 ) -> Dict[str, Any]:
-    """Make PrometheusRules match YAML.
+    """Make PrometheusRules match YAML; where git alone is on, in one pull request.
 
     :param path, rules: rule files (``groups``) or PrometheusRule manifests, see ``files.read``.
     :param resource: the PrometheusRule that the groups of rule files belong to.
@@ -44,9 +51,11 @@ def apply(
         longer in the YAML.
     :param expected: the version of the rules of others that may be replaced, as an
         OwnershipConflict names it.
+    :param reason, by: for the pull request.
     :returns: ``created``, ``updated``, ``deleted`` and ``unchanged``, as ``resource/group/rule``;
         ``left``: rules that exist and are not in the YAML; and, where git is enabled,
-        ``pull_requests``, which says that there are none.
+        ``pull_requests``, which says that there are none; or, where git alone is on,
+        ``pull_request``, as ``propose_all`` returns it.
     """
     if not _OWNER.match(owner):
         valid = "a valid label value: at most 63 letters, digits, -, _ and ."
@@ -54,12 +63,10 @@ def apply(
     if prune and not owner:
         raise ExpectedError("owner", "empty", "the owner whose rules prune may delete")
     if not settings.crd.enabled:
-        raise ExpectedError(
-            "crd_enabled",
-            "false, but apply_prometheus_rules writes only PrometheusRules",
-            remedy="Set it to true in the config of poundcake, or use propose_rule_change",
-        )
+        _check_git_alone(settings, prune)
     manifests = rule_manifests.read(files.read("rules", path, rules), resource, settings)
+    if not settings.crd.enabled:
+        return _propose(settings, manifests, reason, by)
     resources = Resources(settings)
     edits = {
         name: _Edit(settings, name, manifest, owner, prune) for name, manifest in manifests.items()
@@ -71,6 +78,54 @@ def apply(
     if settings.git.repo_url:
         answer["pull_requests"] = _NO_PULL_REQUEST
     return answer
+
+
+def _check_git_alone(settings: Settings, prune: bool) -> None:
+    if not settings.git.repo_url:
+        raise ExpectedError(
+            "crd_enabled",
+            "false, and git_repo_url is empty, so there is nowhere to write the rules",
+            remedy="Set one of the two in the config of poundcake",
+        )
+    if prune:
+        problem = "crd_enabled is false, and only PrometheusRules say who wrote a rule"
+        raise ExpectedError("prune", problem, remedy="Propose each deletion: propose_rule_change")
+
+
+def _propose(
+    settings: Settings, manifests: Dict[str, Dict[str, Any]], reason: str, by: str
+) -> Dict[str, Any]:
+    """Propose all rules in one pull request."""
+    changes = [
+        _change_of(name, group, rule)
+        for name, manifest in manifests.items()
+        for group in groups_of(manifest)
+        for rule in group.get("rules") or []
+    ]
+    done = pull_requests.propose_all(settings, changes, reason, by)
+    states = {state: done.pop(state) for state in ("created", "updated", "unchanged")}
+    return dict(states, deleted=[], left=[], pull_request=done)
+
+
+def _change_of(resource: str, group: Dict[str, Any], rule: Dict[str, Any]) -> RuleChange:
+    unknown = sorted(set(group) - {"name", "rules"}) + sorted(set(rule) - _FIELDS_IN_GIT)
+    if unknown:
+        raise ExpectedError(
+            "rules",
+            f"{resource}/{group['name']} has {', '.join(unknown)}",
+            rule_change.one_of(sorted(_FIELDS_IN_GIT)),
+            "Change the file in git by hand",
+        )
+    return rule_change.make(
+        rule_change.CREATE,
+        resource,
+        group["name"],
+        rule["alert"],
+        rule["expr"],
+        rule.get("for", ""),
+        labels=rule.get("labels"),
+        annotations=rule.get("annotations"),
+    )
 
 
 def _answer(steps: List[plan.Step], manifests: Dict[str, Dict[str, Any]]) -> Dict[str, List[str]]:

@@ -26,7 +26,8 @@ class RuleChange:
     """What to do with one alert rule. An update leaves the fields that are empty here unchanged.
 
     ``labels`` and ``annotations`` map names to values; in an update, None removes the name.
-    ``severity`` is the label of that name.
+    ``severity`` is the label of that name. An ``is_exact`` update leaves nothing: the rule has then
+    what is here, and no other field of these.
     """
 
     operation: str
@@ -38,6 +39,7 @@ class RuleChange:
     severity: str = ""
     labels: Dict[str, Optional[str]] = field(default_factory=dict)
     annotations: Dict[str, Optional[str]] = field(default_factory=dict)
+    is_exact: bool = False
 
     def __str__(self) -> str:
         return f"{self.operation} {self.resource}/{self.group}/{self.rule}"
@@ -177,6 +179,14 @@ def has(change: RuleChange, groups: Any) -> bool:
     return group is not None and bool(find_rules(group, change.rule))
 
 
+def has_same(change: RuleChange, groups: Any) -> bool:
+    """Return whether groups have the rule that a create would make, by its severity too."""
+    group = find_group(groups, change.group)
+    severity = _severity({"labels": _labels(change)})
+    rules = group["rules"] if group and group.get("rules") else []
+    return any(_severity(rules[at]) == severity for at in find_rules(group or {}, change.rule))
+
+
 def _create(change, groups, group):
     rule = new_rule(change)
     if group is None:
@@ -222,11 +232,12 @@ def _index(change, group):
 
 def _update(change, rule):
     same_expr = change.expr in ("", _expr(rule))
+    present = {} if change.is_exact else rule
     wanted = {
         "expr": rule.get("expr") if same_expr else change.expr,
-        "for": change.for_duration or rule.get("for"),
-        "labels": _merged(rule.get("labels"), _labels(change)),
-        "annotations": _merged(rule.get("annotations"), change.annotations),
+        "for": change.for_duration or present.get("for"),
+        "labels": _merged(present.get("labels"), _labels(change)),
+        "annotations": _merged(present.get("annotations"), change.annotations),
     }
     before = dict(rule)
     for key, value in wanted.items():

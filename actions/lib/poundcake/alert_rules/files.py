@@ -58,6 +58,15 @@ def has(change: RuleChange, source: str) -> bool:
     return any(_has(change, document) for document in _read(source)[0])
 
 
+def has_same(change: RuleChange, source: str) -> bool:
+    """Return whether a file has the rule that a create would make, by its severity too.
+
+    :raises ExpectedError: when the file cannot be read.
+    """
+    holders = [_holder(change, one) for one in _read(source)[0] if _has(change, one)]
+    return any(rule_change.has_same(change, holder["groups"]) for holder in holders)
+
+
 def apply(change: RuleChange, source: str) -> Tuple[Optional[str], List[Dict[str, Any]]]:
     """Return ``(content, groups)`` of a file after a change; the same content for no change.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from poundcake.alert_rules import change as rule_change
+from poundcake.alert_rules.apply import apply as apply_rules
 from poundcake.alert_rules.errors import BrokenRules
 from poundcake.alert_rules.git import propose as gitops
 from poundcake.errors import ExpectedError
@@ -433,3 +434,88 @@ def test_a_pull_request_that_fails_leaves_a_branch_and_says_so(repository):
         host.check_new = create
         again = propose(repository, **settings)
     assert (again["state"], again["commit"]) == ("opened", details["commit"])
+
+
+# --- many rules, one pull request ---------------------------------------------------------------
+
+
+def apply(repository, rules, reason="", resource="node-alerts", by="", **settings):
+    found = {"git_repo_url": repository.url, "git_provider": "none", "promtool_path": promtool()}
+    found = make_settings(**dict(found, crd_enabled=False, **settings))
+    return apply_rules(found, "", rules, resource, reason=reason, by=by)
+
+
+MANY = """
+groups:
+  - name: hosts
+    rules:
+      - {alert: HostDown, expr: up == 0, labels: {severity: critical, team: infra}}
+      - {alert: HostDown, expr: up == 0, for: 1h, labels: {severity: page}}
+      - {alert: HostSlow, expr: load > 9}
+  - name: disks
+    rules:
+      - {alert: DiskFull, expr: used > 90}
+"""
+
+
+def test_all_changes_are_one_commit_and_one_pull_request(repository):
+    """A rule that is there becomes what is wanted, without what it had before."""
+    with GitHubHost(repository) as host:
+        found = apply(repository, MANY, "a new team", by="ann", **host.settings())
+        again = apply(repository, MANY, "a new team", by="ann", **host.settings())
+    (pull,) = host.pulls
+    assert pull["title"] == "Apply 4 alert rules" and "proposed_by: ann" in pull["body"]
+    assert "- node-alerts/hosts/HostSlow" in pull["body"]
+    assert found["updated"] == ["node-alerts/hosts/HostDown (critical)"]
+    assert found["created"] == [
+        "node-alerts/hosts/HostDown (page)",
+        "node-alerts/hosts/HostSlow",
+        "node-alerts/disks/DiskFull",
+    ]
+    done = found["pull_request"]
+    assert done["files"] == [
+        FOLDER + one for one in ("DiskFull.yaml", "HostSlow.yaml", "hosts.yaml")
+    ]
+    assert (done["state"], again["pull_request"]["state"]) == ("opened", "updated")
+    assert again["pull_request"]["commit"] == done["commit"]
+    assert again["pull_request"]["pushed"] is False
+    assert done["branch"].startswith("poundcake/apply-")
+    text = repository.read(done["branch"], FOLDER + "hosts.yaml")
+    assert text.startswith("# Ann's rules")
+    first, second = yaml.safe_load(text)["groups"][0]["rules"]
+    labels = {"severity": "critical", "team": "infra"}
+    assert first == {"alert": "HostDown", "expr": "up == 0", "labels": labels}
+    assert second["for"] == "1h"
+
+
+def test_rules_that_git_has_already_open_no_pull_request(repository):
+    """Nothing is pushed."""
+    found = apply(repository, HOSTS)
+    assert found["unchanged"] == ["node-alerts/hosts/HostDown (critical)"]
+    assert found["pull_request"]["changed"] is False
+    assert list(repository.branches()) == ["main"]
+
+
+@pytest.mark.parametrize(
+    "rules, settings, named",
+    [
+        (MANY.replace("used > 90", "used >"), {}, "DiskFull"),
+        ("groups: [{name: g, rules: [{record: a, expr: up}]}]", {}, "has record"),
+        ("groups: [{name: g, interval: 1m, rules: [{alert: A, expr: up}]}]", {}, "has interval"),
+        (MANY, {"git_repo_url": ""}, "nowhere to write"),
+    ],
+)
+def test_what_cannot_be_proposed_is_told_and_nothing_is_pushed(repository, rules, settings, named):
+    """Not even the rules that are fine."""
+    with pytest.raises(ExpectedError) as caught:
+        apply(repository, rules, **settings)
+    assert named in str(caught.value)
+    assert list(repository.branches()) == ["main"]
+
+
+def test_git_alone_cannot_prune(repository):
+    """Nothing there says who wrote a rule."""
+    found = make_settings(git_repo_url=repository.url, crd_enabled=False)
+    with pytest.raises(ExpectedError) as caught:
+        apply_rules(found, "", MANY, "node-alerts", "sre", True)
+    assert str(caught.value).startswith("prune: ")

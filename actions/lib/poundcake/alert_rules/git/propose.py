@@ -5,13 +5,14 @@ request; another change has its own, so no proposal is lost. Commits of other pe
 overwritten.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
 import json
 import posixpath
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from poundcake.alert_rules import change as rule_change
 from poundcake.alert_rules import checks, files
@@ -57,35 +58,76 @@ def propose(
     :raises ExpectedError: names the setting or parameter. When the branch was pushed and the pull
         request failed, its details have branch and commit.
     """
-    url = git_url.parse(settings.git.repo_url, bool(settings.git.token))
-    _check(settings)
-    host = hosts.host_of(settings, url)
-    branch = branch_of(change, settings.git.branch_prefix)
-    _check_branch("git_branch_prefix", branch)
-    description = describe(change, reason, by)
-    with git_remote.opened(settings, url) as remote:
-        tips = remote.fetch([settings.git.branch, branch])
-        base = tips.get(settings.git.branch)
-        if base is None:
-            problem = f"the repository has no branch {settings.git.branch}"
-            raise ExpectedError("git_branch", problem, "the branch that pull requests go to")
+    proposal = _Proposal(
+        id_of(change),
+        _title(change),
+        describe(change, reason, by),
+        branch_of(change, settings.git.branch_prefix),
+    )
+    with _opened(settings, proposal) as (remote, tips, base):
         place = _find_place(settings, change, remote, base)
         content, groups = _edit(settings, change, place)
-        answer = {"changed": content != place.content, "file": place.path, "base": base}
+        answer: Dict[str, Any] = {
+            "changed": content != place.content,
+            "file": place.path,
+            "base": base,
+        }
         if not answer["changed"]:
             return answer
-        checked_by = checks.check(settings, groups) if content else None
-        answer.update(branch=branch, checked_by=checked_by, diff=_diff(place, content))
-        tip = tips.get(branch, "")
+        answer["checked_by"] = checks.check(settings, groups) if content else None
+        answer["diff"] = _diff(place, content)
         tree = remote.tree(base, place.path, content, place.mode)
-        commit = _existing_commit(settings, remote, change, base, tip, tree, place.path)
-        answer["pushed"] = commit is None
-        if commit is None:
-            trailer = f"{_TRAILER}{id_of(change)}"
-            commit = remote.commit(tree, base, f"{_title(change)}\n\n{description}\n{trailer}\n")
-            remote.push(commit, branch, tip)
-        answer["commit"] = commit
-    return dict(answer, **_open_pull_request(host, change, branch, commit, description))
+        answer.update(_pushed(settings, remote, proposal, base, tips, tree, [place.path]))
+    return dict(answer, **_open_pull_request(settings, proposal, answer["commit"]))
+
+
+def propose_all(
+    settings: Settings, changes: List[RuleChange], reason: str = "", by: str = ""
+) -> Dict[str, Any]:
+    """Push many changes as one commit on a branch of their own, with one pull request.
+
+    :param changes: creates; a rule that is there already is made equal to the one that is wanted.
+    :returns: as ``propose``, with ``files`` instead of ``file``; ``created``, ``updated`` and
+        ``unchanged``: the rules, as resource/group/rule.
+    :raises ExpectedError: as ``propose``; nothing is pushed when any rule is broken.
+    """
+    identity = hashlib.sha256("".join(map(id_of, changes)).encode("utf-8")).hexdigest()[:10]
+    origin = _origin(reason, by)
+    proposal = _Proposal(
+        identity,
+        f"Apply {len(changes)} alert rules",
+        files.dump(dict({"rules": [_name_of(change) for change in changes]}, **origin)),
+        f"{settings.git.branch_prefix}apply-{identity}",
+    )
+    answer: Dict[str, Any] = {"created": [], "updated": [], "unchanged": []}
+    with _opened(settings, proposal) as (remote, tips, base):
+        tree = base
+        firsts: Dict[str, _Place] = {}
+        lasts: Dict[str, Optional[str]] = {}
+        edited: Dict[str, List[Dict[str, Any]]] = {}
+        for change in changes:
+            place = _find_place(settings, change, remote, tree)
+            state = "created"
+            if place.content is not None and files.has_same(change, place.content):
+                operation = rule_change.UPDATE
+                change = dataclasses.replace(change, operation=operation, is_exact=True)
+                state = "updated"
+            content, groups = _edit(settings, change, place)
+            if content == place.content:
+                answer["unchanged"].append(_name_of(change))
+                continue
+            answer[state].append(_name_of(change))
+            tree = remote.tree(tree, place.path, content, place.mode)
+            firsts.setdefault(place.path, place)
+            lasts[place.path], edited[place.path] = content, groups
+        answer.update(changed=bool(lasts), files=sorted(lasts), base=base)
+        if not lasts:
+            return answer
+        for path in sorted(edited):
+            answer["checked_by"] = checks.check(settings, edited[path])
+        answer["diff"] = "\n".join(_diff(firsts[path], lasts[path]) for path in sorted(lasts))
+        answer.update(_pushed(settings, remote, proposal, base, tips, tree, sorted(lasts)))
+    return dict(answer, **_open_pull_request(settings, proposal, answer["commit"]))
 
 
 def branch_of(change: RuleChange, prefix: str) -> str:
@@ -96,7 +138,10 @@ def branch_of(change: RuleChange, prefix: str) -> str:
 
 def id_of(change: RuleChange) -> str:
     """Return an id for a change, ten hexadecimal digits."""
-    fields = json.dumps(dataclasses.asdict(change), sort_keys=True)
+    values = dataclasses.asdict(change)
+    if not change.is_exact:
+        del values["is_exact"]  # earlier versions had no such field, and branches keep their names
+    fields = json.dumps(values, sort_keys=True)
     return hashlib.sha256(fields.encode("utf-8")).hexdigest()[:10]
 
 
@@ -127,12 +172,72 @@ def path_of(change: RuleChange, settings: Settings) -> str:
 def describe(change: RuleChange, reason: str, by: str) -> str:
     """Return a change as YAML, for the reviewer of its pull request."""
     fields = {name: value for name, value in dataclasses.asdict(change).items() if value}
+    return files.dump(dict(fields, **_origin(reason, by)))
+
+
+def _origin(reason: str, by: str) -> Dict[str, str]:
     origin = {"reason": " ".join(reason.split())[:LONGEST_REASON], "proposed_by": by}
-    return files.dump(dict(fields, **{name: value for name, value in origin.items() if value}))
+    return {name: value for name, value in origin.items() if value}
 
 
 def _title(change):
     return _TITLES[change.operation] % change.rule[:150]
+
+
+def _name_of(change: RuleChange) -> str:
+    """Return the name of a rule in answers, as that of ``plan.Step``."""
+    name = "/".join((change.resource, change.group, change.rule))
+    severity = change.severity or change.labels.get(rule_change.SEVERITY)
+    return f"{name} ({severity})" if severity else name
+
+
+@dataclasses.dataclass(frozen=True)
+class _Proposal:
+    """What becomes one commit and one pull request."""
+
+    id: str
+    title: str
+    description: str
+    branch: str
+
+
+@contextlib.contextmanager
+def _opened(
+    settings: Settings, proposal: _Proposal
+) -> Iterator[Tuple[Remote, Dict[str, str], str]]:
+    """Yield the repository, the tips of its branches, and that of the target branch."""
+    url = git_url.parse(settings.git.repo_url, bool(settings.git.token))
+    _check(settings)
+    hosts.host_of(settings, url)  # a setting that is wrong is told before anything is pushed
+    _check_branch("git_branch_prefix", proposal.branch)
+    with git_remote.opened(settings, url) as remote:
+        tips = remote.fetch([settings.git.branch, proposal.branch])
+        base = tips.get(settings.git.branch)
+        if base is None:
+            problem = f"the repository has no branch {settings.git.branch}"
+            raise ExpectedError("git_branch", problem, "the branch that pull requests go to")
+        yield remote, tips, base
+
+
+def _pushed(
+    settings: Settings,
+    remote: Remote,
+    proposal: _Proposal,
+    base: str,
+    tips: Dict[str, str],
+    tree: str,
+    paths: List[str],
+) -> Dict[str, Any]:
+    """Push the commit of a proposal, unless its branch has it; return what was done."""
+    tip = tips.get(proposal.branch, "")
+    commit = _existing_commit(settings, remote, proposal, base, tip, tree, paths)
+    answer = {"branch": proposal.branch, "pushed": commit is None}
+    if commit is None:
+        trailer = f"{_TRAILER}{proposal.id}"
+        text = f"{proposal.title}\n\n{proposal.description}\n{trailer}\n"
+        commit = remote.commit(tree, base, text)
+        remote.push(commit, proposal.branch, tip)
+    return dict(answer, commit=commit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,11 +402,11 @@ def _edit(
 def _existing_commit(
     settings: Settings,
     remote: Remote,
-    change: RuleChange,
+    proposal: _Proposal,
     base: str,
     tip: str,
     tree: str,
-    path: str,
+    paths: List[str],
 ) -> Optional[str]:
     """Return the commit of the branch if it already has the change, otherwise None.
 
@@ -311,10 +416,10 @@ def _existing_commit(
         return None
     commit = remote.describe(tip)
     is_ours = f"<{settings.git.user_email}>" in commit.committer
-    if is_ours and _TRAILER + id_of(change) in commit.message:
+    if is_ours and _TRAILER + proposal.id in commit.message:
         # A commit of ours on an older base branch is replaced by one on the newest.
         return tip if commit.parents == (base,) and commit.tree == tree else None
-    if remote.entries(tip, path) == remote.entries(tree, path):
+    if remote.entries(tip, *paths) == remote.entries(tree, *paths):
         return tip
     raise ExpectedError(
         "branch",
@@ -330,16 +435,17 @@ def _diff(place: _Place, content: Optional[str]) -> str:
     return "\n".join(difflib.unified_diff(before, after, *names, lineterm=""))
 
 
-def _open_pull_request(
-    host: Optional[hosts._Host], change: RuleChange, branch: str, commit: str, description: str
-) -> Dict[str, Any]:
+def _open_pull_request(settings: Settings, proposal: _Proposal, commit: str) -> Dict[str, Any]:
     """Open or update the pull request; an error says what was pushed."""
+    url = git_url.parse(settings.git.repo_url, bool(settings.git.token))
+    host = hosts.host_of(settings, url)
+    branch, description = proposal.branch, proposal.description
     if host is None:
         return {"url": None, "number": None, "state": hosts.NONE}
     # In a code fence the host sees no mentions and no commands.
     fence = "`" * (1 + max(map(len, re.findall("`+", description) + ["``"])))
     try:
-        return host.propose(branch, _title(change), f"{fence}yaml\n{description}{fence}\n")
+        return host.propose(branch, proposal.title, f"{fence}yaml\n{description}{fence}\n")
     except ExpectedError as error:
         add_context(
             error,
