@@ -70,8 +70,9 @@ def settle(world, seconds=180):
     left = {}
 
     def done():
-        found = {kind: rows(world, kind) for kind in ("alert", "request", "execution")}
+        # The queues first: once they are empty, the rows that follow are all there.
         left.update({kind: len(rows(world, kind)) for kind in ("inbox", "outbox")})
+        found = {kind: rows(world, kind) for kind in ("alert", "request", "execution")}
         left["alert"] = [
             (row["state"], row["episodes"][-1]["holds"][-1:])
             for row in found["alert"]

@@ -8,7 +8,8 @@ import requests
 from tests.crash.proxy import Proxy
 from tests.crash.sensor import Sensor
 from tests.engine import testing
-from tests.support.world import World, copy_pack, free_port
+from tests.support.ports import free_port
+from tests.support.world import World, copy_pack
 
 
 @dataclasses.dataclass

@@ -33,6 +33,7 @@ import yaml
 
 from tests.engine import testing
 from tests.support.alerts import NO_CAPS
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 120  # on a busy machine
@@ -73,20 +74,6 @@ def missing():
         for names in PROGRAMS.values()
         if not any(shutil.which(command, path=SEARCH_PATH) for command in names)
     ]
-
-
-_given_ports = set()
-
-
-def free_port():
-    """A TCP port of 127.0.0.1 that nobody listens on, another one at every call."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in _given_ports:
-            _given_ports.add(port)
-            return port
 
 
 def wait_until(condition, what, seconds=READY_SECONDS, every=0.05):

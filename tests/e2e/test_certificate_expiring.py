@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.alerts import alert
+from tests.support.ports import free_port
 from tests.support.remediations import (
     ESCALATED,
     FAILED,
@@ -22,7 +23,7 @@ from tests.support.remediations import (
     run,
     started_for,
 )
-from tests.support.world import free_port, open_world, unique
+from tests.support.world import open_world, unique
 
 if os.environ.get("ST2_API_URL"):
     pytest.skip("needs servers where StackStorm runs", allow_module_level=True)

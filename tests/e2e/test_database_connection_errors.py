@@ -7,8 +7,9 @@ import pytest
 from poundcake import host_commands
 
 from tests.support.alerts import alert
+from tests.support.ports import free_port
 from tests.support.remediations import NOT_NEEDED, Place, enabled, outcome_of, output_of, run
-from tests.support.world import free_port, unique
+from tests.support.world import unique
 
 CHECK = host_commands.text_of("check_database")
 WORKFLOW = "poundcake.database_connection_errors"

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.support.alerts import alert
+from tests.support.ports import free_port
 from tests.support.processes import run_script
 from tests.support.remediations import (
     CHANGE,
@@ -23,7 +24,7 @@ from tests.support.remediations import (
     reason_of,
     started_for,
 )
-from tests.support.world import free_port, unique
+from tests.support.world import unique
 
 
 def test_a_service_that_is_down_is_restarted(place):

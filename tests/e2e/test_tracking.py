@@ -8,7 +8,8 @@ import pytest
 import requests
 
 from tests.support.alerts import alert, notification
-from tests.support.world import World, copy_pack, free_port, open_world, unique
+from tests.support.ports import free_port
+from tests.support.world import World, copy_pack, open_world, unique
 
 # These change the pack, or would tell a real person.
 pytestmark = pytest.mark.skipif(

@@ -15,7 +15,7 @@ from poundcake.views.status_page import StatusPage
 from tests.support import browser as chromium
 from tests.support.alerts import alert
 from tests.support.pack import Pack
-from tests.support.world import free_port
+from tests.support.ports import free_port
 
 LOG = logging.getLogger("poundcake.test_status_page_browser")
 PASSWORD = "passw0rd"

@@ -6,7 +6,8 @@ import boto3
 import requests
 from botocore.config import Config
 
-from tests.demo.servers import Server, free_port
+from tests.demo.servers import Server
+from tests.support.ports import free_port
 
 
 class S3(Server):

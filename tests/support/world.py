@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import time
 import uuid
 from pathlib import Path
@@ -19,6 +18,7 @@ import requests
 
 from tests.engine import testing
 from tests.support.alerts import NO_CAPS, notification
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 120
@@ -229,12 +229,6 @@ class World:
             assert time.monotonic() < deadline, "waited in vain for " + what
             time.sleep(pause)
             pause = min(pause * 1.5, 0.25)
-
-
-def free_port():
-    """A TCP port of 127.0.0.1 on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def copy_pack(target):
