@@ -85,6 +85,17 @@ def test_an_approval_by_action_is_in_the_history(asking):
     assert "approved: ok (by st2admin)" in reasons
 
 
+def test_an_alert_is_approved_from_chat(asking):
+    """In the name of who chats."""
+    asked = asking()
+    command = "poundcake approve %s because it is night" % asked.row()["fingerprint"]
+    body = {"command": command, "user": "ann", "source_channel": "ops"}
+    asked.world.api("POST", "/aliasexecution/match_and_execute", json=body)
+    asked.wait_for("failed")  # the check says no again: the restart did nothing
+    reasons = [entry["reason"] for entry in asked.shown()["history"]]
+    assert any(reason.startswith("approved: it is night (by ann via ") for reason in reasons)
+
+
 WORKFLOW = """
 version: 1.0
 input: [service]

@@ -75,6 +75,20 @@ def stored(world, fingerprint):
     return json.loads(world.api("GET", "/keys/poundcake.alert." + fingerprint)["value"])
 
 
+def lives(row):
+    """The states of each episode, without those that are only a peer that lagged.
+
+    A peer that is slow tells of the firing after the other has told of the resolve. That is held
+    (reopen_seconds) and resolved, with nothing done.
+    """
+    found = []
+    for state in states_of(row):
+        if state == "received":
+            found.append([])
+        found[-1].append(state)
+    return [life for life in found if life != ["received", "pending", "resolved"]]
+
+
 def wait_sent(pair, count):
     """Wait until so many notifications have been sent: by each when split, else by both."""
     both, together = pair
@@ -116,7 +130,7 @@ def test_a_pair_of_alertmanagers_causes_one_remediation_an_episode(world, pair):
             # Fired and resolved, each told by both: what was sent twice has arrived.
             four = "the duplicates of %s" % fingerprint
             world.wait(lambda f=fingerprint: stored(world, f)["occurrences"] == 4, four)
-        assert states_of(stored(world, fingerprint)) == ONE_LIFE * 2
+        assert lives(stored(world, fingerprint)) == [ONE_LIFE] * 2
         assert len(remediations(world, fingerprint)) == 2
 
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 
 import pytest
-import requests
 
 from tests.support.alerts import alert
 from tests.support.local_server import LocalServer, QuietHandler
@@ -132,27 +131,21 @@ def test_health_is_checked(world, crowd):
 
 def test_handlers_are_all_rules_on_alerts(world, crowd):
     """On as many pages as the client wants."""
-    page = get(world, "/handlers?limit=1000")
+    page = world.read("/handlers?limit=1000")
     names = [item["name"] for item in page["handlers"] if crowd in item["name"]]
     assert len(names) == len(set(names)) == CROWD
-    last = get(world, "/handlers?limit=1&offset=%d" % (page["total"] - 1))
+    last = world.read("/handlers?limit=1&offset=%d" % (page["total"] - 1))
     assert last["handlers"] == page["handlers"][-1:]
 
 
 def test_every_page_and_list_answers(world, crowd):
     """In their usual time."""
     for path in ("/", "/metrics", "/alerts", "/remediations", "/api/v1/executions/recent"):
-        assert requests.get(world.listener_url + path, timeout=30).status_code == 200
+        assert world.look(path).status_code == 200
     for action in ("list_alerts", "list_requests", "list_executions", "list_maintenance"):
         world.ask(action)
     world.ask("get_stats")
     world.ask("track", since="1h")
-
-
-def get(world, path):
-    answer = requests.get(world.listener_url + path, timeout=30)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from tests.support.remediations import (
     LOOK,
     REMEDIATED,
     enabled,
+    kill,
     outcome_of,
     output_of,
     run,
@@ -226,7 +227,7 @@ def test_the_service_that_burns_is_restarted(place):
             "high_cpu",
             check_command=CHECK_UNTIL_OVER,
             pids_command="echo %d" % burner.pid,
-            restart_command=CHANGE + "kill %d && touch {folder}/over" % burner.pid,
+            restart_command=CHANGE + kill(burner.pid) + " && touch {folder}/over",
             **LOW,
         )
         assert outcome_of(execution) == REMEDIATED, execution["result"]

@@ -23,6 +23,7 @@ from tests.support.remediations import (
     ESCALATED,
     LOOK,
     enabled,
+    kill,
     outcome_of,
     output_of,
     run,
@@ -163,7 +164,7 @@ def test_the_service_that_holds_the_memory_is_restarted(place):
             "high_memory",
             check_command=CHECK_UNTIL_OVER,
             pids_command="echo %d" % service.pid,
-            restart_command=CHANGE + "kill %d && touch {folder}/over" % service.pid,
+            restart_command=CHANGE + kill(service.pid) + " && touch {folder}/over",
             drop_command=DROP,
             **SHORT,
         )

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import requests
 
 from tests.support.alerts import alert, notification
 from tests.support.tracking import executions_of, max_overlap, states_of
@@ -225,12 +224,12 @@ def test_bad_input_is_answered_with_the_field_and_the_remedy(world, body, field)
 def test_status_codes_are_those_that_alertmanager_understands(world):
     """404 and 405 for what can never work, 413 for too much."""
     assert world.post(notification(), path="/nowhere")[0] == 404
-    assert requests.get(world.listener_url + "/webhook", timeout=60).status_code == 405
-    assert requests.post(world.listener_url + "/health", timeout=60).status_code == 405
+    assert world.look("/webhook").status_code == 405
+    assert world.look("/health", "POST").status_code == 405
     assert world.post(b"x" * 4194305)[0] == 413
     assert world.post(b" " * 6000000)[0] == 413
     assert world.post(b"{}", headers={"Content-Type": "text/plain"})[0] == 415
-    assert requests.get(world.listener_url + "/api/v1/status/none", timeout=60).status_code == 404
+    assert world.look("/api/v1/status/none").status_code == 404
 
 
 def test_alertmanagers_variety_is_accepted(world):
@@ -256,10 +255,10 @@ def test_alertmanagers_variety_is_accepted(world):
 
 def test_health_ready_and_status_answer(world):
     """The process lives, its parts are reachable, and a request is known from its 202 on."""
-    assert requests.get(world.listener_url + "/health", timeout=60).json() == {"status": "ok"}
-    ready = requests.get(world.listener_url + "/ready", timeout=60)
-    assert ready.status_code == 200
-    assert {"datastore", "api", "trigger_bus"} <= set(ready.json()["parts"])
+    assert world.read("/health") == {"status": "ok"}
+    status, parts = world.ready()
+    assert status == 200
+    assert {"datastore", "api", "trigger_bus"} <= set(parts)
     request_id = world.accept(alert(alertname=unique("E2eStatus")))
     assert world.status(request_id)["request_id"] == request_id
     world.completed(request_id)

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-import requests
 
 from tests.support import browser as chromium
 from tests.support.alerts import alert
@@ -16,15 +15,6 @@ tasks:
   fix:
     action: core.noop
 """
-
-
-def get(world, path):
-    """Return the decoded answer of the listener."""
-    token = os.environ.get("LISTENER_TOKEN")
-    headers = {"Authorization": "Bearer " + token} if token else {}
-    answer = requests.get(world.listener_url + path, headers=headers, timeout=60)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 @pytest.mark.skipif(
@@ -65,7 +55,7 @@ def test_the_command_on_the_page_shows_the_execution(world):
     name = unique("Page")
     with world.workflow(WORKFLOW) as action, world.rule(name, action):
         world.completed(world.accept(alert(alertname=name)))
-        (found,) = get(world, "/remediations?alert_name=" + name)["remediations"]
+        (found,) = world.read("/remediations?alert_name=" + name)["remediations"]
     assert found["status"] == "success"
     assert action in world.st2("execution", "get", found["execution_id"])
 
@@ -76,17 +66,17 @@ def test_an_older_client_gets_its_answers(world):
     with world.workflow(WORKFLOW) as action, world.rule(name, action) as rule:
         request_id = world.accept(alert(alertname=name))
         world.completed(request_id)
-        handlers = get(world, "/handlers?limit=1000")["handlers"]
+        handlers = world.read("/handlers?limit=1000")["handlers"]
         assert action in [item["action"] for item in handlers if item["name"] == rule["ref"]]
     assert "poundcake.host_down" in [item["name"] for item in handlers]
-    (found,) = get(world, "/alerts?status=remediated&alertname=" + name)["alerts"]
-    whole = get(world, "/alerts/" + found["fingerprint"])["alert"]
+    (found,) = world.read("/alerts?status=remediated&alertname=" + name)["alerts"]
+    whole = world.read("/alerts/" + found["fingerprint"])["alert"]
     (attempt,) = whole["remediation_attempts"]
-    (link,) = get(world, "/api/v1/st2/executions?request_id=" + request_id)["st2_executions"]
+    (link,) = world.read("/api/v1/st2/executions?request_id=" + request_id)["st2_executions"]
     assert link["st2_execution_id"] == attempt["execution_id"]
     assert (link["st2_workflow"], link["st2_rule"]) == (action, rule["ref"])
-    recent = get(world, "/api/v1/executions/recent?limit=1000")["executions"]
+    recent = world.read("/api/v1/executions/recent?limit=1000")["executions"]
     assert request_id in [item["request_id"] for item in recent]
-    active = get(world, "/api/v1/alerts/active?alert_name=" + name)["active_alerts"]
+    active = world.read("/api/v1/alerts/active?alert_name=" + name)["active_alerts"]
     assert [item["fingerprint"] for item in active] == [found["fingerprint"]]
-    assert get(world, "/alerts/stats")["by_status"]["remediated"] >= 1
+    assert world.read("/alerts/stats")["by_status"]["remediated"] >= 1

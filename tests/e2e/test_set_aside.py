@@ -1,7 +1,6 @@
 """What cannot be read is set aside end to end, and a person takes it up or drops it."""
 
 import pytest
-import requests
 
 from tests.support.alerts import alert
 from tests.support.world import open_world, unique
@@ -18,8 +17,8 @@ def world(tmp_path_factory):
 
 def ready(world):
     """Return the status of GET /ready, and whether nothing is set aside."""
-    answer = requests.get(world.listener_url + "/ready", timeout=30)
-    return answer.status_code, answer.json()["parts"]["set_aside"]["ok"]
+    status, parts = world.ready()
+    return status, parts["set_aside"]["ok"]
 
 
 def test_garbage_in_the_queues_holds_nothing_up(world):

@@ -237,7 +237,30 @@ def run_remote(job):
             result[name]["timeout"] = True
     if all(found["succeeded"] for found in result.values()):
         return "succeeded", result
+    if all(_is_unreached(found) for found in result.values()):
+        return "failed", _unreached(result)
     return ("timeout" if all(f.get("timeout") for f in result.values()) else "failed"), result
+
+
+def _is_unreached(found):
+    """Whether SSH has said why it could not connect; a command may end with 255 as well."""
+    says = r"(?m)^(ssh: |kex_|Connection |Host key verification failed|[^ ]+: Permission denied \()"
+    return found["return_code"] == 255 and re.search(says, str(found["stderr"]))
+
+
+def _unreached(result):
+    """What StackStorm answers when no host can be reached: a text with JSON in it."""
+    errors = {
+        name: {
+            **dict(found, stderr="", timeout=False),
+            "error": f"Failed connecting to host {name}. {found['stderr']}",
+            "traceback": "Traceback (most recent call last):\n",
+        }
+        for name, found in result.items()
+    }
+    told = f"Unable to connect to any one of the hosts: {list(result)}."
+    told += "\n\n connect_errors=" + json.dumps(errors, indent=2)
+    return {"error": told, "traceback": ""}
 
 
 def _shell_result(code, stdout, stderr):

@@ -154,6 +154,11 @@ class Place:
         return exists(self.world, "%s/%s" % (self.folder, name))
 
 
+def kill(pid):
+    """The command that ends a process of the tests; StackStorm's user may be another one."""
+    return "(kill %d 2>/dev/null || sudo -n kill %d)" % (pid, pid)
+
+
 def run(world, action, **parameters):
     """Run an action to its end and return the execution."""
     body = {"action": action, "parameters": parameters}

@@ -189,21 +189,28 @@ class World:
         assert status == 202, answer
         return answer["request_id"]
 
-    def status(self, request_id):
-        """Return what the listener says of a request."""
-        url = "%s/api/v1/status/%s" % (self.listener_url, request_id)
-        answer = self._listener.get(url, timeout=60)
+    def look(self, path, method="GET"):
+        """Ask the listener, with the token that it wants; return its answer."""
+        return self._listener.request(method, self.listener_url + path, timeout=60)
+
+    def read(self, path):
+        """Return what the listener answers, decoded; fails when it is an error."""
+        answer = self.look(path)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def status(self, request_id):
+        """Return what the listener says of a request."""
+        return self.read("/api/v1/status/" + request_id)
+
     def ready(self):
         """Return the status code and the parts that the listener answers at /ready."""
-        answer = self._listener.get(self.listener_url + "/ready", timeout=60)
+        answer = self.look("/ready")
         return answer.status_code, answer.json()["parts"]
 
     def metrics(self):
         """Return what the listener says at /metrics."""
-        answer = self._listener.get(self.listener_url + "/metrics", timeout=60)
+        answer = self.look("/metrics")
         assert answer.status_code == 200, answer.text
         return answer.text
 
