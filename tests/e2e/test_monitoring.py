@@ -68,8 +68,9 @@ def run(name, *arguments, text=None):
         ("promtool", ["test", "rules", "alerts_test.yaml"]),
         ("promtool", ["check", "config", "--syntax-only", "prometheus.yaml"]),
         ("amtool", ["check-config", "alertmanager.yaml"]),
+        ("amtool", ["check-config", "alertmanager_routes.yaml"]),
     ],
-    ids=["rules", "tests of rules", "prometheus", "alertmanager"],
+    ids=["rules", "tests of rules", "prometheus", "alertmanager", "routes"],
 )
 def test_the_tools_find_no_fault(tool, arguments):
     """As whoever installs them would look first."""
@@ -107,6 +108,43 @@ def test_other_alerts_reach_poundcake():
     command = ("config", "routes", "test", "--config.file=alertmanager.yaml")
     printed = run("amtool", *command, "alertname=HostDown", "severity=critical")
     assert printed.split()[-1] == "poundcake"
+
+
+@pytest.mark.parametrize(
+    "labels, receivers",
+    [
+        ({"auto_remediate": "true"}, "poundcake,people"),
+        ({"severity": "critical", "environment": "production"}, "poundcake,people"),
+        ({"severity": "critical", "environment": "test"}, "people"),
+        ({"component": "poundcake", "auto_remediate": "true"}, "people"),
+        ({}, "people"),
+    ],
+)
+def test_routes_by_label_severity_and_environment(labels, receivers):
+    """The people get everything."""
+    command = ("config", "routes", "test", "--config.file=alertmanager_routes.yaml")
+    printed = run("amtool", *command, *["%s=%s" % item for item in labels.items()])
+    assert printed.split()[-1] == receivers
+
+
+def test_the_route_for_the_operator_is_one_of_alertmanager(tmp_path):
+    """Written in Alertmanager's own names, as the Operator does, amtool takes it."""
+    spec = yaml.safe_load((MONITORING / "alertmanager_config.yaml").read_text())["spec"]
+    (receiver,) = spec["receivers"]
+    (webhook,) = receiver["webhookConfigs"]
+    credentials = webhook["httpConfig"]["authorization"]["credentials"]
+    assert credentials == {"name": "poundcake", "key": "token"}
+    made = {"url": webhook["url"], "send_resolved": webhook["sendResolved"]}
+    route = {"receiver": spec["route"]["receiver"], "group_by": spec["route"]["groupBy"]}
+    for name in ("Wait", "Interval"):
+        route["group_" + name.lower()] = spec["route"]["group" + name]
+    route["repeat_interval"] = spec["route"]["repeatInterval"]
+    matchers = ['{name}{matchType}"{value}"'.format(**one) for one in spec["route"]["matchers"]]
+    top = {"receiver": "poundcake", "routes": [dict(route, matchers=matchers)]}
+    receivers = [{"name": receiver["name"], "webhook_configs": [made]}]
+    path = tmp_path / "alertmanager.yml"
+    path.write_text(yaml.safe_dump({"route": top, "receivers": receivers}))
+    assert "SUCCESS" in run("amtool", "check-config", str(path))
 
 
 # --- the dashboard --------------------------------------------------------------------------------
