@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import re
+from pathlib import Path
 from wsgiref.util import setup_testing_defaults
 
 import pytest
@@ -11,7 +13,7 @@ from poundcake.sensor.listener import Listener
 from poundcake.views import older_api
 
 from tests.support.alerts import alert
-from tests.support.fakes import FakeContent
+from tests.support.fakes import PACK, FakeContent
 from tests.support.pack import Pack
 
 LOG = logging.getLogger("poundcake.test_older_api")
@@ -122,6 +124,23 @@ def test_every_field_of_the_older_answer_is_there(api, path):
     assert entries and answer["total"] == len(entries) and answer["offset"] == 0
     for entry in entries:
         assert FIELDS[path] <= set(entry)
+
+
+def same_paths():
+    """Return the GET paths that docs/migrating.md says are the same as in the older designs."""
+    table = (Path(PACK) / "docs" / "migrating.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`GET .*?) \| the same", table, re.MULTILINE)
+    return [path for row in rows for path in re.findall(r"`(?:GET )?(/[^`]*)`", row)]
+
+
+def test_what_the_guide_to_migrating_says_is_the_same_answers(api):
+    """Each path, with the fields of the older documents where it is a list."""
+    paths = same_paths()
+    assert set(LISTS) <= set(paths)
+    (newest, *_) = api.get("/api/v1/executions/recent")["executions"]
+    known = {"request_id": newest["request_id"], "fingerprint": api.pack.alerts()[0]["fingerprint"]}
+    for path in paths:
+        assert api.get(path.format(**known)), path
 
 
 def test_the_status_of_a_request_has_the_older_names(api):
