@@ -1,7 +1,7 @@
 """Checks of what people write as parameters; what does not do is refused in a sentence."""
 
 import difflib
-from typing import Any, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 from poundcake import clock
 from poundcake.errors import ExpectedError
@@ -54,15 +54,6 @@ def label_pairs(pairs: str) -> List[Tuple[str, str]]:
             raise ExpectedError("label", f'"{pair.strip()}" has no =', "name=value,name=value")
         labels.append((name.strip(), value.strip().strip('"')))
     return labels
-
-
-def check_exists(name: str, value: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Raise ExpectedError when no row has this value; an empty value is not checked."""
-    if not value:
-        return
-    known = sorted({row[name] for row in rows if row[name]})
-    if value not in known:
-        raise unknown(name, value, f"{name} values", known)
 
 
 def unknown(name: str, value: str, what: str, known: Sequence[str]) -> ExpectedError:

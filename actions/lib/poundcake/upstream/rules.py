@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any, Dict, List, Mapping, Optional
 
-from poundcake.arguments import check_exists, label_pairs, one_of
+from poundcake.arguments import label_pairs, one_of
 from poundcake.settings import Settings
 from poundcake.upstream import client
 
@@ -72,15 +72,13 @@ def list_rules(
     :param kind: alerting or recording.
     :param label: ``name=value`` pairs, comma-separated, of the rule's own labels; all must match.
     :returns: ``total``, ``shown``, ``rules`` (see ``summary``) and ``by_state``.
-    :raises ExpectedError: for a filter with an unknown value.
+    :raises ExpectedError: for an unknown state or kind.
     """
     for parameter, value, known in (("state", state, STATES), ("kind", kind, KINDS)):
         if value:
             one_of(parameter, value, known)
     labels = label_pairs(label)
     rules = load(settings)
-    check_exists("group", group, rules)
-    check_exists("name", name, rules)
     wanted = {"state": state, "kind": kind, "group": group, "name": name}
     chosen = [
         rule
