@@ -97,7 +97,7 @@ def test_rules_are_filtered(prometheus, filters, wanted):
     ],
 )
 def test_an_unknown_filter_value_is_an_error_with_the_known_ones(prometheus, filters, start):
-    """A value that can never be is a mistake; a group or name that is not there is an empty answer."""
+    """A value that can never be is a mistake; a group that is not there is an empty answer."""
     succeeded, answer = listed(prometheus, **filters)
     assert not succeeded and answer["error"].startswith(start)
 
