@@ -23,6 +23,8 @@ class Asked:
         query = "/executions?action=core.ask&status=pending&parent=" + self.execution_id
         ((inquiry),) = world.api("GET", query)
         self.inquiry_id = inquiry["id"]
+        # The actions read the row.
+        world.tracked(self.row()["fingerprint"], "awaiting_approval")
 
     def row(self):
         """The alert as its request has it, None while it is not decided."""

@@ -214,11 +214,7 @@ def alert_that_asks(world):
             "the question",
         )
     fingerprint = world.status(request_id)["alerts"][0]["fingerprint"]
-    # The actions read the row, which follows.
-    key = "/keys/poundcake.alert." + fingerprint
-    world.wait(
-        lambda: "awaiting_approval" in world.api("GET", key, ok=False).get("value", ""), "the row"
-    )
+    world.tracked(fingerprint, "awaiting_approval")
     return fingerprint
 
 

@@ -225,6 +225,16 @@ class World:
 
         return self.wait(check, "request %s to be complete" % request_id, timeout)
 
+    def tracked(self, fingerprint, state):
+        """Wait until the row of an alert, which follows the listener, shows a state; return it."""
+
+        def check():
+            found = self.api("GET", "/keys/poundcake.alert." + fingerprint, ok=False)
+            row = json.loads(found["value"]) if "value" in found else None
+            return row if row and row["state"] == state else None
+
+        return self.wait(check, "the row of %s to be %s" % (fingerprint, state))
+
     def wait(self, check, what, timeout=WAIT_SECONDS):
         """Return the first true answer of ``check``; fails with ``what`` was awaited."""
         deadline = time.monotonic() + timeout
