@@ -34,6 +34,18 @@ def switch(stackstorm, name, enabled):
     return remediations.switch(stackstorm, name, enabled, "", "ann", 0)
 
 
+def test_a_registration_that_comes_after_the_start_is_soon_undone():
+    """StackStorm restarts the sensor first and registers the rules later, seconds as a rule."""
+    pack = Pack(enabled_rules=["service_down"])
+    pack.stackstorm.register(*NAMES)
+    pack.tick()
+    assert on(pack.stackstorm) == ["service_down"]
+    pack.stackstorm.register(*NAMES)
+    for _ in range(4):
+        pack.tick()
+    assert on(pack.stackstorm) == ["service_down"]
+
+
 def test_only_rules_that_ship_off_can_be_switched():
     """The pack's own plumbing is not for that."""
     assert {"service_down", "notify_people"} <= set(enabled_rules.names())

@@ -44,6 +44,8 @@ REMEMBERED_REQUESTS = 10000
 STORM_IN_FLIGHT = 5
 SWEEP_SECONDS = 60
 RULES_SECONDS = 30
+# A registration restarts the sensor before it comes to the rules, and switches them off behind it.
+RULES_SECONDS_AT_START = 3
 ENTRIES_A_TICK = 50
 WRITE_AGAIN_SECONDS = 60
 # What arrives together is decided together: one batch and one look at the datastore.
@@ -101,6 +103,7 @@ class Controller:
         self._decided: List[str] = []  # request ids whose rows are on their way to the outbox
         self._due: DefaultDict[str, float] = collections.defaultdict(float)
         self._loaded = False
+        self._loaded_at = now()
         self._faults = 0  # rounds that have failed in a row
         self._heard_from = now()  # Unix time since when it could hear what Alertmanager says
         self._stopping = ""
@@ -169,7 +172,8 @@ class Controller:
         self._left(self._relay.step(self._storm))
         self._aside.is_stale |= self._relay.waiting < waiting
         self._publisher.check()
-        if self._is_due("rules", RULES_SECONDS):
+        at_start = abs(self._now() - self._loaded_at) < RULES_SECONDS
+        if self._is_due("rules", RULES_SECONDS_AT_START if at_start else RULES_SECONDS):
             self._keep_rules()
         if self._is_due("sweep", SWEEP_SECONDS):
             self._recorder.forget(self._now())
@@ -186,7 +190,7 @@ class Controller:
         for row in list(self._ledger.alerts.values()):
             self._dispatches.follow_up(row)
         self._look_aside()
-        self._heard_from = self._now()
+        self._heard_from = self._loaded_at = self._now()
         self._loaded = True
         self._log.record(
             "loaded",
