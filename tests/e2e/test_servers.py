@@ -19,6 +19,8 @@ from tests.support.world import World, unique
 
 REAL = bool(os.environ.get("ST2_API_URL"))
 SENSOR = "poundcake.AlertmanagerSensor"
+TRACK = "poundcake.track"
+MAX_BACKLOG = 20
 
 pytestmark = pytest.mark.skipif(
     servers.PROGRAMS["alertmanager"][0] in servers.missing(),
@@ -31,7 +33,12 @@ def guarded(tmp_path_factory):
     """An embedded engine whose listener wants credentials, and takes few notifications."""
     if REAL:
         pytest.skip("needs a config of its own: only the embedded engine can be given one")
-    config = {"token": TOKEN, "username": USERNAME, "password": PASSWORD, "max_backlog": 20}
+    config = {
+        "token": TOKEN,
+        "username": USERNAME,
+        "password": PASSWORD,
+        "max_backlog": MAX_BACKLOG,
+    }
     with servers.Engine(tmp_path_factory.mktemp("guarded"), **config) as engine:
         yield engine
 
@@ -300,18 +307,17 @@ def test_alertmanager_sends_again_after_503(guarded, tmp_path):
         guarded.st2("sensor", "disable", SENSOR)
         try:
             servers.wait_until(lambda: not answers(guarded.listener_url), "the sensor to end")
-            fill_inbox(guarded, 600)
-            # Several, each a group of its own: one of them tries while there is no room.
-            fingerprints = [am.fire({"alertname": name, "n": str(n)}) for n in range(5)]
-            servers.wait_until(lambda: "connection refused" in am.log(), "Alertmanager to try")
-        finally:
+            guarded.st2("rule", "disable", TRACK)
+            fill_outbox(guarded, 2 * MAX_BACKLOG)
             guarded.st2("sensor", "enable", SENSOR)
-        for fingerprint in fingerprints:
-            reach(world, fingerprint, "remediated")
-        assert "unexpected status code 503" in am.log()
-    for fingerprint in fingerprints:
-        assert len(remediations(world, fingerprint)) == 1
-        assert states(world, fingerprint) == ["received", "remediating", "remediated"]
+            fingerprint = am.fire({"alertname": name})
+            servers.wait_until(lambda: "unexpected status code 503" in am.log(), "the answer 503")
+        finally:
+            guarded.st2("rule", "enable", TRACK)
+            guarded.st2("sensor", "enable", SENSOR)
+        reach(world, fingerprint, "remediated")
+    assert len(remediations(world, fingerprint)) == 1
+    assert states(world, fingerprint) == ["received", "remediating", "remediated"]
 
 
 def answers(url):
@@ -322,17 +328,12 @@ def answers(url):
         return False
 
 
-def fill_inbox(engine, count):
-    """Leave notifications in the inbox, as a sensor that was killed does."""
+def fill_outbox(engine, count):
+    """Leave batches in the outbox, as they gather when no run of ``track`` takes them."""
     for number in range(count):
-        request_id = "00000000-0000-7000-8000-%012x" % number
-        entry = {
-            "request_id": request_id,
-            "received_at": "2026-01-31T12:00:00.000000Z",
-            "source": "listener",
-            "notification": notification(),
-        }
-        key = "poundcake.inbox." + request_id
-        value = {"name": key, "value": json.dumps(entry), "scope": "system"}
+        batch_id = "00000000-0000-7000-8000-%012x" % number
+        batch = {"batch_id": batch_id, "rows": {}, "reports": [], "last": True}
+        key = "poundcake.outbox." + batch_id
+        value = {"name": key, "value": json.dumps(batch), "scope": "system"}
         answer = engine.request("PUT", "/keys/" + key, json=value)
         assert answer.status_code == 200, answer.text
