@@ -187,11 +187,15 @@ class Demo:
         deadline = time.monotonic() + ROWS_SECONDS
         while True:
             alert = self.engine.ask("get_alert", fingerprint=fingerprint)
-            if alert["state"] == self.changes[-1]["to"] or time.monotonic() > deadline:
+            outcome = alert["attempts"][-1]["outcome"] if alert["attempts"] else None
+            is_written = outcome and alert["state"] == self.changes[-1]["to"]
+            if is_written or time.monotonic() > deadline:
                 break
             time.sleep(0.5)
         states = [entry["state"] for entry in alert["history"]]
-        if states == EXPECTED:
+        # On a busy machine Alertmanager may send the resolve before the workflow has checked.
+        is_early = states == [*EXPECTED[:2], "resolved", "resolved"] and outcome == "remediated"
+        if states == EXPECTED or is_early:
             return []
         sentences = [f"the alert was never {state}" for state in EXPECTED if state not in states]
         if alert["reason"]:
