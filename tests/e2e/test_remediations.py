@@ -153,6 +153,23 @@ def test_a_value_is_data(place, kind):
     assert not place.has("mark")
 
 
+@pytest.mark.parametrize(
+    "command, code, text",
+    [
+        ("echo no unit >&2; exit 3", 3, "no unit"),
+        ("echo half; echo no unit >&2; exit 3", 3, "half"),
+        ("echo noise >&2", 0, ""),
+        ("echo 0; exit 1", 1, "0"),
+        ("echo e3sgMSB9fSA8JSAxICU+ | base64 -d >&2; exit 1", 1, "❴❴ 1 }} ‹% 1 %>"),
+    ],
+)
+def test_a_command_that_fails_without_output_has_said_why_on_stderr(place, command, code, text):
+    """Then that is its text, as inert as any other."""
+    execution = run(place.world, "poundcake.run_command", host=place.host, command=command)
+    output = output_of(execution)
+    assert (output["code"], output["text"]) == (code, text)
+
+
 @pytest.mark.parametrize("workflow", sorted(CASES))
 def test_what_a_command_prints_is_never_evaluated(place, workflow, secret):
     """Expressions that read a secret stay text in everything that the workflow leaves behind."""
