@@ -14,7 +14,7 @@ help:
 	@echo "make demo         the main job for real: a service dies, PoundCake restarts it (30 s)"
 	@echo "make up           the embedded engine with the pack, in the foreground"
 	@echo "make test-unit    what needs no process and no socket (about 30 s)"
-	@echo "make test         everything a change can break, real servers included (about 6 minutes)"
+	@echo "make test         everything a change can break, real servers included (about 7 minutes)"
 	@echo "make soak         kills, storms, mutations, an hour of traffic (about 11 minutes)"
 	@echo "make lint         ruff, mypy, docs/reference, known faults of the packages"
 	@echo "make format       let ruff repair what it can"
@@ -47,7 +47,7 @@ test-unit: $(READY)
 
 # In the order of the folders: e2e and engine first, which mostly wait, so six go at once.
 test: $(READY) servers
-	@echo "make test usually takes about 6 minutes"
+	@echo "make test usually takes about 7 minutes"
 	$(PY) -m pytest -n 6 --dist loadfile --no-loadscope-reorder -m "not soak" tests
 
 soak: $(READY) servers
