@@ -15,7 +15,7 @@ help:
 	@echo "make up           the embedded engine with the pack, in the foreground"
 	@echo "make test-unit    what needs no process and no socket (about 30 s)"
 	@echo "make test         everything a change can break, real servers included (about 7 minutes)"
-	@echo "make soak         kills, storms, mutations, an hour of traffic (about 11 minutes)"
+	@echo "make soak         kills, storms, mutations, an hour of traffic (about 6 minutes)"
 	@echo "make lint         ruff, mypy, docs/reference, known faults of the packages"
 	@echo "make format       let ruff repair what it can"
 	@echo "make docs         write docs/reference from the metadata"
@@ -51,7 +51,7 @@ test: $(READY) servers
 	$(PY) -m pytest -n 6 --dist loadfile --no-loadscope-reorder -m "not soak" tests
 
 soak: $(READY) servers
-	@echo "make soak usually takes about 11 minutes"
+	@echo "make soak usually takes about 6 minutes"
 	$(PY) -m pytest -m soak tests
 
 up: $(READY)
