@@ -25,8 +25,6 @@ from poundcake.settings import Settings
 
 _OWNER = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
-_FIELDS_IN_GIT = {"alert", "expr", "for", "labels", "annotations"}
-
 # Rules that are applied usually come from git, and nobody reviews one pull request for each rule.
 _NO_PULL_REQUEST = "none; merge the rules to git first, or run propose_rule_change for each rule"
 
@@ -108,12 +106,12 @@ def _propose(
 
 
 def _change_of(resource: str, group: Dict[str, Any], rule: Dict[str, Any]) -> RuleChange:
-    unknown = sorted(set(group) - {"name", "rules"}) + sorted(set(rule) - _FIELDS_IN_GIT)
+    unknown = sorted(set(group) - {"name", "rules"}) + sorted(set(rule) - set(rule_change.FIELDS))
     if unknown:
         raise ExpectedError(
             "rules",
             f"{resource}/{group['name']} has {', '.join(unknown)}",
-            rule_change.one_of(sorted(_FIELDS_IN_GIT)),
+            rule_change.one_of(sorted(rule_change.FIELDS)),
             "Change the file in git by hand",
         )
     return rule_change.make(

@@ -15,6 +15,7 @@ from poundcake.inert import original
 
 CREATE, UPDATE, DELETE = OPERATIONS = ("create", "update", "delete")
 SEVERITY = "severity"
+FIELDS = ("alert", "expr", "for", "labels", "annotations")  # of a rule that one change can say
 _RESOURCE = re.compile(
     r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z"
 )  # a DNS subdomain, as in Kubernetes

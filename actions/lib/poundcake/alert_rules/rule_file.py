@@ -9,8 +9,6 @@ from poundcake.alert_rules.change import SEVERITY
 from poundcake.errors import ExpectedError
 from poundcake.inert import original
 
-_FIELDS = ("alert", "expr", "for", "labels", "annotations")
-
 
 def filled(
     path: str,
@@ -54,12 +52,12 @@ def _rule_of(path: str, rules: str, group: str, rule: str, severity: str) -> Dic
         problem = f'it has "{rule}" {len(found)} times {where}' if found else ""
         problem = problem or f'it has no rule "{rule}" {where}'
         raise ExpectedError("path" if path else "rules", problem, "one rule of that name")
-    unknown = sorted(set(found[0]) - set(_FIELDS))
+    unknown = sorted(set(found[0]) - set(rule_change.FIELDS))
     if unknown:
         raise ExpectedError(
             "path" if path else "rules",
             f"the rule has {', '.join(unknown)}",
-            rule_change.one_of(_FIELDS),
+            rule_change.one_of(rule_change.FIELDS),
             "Use apply_prometheus_rules, which takes all fields",
         )
     return found[0]

@@ -112,7 +112,7 @@ def restored(entry: Entry) -> Any:
     An entry of the inbox gets a new request_id: the sensor takes none twice. Raises UnreadableRow.
     """
     if entry["kind"] == "control":
-        row = controls.checked(entry["key"], entry["content"])
+        row, _ = controls.parse(entry["key"], entry["content"])
     else:
         row = rows.parse(entry["key"], entry["content"])
     if entry["kind"] == "inbox":

@@ -1,6 +1,6 @@
 """Reads the pauses and maintenance windows that operators have set."""
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from poundcake import clock, matchers
 from poundcake.core.controls import Controls, Window, pause_name, window_name
@@ -19,21 +19,24 @@ def read(stackstorm: StackStorm) -> Controls:
     unreadable: Dict[str, UnreadableRow] = {}
     for key, text in sorted(stackstorm.list_keys(rows.CONTROL).items()):
         try:
-            row = checked(key, text)
+            row, window = parse(key, text)
         except UnreadableRow as error:
             unreadable[key] = error
             continue
-        if row["kind"] == PAUSE:
+        if window is None:
             pauses[row["alertname"]] = row
         else:
-            parsed = matchers.parse(",".join(row["matchers"]))
-            windows.append(Window(row, parsed, clock.to_seconds(row["ends_at"])))
+            windows.append(window)
     windows.sort(key=lambda window: (-window.ends, window.row["id"]))
     return Controls(pauses, tuple(windows), unreadable)
 
 
-def checked(key: str, text: str) -> Dict[str, Any]:
-    """Return the row of a control; raise UnreadableRow when it makes no sense."""
+def parse(key: str, text: str) -> Tuple[Dict[str, Any], Optional[Window]]:
+    """Return the row of a control, and the window that it is, None for a pause.
+
+    :raises UnreadableRow: when the row makes no sense.
+    """
+    window = None
     try:
         row: Dict[str, Any] = rows.load(text)
         if row["kind"] == PAUSE:
@@ -42,13 +45,13 @@ def checked(key: str, text: str) -> Dict[str, Any]:
         elif row["kind"] == "maintenance":
             _check_texts(row, "id", "starts_at", "ends_at", "by", "reason")
             _check_key(key, window_name(row["id"]))
-            matchers.parse(",".join(row["matchers"]))
-            clock.to_seconds(row["ends_at"])
+            parsed = matchers.parse(",".join(row["matchers"]))
+            window = Window(row, parsed, clock.to_seconds(row["ends_at"]))
         else:
             raise ValueError("kind is neither pause nor maintenance")
     except Exception as error:
         raise UnreadableRow(key, f"{type(error).__name__}: {error}", text)
-    return row
+    return row, window
 
 
 def set_unreadable_aside(
