@@ -5,11 +5,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/
 https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PrometheusRule
 """
 
-import json
 from typing import Any, Dict, List, Optional
-
-import requests
-import urllib3
 
 from poundcake import logins
 from poundcake.alert_rules.errors import WriteConflict
@@ -90,28 +86,23 @@ class Resources:
                 raise logins.not_json("kube_api_url", host, "Kubernetes' API")
             return answer
         except ApiException as error:
-            status = _status(error)
+            status = kubernetes.status_of(error)
             if error.status == 404 and (status.get("details") or {}).get("kind") == PLURAL:
                 return None
             if error.status == 409:
                 raise WriteConflict(status.get("message") or error.reason)
-            reason = f"{status.get('message') or error.reason} ({error.status})"[:1000]
-            raise self._refusal(verb, error.status, reason)
-        except (urllib3.exceptions.HTTPError, requests.RequestException) as error:
-            raise ExpectedError("kube_api_url", f"Kubernetes at {host} cannot be reached: {error}")
+            raise self._refusal(verb, error.status, kubernetes.reason_of(error))
+        except kubernetes.UNREACHED as error:
+            raise ExpectedError("kube_api_url", kubernetes.unreached_text(host, error))
         except (UnicodeDecodeError, RecursionError):
             raise logins.not_json("kube_api_url", host, "Kubernetes' API")
         except ValueError:  # its message has the token in it
-            raise ExpectedError(
-                "kube_token",
-                "the token, from here or from kube_config, has a character that is not allowed in "
-                "a token, such as a line break",
-            )
+            raise ExpectedError("kube_token", kubernetes.BAD_TOKEN)
 
     def _refusal(self, verb: str, status: int, reason: str) -> ExpectedError:
         """Return the error for an answer of Kubernetes, by its HTTP status."""
         if status == 401:
-            problem = f"Kubernetes does not accept the credentials: {reason}"
+            problem = kubernetes.NOT_ACCEPTED + reason
             return ExpectedError("kube_token", problem, remedy=f"Set {kubernetes.LOGIN}")
         if status == 403:
             # Roles name their verbs as the client names its methods, except for this one.
@@ -128,12 +119,3 @@ class Resources:
         if status in (400, 413, 422):
             return ExpectedError("resource", f"Kubernetes does not accept it: {reason}")
         return ExpectedError("kube_api_url", f"Kubernetes answers: {reason}")
-
-
-def _status(error: Any) -> Dict[str, Any]:
-    """Return Kubernetes' Status object, which gives the reason; ``{}`` when there is none."""
-    try:
-        status = json.loads(error.body)
-    except (TypeError, ValueError, RecursionError):
-        return {}
-    return status if isinstance(status, dict) else {}

@@ -13,6 +13,13 @@ from poundcake.upstream.bounded import Pool
 
 # How to reach a cluster, for a remedy.
 LOGIN = "kube_api_url and kube_token, or kube_config, in the config of poundcake"
+NOT_ACCEPTED = "Kubernetes does not accept the credentials: "
+BAD_TOKEN = (
+    "the token, from here or from kube_config, has a character that is not allowed in a token, "
+    "such as a line break"
+)
+# What the client raises when there is no answer.
+UNREACHED = (urllib3.exceptions.HTTPError, requests.RequestException)
 
 
 def api_client(cluster: KubernetesSettings) -> Any:
@@ -55,6 +62,28 @@ def api_client(cluster: KubernetesSettings) -> Any:
     return api
 
 
+def unreached_text(host: str, error: Exception) -> str:
+    """Return what is wrong when Kubernetes gives no answer."""
+    return f"Kubernetes at {host} cannot be reached: {error}"
+
+
+def status_of(error: Any) -> Dict[str, Any]:
+    """Return Kubernetes' Status object, which gives the reason; ``{}`` when there is none.
+
+    :param error: the client's ApiException.
+    """
+    try:
+        status = json.loads(error.body)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def reason_of(error: Any) -> str:
+    """Return what Kubernetes says of an ApiException, with the HTTP status."""
+    return f"{status_of(error).get('message') or error.reason} ({error.status})"[:1000]
+
+
 class Refusal(ExpectedError):
     """Kubernetes does not do what was asked.
 
@@ -95,28 +124,17 @@ def ask_text(method: Callable[..., Any], *args: Any, role: str = "", **options: 
         return str(answer.data.decode("utf-8", "replace"))
     except ApiException as error:
         raise _refusal(error, role)
-    except (urllib3.exceptions.HTTPError, requests.RequestException) as error:
-        raise Refusal("kube_api_url", f"Kubernetes at {host} cannot be reached: {error}")
+    except UNREACHED as error:
+        raise Refusal("kube_api_url", unreached_text(host, error))
     except ValueError:  # its message has the token in it
-        raise Refusal(
-            "kube_token",
-            "the token, from here or from kube_config, has a character that is not allowed in a "
-            "token, such as a line break",
-            status=400,
-        )
+        raise Refusal("kube_token", BAD_TOKEN, status=400)
 
 
 def _refusal(error: Any, role: str) -> Refusal:
     """Return the error for an answer of Kubernetes, by its HTTP status."""
-    try:
-        status = json.loads(error.body)
-    except (TypeError, ValueError, RecursionError):
-        status = None
-    message = status.get("message") if isinstance(status, dict) else ""
-    reason = f"{message or error.reason} ({error.status})"[:1000]
+    reason = reason_of(error)
     if error.status == 401:
-        problem = f"Kubernetes does not accept the credentials: {reason}"
-        return Refusal("kube_token", problem, f"Set {LOGIN}", 401)
+        return Refusal("kube_token", NOT_ACCEPTED + reason, f"Set {LOGIN}", 401)
     if error.status == 403:
         return Refusal("Kubernetes", f"refuses it: {reason}", role, 403)
     return Refusal("Kubernetes", f"answers: {reason}", status=error.status or 0)
